@@ -1,7 +1,7 @@
 """The recipe: everything that a run is, frozen and checked before anything is loaded.
 
-A recipe's top-level `adapter`, `rollout` and `optimizer` are what every stage starts from; a stage that names one of them
-overrides only the keys it gives. `load` writes the result into each stage, so a resolved recipe has no hidden defaults.
+A recipe's top-level `adapter`, `rollout` and `optimizer` are what every stage starts from; a stage that names one of
+them overrides only the keys it gives. The result is written into each stage: a resolved recipe has no hidden defaults.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Model(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
     start_token: str = "auto"
-    """What stands in front of y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its template."""
+    """What stands in front of y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its chat
+    template."""
     trust_remote_code: Bool = False
     """Run Python that comes with the model. Leave it off unless you have read that code."""
 
@@ -257,10 +258,10 @@ class Recipe(Settings):
             if stage.name in names[:i]:
                 raise ValueError(f'stages: two are named "{stage.name}"; give each its own name')
             below = self.stages[i - 1] if i else None
-            if below and below.adapter.dora and stage.reincarnation == "stack":
+            if below and stage.reincarnation != "continue" and (below.adapter.dora or stage.adapter.dora):
                 raise ValueError(
-                    f'stages: "{stage.name}" stacks on "{below.name}", whose adapter is DoRA. DoRA is not a sum of '
-                    "products, so a stack of it can't become one adapter: use reincarnation: merge, or dora: false"
+                    f'stages: "{stage.name}" is a fresh adapter above "{below.name}" and one of them is DoRA. DoRA is '
+                    "not a sum of products, so the two can't become one adapter: set dora: false, or continue"
                 )
             if below and stage.reincarnation == "continue" and stage.adapter != below.adapter:
                 raise ValueError(

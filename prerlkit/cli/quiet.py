@@ -1,0 +1,19 @@
+"""Keep libraries' own chatter out of a run's output; `-v` lets it in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Silence progress bars, advice and deprecation notices of the libraries underneath. Errors still show."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore")
+    for name in ("bitsandbytes", "transformers", "datasets", "huggingface_hub", "peft", "torch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

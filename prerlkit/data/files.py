@@ -1,0 +1,115 @@
+"""Rows out of local files: jsonl, json, parquet and csv, with errors that name the file and the line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import UsageError
+from prerlkit.suggest import nearest
+
+Row = dict[str, Any]
+
+
+def read(path: Path) -> list[Row]:
+    """All rows of the file, by its ending.
+
+    Raises:
+        UsageError: no such file, an ending that is not known, or contents that can't be read as rows.
+    """
+    readers: dict[str, Callable[[Path], list[Row]]] = {
+        ".jsonl": _jsonl,
+        ".json": _json,
+        ".parquet": _parquet,
+        ".csv": _csv,
+    }
+    ending = path.suffix.lower()
+    if ending not in readers:
+        raise UsageError(f'{path}: the ending "{ending}" is not known{nearest(ending, readers)}')
+    try:
+        return readers[ending](path)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error}") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Each line with its number, 1 first. Decoded one at a time, so that a bad byte can be placed."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise UsageError(f"{path}, line {number}: not UTF-8 ({error.reason})", "Save it as UTF-8.") from error
+
+
+def _jsonl(path: Path) -> list[Row]:
+    rows = []
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4,300 digits
+            cut = "" if line.endswith("\n") else " It is the last line: the file may be cut off."
+            raise UsageError(f"{path}, line {number}: not valid JSON ({error}).{cut}") from error
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}, line {number}: each line must be a JSON object, not {type(row).__name__}")
+        rows.append(row)
+    return rows
+
+
+def _json(path: Path) -> list[Row]:
+    text = "".join(line for _, line in _lines(path))
+    if not text.strip():
+        return []
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "One object a line is the .jsonl format: rename it." if error.msg == "Extra data" else ""
+        raise UsageError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})", hint) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(rows, list):
+        raise UsageError(f"{path}: must hold a list of objects, not {type(rows).__name__}")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise UsageError(f"{path}, item {number}: must be an object, not {type(row).__name__}")
+    return rows
+
+
+def _csv(path: Path) -> list[Row]:
+    """Every value stays text: a gold answer of 007 must not become 7."""
+    limit = csv.field_size_limit(sys.maxsize)  # the limit of 128 KiB is the module's, for all of the process
+    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    try:
+        header = next(reader, [])
+        if twice := {name for name in header if header.count(name) > 1}:
+            raise UsageError(f'{path}, line 1: two columns are named "{min(twice)}"')
+        rows = []
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise UsageError(f"{path}, line {reader.line_num}: {len(fields)} fields, but {len(header)} columns")
+            rows.append(dict(zip(header, fields, strict=True)))
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
+    finally:
+        csv.field_size_limit(limit)
+    return rows
+
+
+def _parquet(path: Path) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    if not path.stat().st_size:
+        return []
+    try:
+        return pyarrow.parquet.ParquetFile(path).read().to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UsageError(f"{path}: not a readable parquet file ({error})", "It may be cut off.") from error

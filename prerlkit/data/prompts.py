@@ -1,0 +1,164 @@
+"""From a recipe's data section to tokenized prompts: two disjoint sets, and what was left out on the way, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from prerlkit.data.render import Renderer
+from prerlkit.data.sources import load_rows, name
+from prerlkit.data.template import keeps
+from prerlkit.errors import UsageError
+from prerlkit.recipe.sources import Data, HeldOut, Source
+from prerlkit.seeds import derive
+from prerlkit.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSets:
+    """The prompts of a run.
+
+    Attributes:
+        train: in source order; ids `train/<row of the source>`.
+        eval: in source order, or in the order drawn when held out, so that its first n are a fair sample; ids
+            `eval/<row of the source>`. No text of one set is in the other.
+        notes: lines for a person: how many, what was dropped, what is worth knowing.
+    """
+
+    train: tuple[Prompt, ...]
+    eval: tuple[Prompt, ...]
+    notes: tuple[str, ...]
+
+
+def build(
+    data: Data,
+    *,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    long_prompts: Literal["error", "drop"],
+    seed: int,
+    folder: Path | None,
+) -> PromptSets:
+    """Load, filter, hold out, render, compare and tokenize, in this order.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        max_prompt_tokens: the longest prompt allowed, in tokens, template included.
+        long_prompts: what to do with a longer one.
+        seed: the recipe's; decides which rows are held out.
+        folder: the recipe's, for relative paths.
+
+    Raises:
+        UsageError: a source, column, template, answer, filter or length is wrong, or the two sets overlap.
+        PrerlkitError: the Hub can't be reached, or an extra is not installed.
+    """
+    renderer = Renderer(data, tokenizer)
+    notes = list(renderer.notes)
+    if isinstance(data.eval, HeldOut):
+        train, held_out = _split(data, renderer, _numbered("train", data.train, folder), seed, notes)
+    else:
+        train = renderer.draft(_filtered(data, _numbered("train", data.train, folder), notes))
+        rows = _numbered("eval", data.eval, folder)
+        held_out = renderer.draft(_filtered(data, rows, notes) if data.filter_eval else rows)
+    train = train[: data.max_rows or None]
+    _refuse_overlap(train, held_out)
+    sets = [
+        _fitting(renderer.tokenize(prompts), max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out)
+    ]
+    if repeated := len(sets[0]) - len({_normal(prompt) for prompt in sets[0]}):
+        notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a row of its own")
+    notes.append(f"train {len(sets[0]):,} prompts, eval {len(sets[1]):,}, disjoint")
+    return PromptSets(tuple(sets[0]), tuple(sets[1]), tuple(notes))
+
+
+Numbered = dict[str, dict[str, Any]]
+"""Rows by id, in source order."""
+
+
+def _numbered(which: str, source: Source, folder: Path | None) -> Numbered:
+    return {f"{which}/{number}": row for number, row in enumerate(load_rows(source, folder=folder))}
+
+
+def _filtered(data: Data, rows: Numbered, notes: list[str]) -> Numbered:
+    kept = {where: row for where, row in rows.items() if all(keeps(rule, row, where) for rule in data.filters)}
+    which = next(iter(rows)).split("/")[0]
+    if not kept:
+        raise UsageError(f"data.filters keep none of the {len(rows):,} {which} rows")
+    if len(kept) < len(rows):
+        notes.append(f"filters left out {len(rows) - len(kept):,} of {len(rows):,} {which} rows")
+    return kept
+
+
+def _split(
+    data: Data, renderer: Renderer, rows: Numbered, seed: int, notes: list[str]
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Draw the held-out prompts by their text. All rows with that text leave train, so nothing of eval is trained on.
+
+    Filters pick train rows only, unless filter_eval: so the draw comes before them, or after.
+    """
+    assert isinstance(data.eval, HeldOut)
+    kept = _filtered(data, rows, notes)
+    pool = renderer.draft(kept if data.filter_eval else rows)
+    first = {_normal(prompt): prompt for prompt in reversed(pool)}  # reversed: the earliest row of a text stays
+    texts = sorted(first, key=lambda text: int(first[text].id.split("/")[1]))
+    if len(texts) <= data.eval.rows:
+        raise UsageError(
+            f"data.eval: {data.eval.rows:,} rows can't be held out of {len(texts):,} different prompts in "
+            f"{name(data.train)}: nothing would be left to train on",
+            "Hold out fewer, or give eval a source of its own.",
+        )
+    draws = np.random.Philox(derive(seed, "held_out")).random_raw(len(texts))
+    drawn = [texts[i] for i in np.argsort(draws, kind="stable")[: data.eval.rows]]
+    held_out = [replace(first[text], id=first[text].id.replace("train/", "eval/")) for text in drawn]
+    out = set(drawn)
+    if copies := sum(_normal(prompt) in out for prompt in pool) - len(out):
+        notes.append(f"{copies:,} further rows with a held-out prompt were left out of train")
+    train = [prompt for prompt in pool if prompt.id in kept and _normal(prompt) not in out]
+    if not train:
+        raise UsageError("data.filters keep no train row beside the held-out ones", "Hold out fewer rows.")
+    return train, held_out
+
+
+def _normal(prompt: Prompt) -> str:
+    """What counts as the same prompt: its rendered text, however its white space is."""
+    return " ".join(prompt.text.split())
+
+
+def _refuse_overlap(train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
+    seen = {_normal(prompt): prompt.id for prompt in reversed(train)}
+    both = [prompt for prompt in held_out if _normal(prompt) in seen]
+    if both:
+        text = both[0].text if len(both[0].text) <= 300 else both[0].text[:300] + " …"
+        raise UsageError(
+            f"{len(both):,} of {len(held_out):,} eval prompts are also in train, so that eval would measure memory. "
+            f"For instance {both[0].id} is {seen[_normal(both[0])]}: {text!r}",
+            "Give eval another split, file or range of settings, or take it out of train: "
+            f"eval: {{kind: held_out, rows: {len(held_out)}}}.",
+        )
+
+
+def _fitting(
+    prompts: list[Prompt], most: int, long_prompts: Literal["error", "drop"], notes: list[str]
+) -> list[Prompt]:
+    """The prompts of at most `most` tokens."""
+    fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= most]
+    if len(fitting) == len(prompts):
+        return prompts
+    longest = max(prompts, key=lambda prompt: len(prompt.token_ids))
+    which = longest.id.split("/")[0]
+    if long_prompts == "error" or not fitting:
+        raise UsageError(
+            f"{len(prompts) - len(fitting):,} of {len(prompts):,} {which} prompts are longer than "
+            f"rollout.max_prompt_tokens ({most:,}); the longest is {longest.id} with {len(longest.token_ids):,} tokens",
+            f"Set rollout.max_prompt_tokens: {len(longest.token_ids)}"
+            + (", or rollout.long_prompts: drop to go without them." if fitting else "."),
+        )
+    notes.append(
+        f"dropped {len(prompts) - len(fitting):,} of {len(prompts):,} {which} prompts over {most:,} tokens "
+        f"(the longest: {longest.id}, {len(longest.token_ids):,})"
+    )
+    return fitting

@@ -1,0 +1,126 @@
+"""Rows out of a recipe's source: the Hub, a file, a generator, or reasoning-gym. Plain dicts of plain values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prerlkit.data import files, generators
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.recipe.sources import File, Generator, Hub, ReasoningGym, Source
+from prerlkit.suggest import nearest
+
+Row = dict[str, Any]
+
+
+def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
+    """All rows of the source, in its order; their values are what JSON has, so that a row can go to a worker.
+
+    Args:
+        folder: the recipe's folder; a relative file path is taken from the working directory, then from there.
+
+    Raises:
+        UsageError: the source is named or set wrong, can't be read, or has no rows.
+        PrerlkitError: the Hub can't be reached, or an extra is not installed.
+    """
+    match source:
+        case Hub():
+            rows = _hub(source)
+        case File():
+            rows = files.read(_find(source.path, folder))
+        case Generator():
+            rows = generators.generate(source.name, source.rows, source.seed, source.settings)
+        case ReasoningGym():
+            rows = _reasoning_gym(source)
+    if not rows:
+        raise UsageError(f"{name(source)} has no rows")
+    return [{key: _plain(value) for key, value in row.items()} for row in rows]
+
+
+def name(source: Source) -> str:
+    """The source as messages call it."""
+    match source:
+        case Hub():
+            parts = [source.id, source.config, source.split]
+            return "data set " + ", ".join(part for part in parts if part)
+        case File():
+            return f"file {source.path}"
+        case Generator():
+            return f'generator "{source.name}"'
+        case ReasoningGym():
+            return f'reasoning-gym task "{source.task}"'
+
+
+def _find(path: str, folder: Path | None) -> Path:
+    asked = Path(path).expanduser()
+    tried = [asked.absolute()] + ([folder.absolute() / asked] if folder and not asked.is_absolute() else [])
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    near = ""
+    if tried[-1].parent.is_dir():
+        near = nearest(asked.name, (p.name for p in tried[-1].parent.iterdir() if p.suffix == asked.suffix))
+    raise UsageError(f"no such file: {' and '.join(dict.fromkeys(map(str, tried)))}{near}")
+
+
+def _hub(source: Hub) -> list[Row]:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source.id):
+        # Without an owner, `json` or `csv` would make `datasets` read whatever lies in the working directory.
+        raise UsageError(
+            f'"{source.id}" is not the id of a data set on the Hub, which is owner/name',
+            "A local file has kind: file and a path.",
+        )
+    import datasets
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        loaded = datasets.load_dataset(source.id, name=source.config, split=source.split, revision=source.revision)
+    except ValueError as error:  # its words for a wrong config or split, and they list the right ones
+        raise UsageError(f"{name(source)}: {error}") from error
+    except (datasets.exceptions.DatasetNotFoundError, datasets.exceptions.DatasetsError) as error:
+        raise UsageError(
+            f"{name(source)} can't be loaded: {error}",
+            "Check the spelling, the config and the split; for a gated or private one run `hf auth login`.",
+        ) from error
+    except (HTTPError, OSError) as error:
+        raise PrerlkitError(
+            f"{name(source)} could not be downloaded: {type(error).__name__}: {error}",
+            "Check the network (HF_HUB_OFFLINE, HF_ENDPOINT), or save the rows as a file and use kind: file.",
+        ) from error
+    return [dict(row) for row in loaded]
+
+
+def _reasoning_gym(source: ReasoningGym) -> list[Row]:
+    """Columns question, answer, task and metadata: what the task's own scorer needs, its name included."""
+    try:
+        from reasoning_gym.factory import DATASETS, create_dataset
+    except ImportError as error:
+        raise PrerlkitError(
+            f'reasoning-gym is not installed, and the task "{source.task}" comes from it.',
+            "Run: pip install 'prerlkit[reasoning-gym]'",
+        ) from error
+    if source.task not in DATASETS:
+        raise UsageError(f'reasoning-gym has no task "{source.task}"{nearest(source.task, DATASETS)}')
+    known = [key for key in DATASETS[source.task][1].__dataclass_fields__ if key not in ("seed", "size")]
+    for key in source.settings:
+        if key not in known:
+            raise UsageError(f"{name(source)} has no setting {key}{nearest(key, known)}")
+    try:
+        task = create_dataset(source.task, size=source.rows, seed=source.seed, **source.settings)
+        entries = [task[i] for i in range(source.rows)]
+    except (AssertionError, TypeError, ValueError) as error:  # how its tasks refuse their settings
+        raise UsageError(f"{name(source)} refuses its settings: {error}") from error
+    return [{"task": source.task, **entry} for entry in entries]
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON would give it back; dates, fractions and the like become their text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)

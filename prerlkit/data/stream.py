@@ -1,0 +1,47 @@
+"""The order in which prompts come: a pure function of seed and position, so that to resume is to know one number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prerlkit.seeds import derive
+from prerlkit.types import Prompt
+
+
+class PromptStream:
+    """The endless sequence of epochs over `prompts`; nothing in it moves.
+
+    Args:
+        prompts: the train prompts, at least one.
+        seed: the recipe's.
+        shuffle: each epoch in an order of its own, decided by (seed, epoch); False: always as given.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], seed: int, shuffle: bool) -> None:
+        if not prompts:
+            raise ValueError("a stream needs at least one prompt")
+        self._prompts = tuple(prompts)
+        self._seed = seed
+        self._shuffle = shuffle
+
+    def batch(self, start: int, count: int) -> list[Prompt]:
+        """Prompts number start … start + count - 1 since the run began, across the end of an epoch if need be."""
+        if start < 0 or count < 0:
+            raise ValueError(f"start and count must not be negative, not {start} and {count}")
+        found: list[Prompt] = []
+        while len(found) < count:
+            epoch, place = divmod(start + len(found), len(self._prompts))
+            order = self.order(epoch)[place : place + count - len(found)]
+            found += [self._prompts[i] for i in order]
+        return found
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Indices of the prompts in the order of that epoch. [number of prompts]"""
+        count = len(self._prompts)
+        if not self._shuffle:
+            return np.arange(count)
+        # Sorted raw draws rather than Generator.permutation: numpy promises to keep only the former as they are, and
+        # a run may be resumed under another numpy.
+        return np.argsort(np.random.Philox(derive(self._seed, "epoch", epoch)).random_raw(count), kind="stable")

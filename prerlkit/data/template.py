@@ -1,0 +1,155 @@
+"""How a row becomes text: the `{column}` template, the gold answer, and the filters that pick rows."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from prerlkit.errors import UsageError
+from prerlkit.recipe.sources import Filter
+from prerlkit.suggest import nearest
+
+Row = Mapping[str, Any]
+
+
+class Template:
+    """`data.prompt`, taken apart once. Only plain `{column}` fields: a row's text is never looked into or run.
+
+    Raises:
+        UsageError: on building, for unbalanced braces, `{}`, `{a.b}`, `{a[0]}`, `{a!r}`, `{a:…}`, or no field at all.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            parts = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise UsageError(f"data.prompt: {error}", "Write {{ and }} for braces that are meant as such.") from error
+        for _, field, spec, conversion in parts:
+            if field is not None and (not field or spec or conversion or re.search(r"[.\[\]{}]", field)):
+                raise UsageError(
+                    f'data.prompt: "{{{field}{"!" + conversion if conversion else ""}{":" + spec if spec else ""}}}" '
+                    "is not a plain {column}",
+                    "Only a column's name may stand in braces; write {{ and }} for braces that are meant as such.",
+                )
+        self._parts = [(literal, field) for literal, field, _, _ in parts]
+        if not any(field for _, field in self._parts):
+            raise UsageError(f'data.prompt: "{text}" names no column, so that all prompts would be the same')
+
+    def fill(self, row: Row, where: str) -> str:
+        """The text for a row. `where` names it in errors (`train/17`)."""
+        return "".join(
+            literal + (as_text(column(row, field, where, "data.prompt"), where, field) if field else "")
+            for literal, field in self._parts
+        )
+
+
+def column(row: Row, name: str, where: str, key: str) -> Any:
+    """row[name], or a UsageError that names the nearest column."""
+    if name not in row:
+        raise UsageError(f'{key}: row {where} has no column "{name}"{nearest(name, map(str, row))}')
+    return row[name]
+
+
+def as_text(value: Any, where: str, name: str) -> str:
+    """Text as it is, numbers in their plain form (12.0 is 12, as a model would write it); UsageError for the rest."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, bool | int):
+        return str(value)
+    if value is None:
+        raise UsageError(
+            f'row {where}: column "{name}" is empty (null)',
+            f'A filter drops such rows: {{column: {name}, matches: "."}}',
+        )
+    raise UsageError(f'row {where}: column "{name}" holds a {type(value).__name__}, not text or a number')
+
+
+class Answer:
+    """`data.answer` and `data.answer_pattern`: the gold answer of a row.
+
+    Raises:
+        UsageError: on building, for a pattern that is no regular expression or has no group.
+    """
+
+    def __init__(self, name: str | None, pattern: str | None) -> None:
+        self._name = name
+        self._pattern = compiled(pattern, "data.answer_pattern") if pattern is not None else None
+        if self._pattern and not self._pattern.groups:
+            raise UsageError(f"data.answer_pattern: {pattern} has no group; put ( ) around the answer")
+        if self._pattern and name is None:
+            raise UsageError("data.answer_pattern is given, but data.answer names no column")
+
+    def of(self, row: Row, where: str) -> str | None:
+        """The answer as text; None where data.answer is null."""
+        if self._name is None:
+            return None
+        value = column(row, self._name, where, "data.answer")
+        if value is None:
+            raise UsageError(
+                f'row {where}: the answer column "{self._name}" is empty (null)',
+                f'Set data.answer: null if the verifier needs none, or filter: {{column: {self._name}, matches: "."}}',
+            )
+        text = as_text(value, where, self._name)
+        if not self._pattern:
+            return text
+        match = self._pattern.search(text)
+        if not match or match[1] is None:
+            raise UsageError(
+                f"row {where}: data.answer_pattern {self._pattern.pattern} finds nothing in column "
+                f'"{self._name}": {text[-200:]!r}'
+            )
+        return match[1].strip()
+
+
+def compiled(pattern: str, key: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{key}: {pattern} is not a regular expression: {error}") from error
+
+
+def keeps(rule: Filter, row: Row, where: str) -> bool:
+    """Whether the row fits the filter. An empty (null) value fits none.
+
+    Columns of a csv are text: there `equals: 5` means the text 5, and at_least reads the text as a number.
+    """
+    value = column(row, rule.column, where, "data.filters")
+    if value is None:
+        return False
+    if rule.equals is not None:
+        return _same(value, rule.equals)
+    if rule.any_of is not None:
+        return any(_same(value, wanted) for wanted in rule.any_of)
+    if rule.matches is not None:
+        text = as_text(value, where, rule.column)
+        return bool(compiled(rule.matches, f"data.filters, column {rule.column}").search(text))
+    number = _number(value, where, rule.column)
+    if rule.at_least is not None:
+        return number >= rule.at_least
+    return rule.at_most is not None and number <= rule.at_most
+
+
+def _same(value: Any, wanted: str | int | float | bool) -> bool:
+    if isinstance(value, str) and isinstance(wanted, bool):
+        return value.strip().lower() == str(wanted).lower()
+    if isinstance(value, str) and isinstance(wanted, int | float):
+        try:
+            return float(value) == wanted
+        except ValueError:
+            return False
+    if isinstance(value, bool) != isinstance(wanted, bool):
+        return False  # in Python True equals 1
+    return bool(value == wanted)
+
+
+def _number(value: Any, where: str, name: str) -> float:
+    if not isinstance(value, bool) and isinstance(value, int | float | str):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise UsageError(f'data.filters: row {where}, column "{name}" is {value!r}, which is no number')

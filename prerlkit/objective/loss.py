@@ -1,0 +1,126 @@
+"""Losses: from log-probs and advantages to one loss a token. Everything here is [N], tokens of several sequences.
+
+Every loss is written so that its plain weighted sum is the objective: `weights_N` (see `aggregate`) already hold the
+denominator of the whole step, so micro-batches and processes add up by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prerlkit.objective.choices import Cispo, Clip, Gspo, Kl, Loss, Objective, Reinforce
+
+MAX_LOG_RATIO = 20.0
+"""The log-ratio is clamped to ±20 before exp (the reference code)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTerms:
+    """What the model said about the N tokens of a micro-batch that carry gradient.
+
+    Attributes:
+        logprobs_N: log π(y_t | context, y_<t) of the current policy, nats, with gradient.
+        old_N: the same under the policy that sampled; None when on-policy (one update a rollout): the ratio is then 1.
+        advantages_N: advantage of the token's sequence.
+        weights_N: the token's share of the aggregate (1/denominator).
+        sequence_N: index of the token's sequence within the micro-batch, 0 … sequences−1.
+        sequences: number of sequences in the micro-batch.
+        reference_N: log-probs under the reference policy, when the objective has KL.
+        entropy_N: entropy of the next-token distribution, nats, with gradient, when the objective has an entropy bonus.
+    """
+
+    logprobs_N: Tensor
+    old_N: Tensor | None
+    advantages_N: Tensor
+    weights_N: Tensor
+    sequence_N: Tensor
+    sequences: int
+    reference_N: Tensor | None = None
+    entropy_N: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LossParts:
+    """Sums over a micro-batch. `total` carries the gradient; the others are for the record and add up over the step."""
+
+    total: Tensor
+    policy: float
+    kl: float
+    entropy: float
+    clipped: float
+    """Weight of tokens whose gradient the clip removed or capped, as a share of the aggregate."""
+
+
+def objective_loss(objective: Objective, terms: TokenTerms) -> LossParts:
+    """coefficient · (Σ w·loss + β·Σ w·KL − entropy·Σ w·H) over a micro-batch."""
+    losses_N, clipped_N = token_losses(objective.loss, terms)
+    policy = (terms.weights_N * losses_N).sum()
+    total, kl_value, entropy_value = policy, 0.0, 0.0
+    if objective.kl is not None:
+        if terms.reference_N is None:
+            raise ValueError("an objective with KL needs reference log-probs")
+        kl = (terms.weights_N * kl_losses(objective.kl, terms.logprobs_N, terms.reference_N)).sum()
+        total, kl_value = total + objective.kl.coefficient * kl, kl.item()
+    if objective.entropy:
+        if terms.entropy_N is None:
+            raise ValueError("an objective with an entropy bonus needs entropies")
+        entropy = (terms.weights_N * terms.entropy_N).sum()
+        total, entropy_value = total - objective.entropy * entropy, entropy.item()
+    clipped = (terms.weights_N * clipped_N).sum().item()
+    return LossParts(objective.coefficient * total, policy.item(), kl_value, entropy_value, clipped)
+
+
+def token_losses(loss: Loss, terms: TokenTerms) -> tuple[Tensor, Tensor]:
+    """Loss of each token [N], and 1.0 where a bound acted [N]."""
+    logprobs_N = terms.logprobs_N
+    # On-policy the old log-probs are the current ones: same value, no gradient, no second pass.
+    old_N = logprobs_N.detach() if terms.old_N is None else terms.old_N
+    log_ratio_N = (logprobs_N - old_N).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    match loss:
+        case Clip():
+            return _clip(loss, log_ratio_N.exp(), terms.advantages_N)
+        case Reinforce():
+            return -terms.advantages_N * logprobs_N, torch.zeros_like(logprobs_N)
+        case Gspo():
+            ratio_N = _sequence_mean(log_ratio_N, terms).clamp(max=10.0).exp()
+            bounds = Clip(low=loss.low, high=loss.high, dual=None)
+            return _clip(bounds, ratio_N, terms.advantages_N)
+        case Cispo():
+            ratio_N = log_ratio_N.exp().detach()
+            return -ratio_N.clamp(max=loss.max) * terms.advantages_N * logprobs_N, (ratio_N > loss.max).float()
+
+
+def _clip(loss: Clip, ratio_N: Tensor, advantages_N: Tensor) -> tuple[Tensor, Tensor]:
+    """max(−A·ρ, −A·clip(ρ)); where A < 0 at most dual·|A|."""
+    plain_N = -advantages_N * ratio_N
+    bounded_N = -advantages_N * ratio_N.clamp(1.0 - loss.low, 1.0 + loss.high)
+    losses_N = torch.maximum(plain_N, bounded_N)
+    acted_N = bounded_N > plain_N
+    if loss.dual is not None:
+        ceiling_N = -advantages_N * loss.dual
+        negative_N = advantages_N < 0
+        acted_N = acted_N | (negative_N & (losses_N > ceiling_N))
+        losses_N = torch.where(negative_N, torch.minimum(losses_N, ceiling_N), losses_N)
+    return losses_N, acted_N.float()
+
+
+def _sequence_mean(values_N: Tensor, terms: TokenTerms) -> Tensor:
+    """Mean of each sequence's values, given back to each of its tokens. [N]"""
+    sums_B = values_N.new_zeros(terms.sequences).index_add(0, terms.sequence_N, values_N)
+    counts_B = values_N.new_zeros(terms.sequences).index_add(0, terms.sequence_N, torch.ones_like(values_N))
+    return (sums_B / counts_B.clamp(min=1.0))[terms.sequence_N]
+
+
+def kl_losses(kl: Kl, logprobs_N: Tensor, reference_N: Tensor) -> Tensor:
+    """The chosen estimator of KL(π‖π_ref) at each token, nats. [N]"""
+    log_ratio_N = (logprobs_N - reference_N).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    match kl.estimator:
+        case "k1":
+            return log_ratio_N
+        case "k2":
+            return 0.5 * log_ratio_N.square()
+        case "k3":
+            return torch.exp(-log_ratio_N) - 1.0 + log_ratio_N

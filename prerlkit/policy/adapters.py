@@ -1,0 +1,214 @@
+"""The stack of adapters on the base: fresh, stack, merge, continue. One place that knows which adapter counts where.
+
+A double-counted adapter (merged *and* applied) is the commonest silent bug of this field (ms-swift#8233). Here one
+is in exactly one state: trainable, frozen on top of the weights, or merged into them and gone from the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+
+from prerlkit.errors import UsageError
+from prerlkit.policy.base import linear_layers
+from prerlkit.recipe.schema import Adapter
+from prerlkit.suggest import nearest
+
+Status = Literal["trainable", "frozen", "merged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One adapter of the policy, bottom first.
+
+    Attributes:
+        name: of the stage that trained it.
+        key: its name inside PEFT, where dots are not allowed.
+        weights: a merged adapter's own factors, kept so that the policy can still be written as one adapter.
+    """
+
+    name: str
+    key: str
+    settings: Adapter
+    status: Status
+    weights: Mapping[str, Tensor] | None = None
+
+
+class AdapterStack:
+    """The adapters of a policy on one base model, through PEFT.
+
+    Attributes:
+        base: the causal LM itself; PEFT puts its layers into it in place, so calling it applies the active adapters.
+        layers: bottom first.
+    """
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+        self.layers: tuple[Layer, ...] = ()
+        self._peft: PeftModel | None = None
+        self._linear = linear_layers(base)  # before PEFT wraps them and changes their names
+
+    @property
+    def peft(self) -> PeftModel:
+        if self._peft is None:
+            raise RuntimeError("no adapter yet")
+        return self._peft
+
+    @property
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters of the one trainable adapter."""
+        return [p for p in self.base.parameters() if p.requires_grad]
+
+    def fresh(self, name: str, settings: Adapter, seed: int) -> None:
+        """Put a new trainable adapter on top, the identity at its start; everything below is frozen.
+
+        Raises:
+            UsageError: a target that matches no linear layer of this model.
+        """
+        key = f"stage{len(self.layers)}"
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            target_modules=self._targets(settings),
+            lora_dropout=settings.dropout,
+            use_rslora=settings.rslora,
+            use_dora=settings.dora,
+            init_lora_weights=True if settings.init == "default" else settings.init,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self._peft is None:
+                self._peft = PeftModel(self.base, config, adapter_name=key, autocast_adapter_dtype=True)
+            else:
+                self._peft.add_adapter(key, config, autocast_adapter_dtype=True)
+        dtype = getattr(torch, settings.dtype)
+        for parameter_name, parameter in self.base.named_parameters():
+            if f".{key}." in parameter_name:
+                parameter.data = parameter.data.to(dtype)
+        frozen = tuple(replace(x, status="frozen") if x.status == "trainable" else x for x in self.layers)
+        self.layers = (*frozen, Layer(name, key, settings, "trainable"))
+        self._activate()
+
+    def merge_top(self) -> float:
+        """Fold the trainable adapter into the base weights and take it out of the model.
+
+        The sum is made in float32 and rounded once. A 4-bit base is dequantized, added to and quantized again.
+
+        Returns:
+            The largest relative rounding error over layers, ‖W' − (W + Δ)‖ / ‖Δ‖: how much of the adapter was lost.
+        """
+        top = self.layers[-1]
+        kept = self.state(top.name)
+        worst = 0.0
+        for module in self.base.modules():
+            if isinstance(module, LoraLayer) and top.key in module.lora_A:
+                worst = max(worst, _merge_layer(module, top.key))
+        self.peft.base_model.delete_adapter(top.key)
+        self.layers = (*self.layers[:-1], replace(top, status="merged", weights=kept))
+        self._activate()
+        return worst
+
+    def continue_top(self, name: str) -> None:
+        """Let the trainable adapter train on under the name of the next stage."""
+        self.layers = (*self.layers[:-1], replace(self.layers[-1], name=name))
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within it the model is the reference policy: everything below the trainable adapter."""
+        self._set([x.key for x in self.layers if x.status == "frozen"], trainable=None)
+        try:
+            yield
+        finally:
+            self._activate()
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The factors of the adapter of stage `name`, on the CPU, under PEFT's file names."""
+        layer = self._layer(name)
+        if layer.weights is not None:
+            return dict(layer.weights)
+        tensors = get_peft_model_state_dict(self.peft, adapter_name=layer.key)
+        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+
+    def load_state(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Put saved factors into the adapter of stage `name`. Raises ValueError when they don't fit it exactly."""
+        layer = self._layer(name)
+        if set(tensors) != set(self.state(name)):
+            raise ValueError(f"these are not the weights of adapter {name}: their names differ")
+        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=layer.key)
+
+    def config(self, name: str) -> LoraConfig:
+        """PEFT's configuration of the adapter of stage `name`."""
+        return LoraConfig(
+            r=self._layer(name).settings.rank,
+            lora_alpha=self._layer(name).settings.alpha,
+            target_modules=self._targets(self._layer(name).settings),
+            lora_dropout=self._layer(name).settings.dropout,
+            use_rslora=self._layer(name).settings.rslora,
+            use_dora=self._layer(name).settings.dora,
+            bias="none",
+            task_type="CAUSAL_LM",
+            inference_mode=True,
+        )
+
+    def _layer(self, name: str) -> Layer:
+        return next(x for x in self.layers if x.name == name)
+
+    def _activate(self) -> None:
+        active = [x for x in self.layers if x.status != "merged"]
+        self._set([x.key for x in active], next((x.key for x in active if x.status == "trainable"), None))
+
+    def _set(self, keys: list[str], trainable: str | None) -> None:
+        self.peft.base_model.set_adapter(keys, inference_mode=True)
+        if trainable is not None:
+            for name, parameter in self.base.named_parameters():
+                if f".{trainable}." in name:
+                    parameter.requires_grad_(True)
+
+    def _targets(self, settings: Adapter) -> list[str]:
+        leaves = sorted({name.rpartition(".")[2] for name in self._linear})
+        if settings.targets == "all-linear":
+            # Where leaf names are not telling (a bare "0"), PEFT would match too much: use whole names then.
+            return leaves if all(not leaf.isdigit() for leaf in leaves) else list(self._linear)
+        for target in settings.targets:
+            if not any(name == target or name.endswith("." + target) for name in self._linear):
+                raise UsageError(
+                    f'adapter.targets: "{target}" matches no linear layer of this model{nearest(target, leaves)}',
+                    f"Linear layers here: {', '.join(leaves)}. Or use all-linear.",
+                )
+        return list(settings.targets)
+
+
+@torch.no_grad()
+def _merge_layer(module: LoraLayer, key: str) -> float:
+    """Merge one layer's adapter; gives the relative rounding error of this layer."""
+    linear = module.get_base_layer()
+    before = _dense(linear)
+    delta = module.get_delta_weight(key).float()
+    if type(linear).__name__ == "Linear4bit":
+        module.merge(adapter_names=[key])
+        # PEFT would skip every adapter above a merged one; we delete this one from the model instead.
+        module.merged_adapters.clear()
+    else:
+        linear.weight.data = (before + delta).to(linear.weight.dtype)
+    norm = delta.norm().item()
+    return (_dense(linear) - (before + delta)).norm().item() / norm if norm else 0.0
+
+
+def _dense(linear: Any) -> Tensor:
+    """A layer's weight in float32, dequantized where it is 4-bit."""
+    if type(linear).__name__ != "Linear4bit":
+        return linear.weight.data.float()
+    import bitsandbytes.functional as bnb
+
+    weight: Tensor = bnb.dequantize_4bit(linear.weight.data, linear.weight.quant_state)
+    return weight.float()

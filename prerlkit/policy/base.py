@@ -1,0 +1,101 @@
+"""The frozen base model: loaded in 16 bit or NF4, made deterministic, its head checked once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.recipe.schema import Model
+
+HEAD_TOLERANCE = 1e-3
+"""Relative difference under which head(decoder(x)) counts as the model's own logits."""
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of `model.device`. Raises UsageError when CUDA is asked for and absent."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "model.device is cuda, but torch sees no CUDA device.",
+            "Use device: auto, or install a CUDA build of torch and check nvidia-smi.",
+        )
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_base(path: str, model: Model, device: torch.device) -> Any:
+    """Load the causal LM in `path`, frozen, in eval mode, every dropout at 0.
+
+    Dropout is set to 0 rather than relied on to be off: gradient checkpointing needs train mode, and sampler and
+    trainer must be the same function.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+    _disable_dropout(config)
+    arguments: dict[str, Any] = {"config": config, "dtype": getattr(torch, model.dtype), "device_map": {"": device}}
+    if model.quantization == "nf4":
+        arguments["quantization_config"] = _nf4(getattr(torch, model.dtype))
+    try:
+        base = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=model.trust_remote_code, **arguments)
+    except (OSError, ValueError) as error:
+        raise PrerlkitError(
+            f"The model in {path} could not be loaded: {str(error).splitlines()[0]}",
+            "It must be a causal language model that transformers knows, with safetensors weights.",
+        ) from error
+    base.requires_grad_(False)
+    base.eval()
+    for module in base.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return base
+
+
+def _disable_dropout(config: Any) -> None:
+    for key in list(config.to_dict()):
+        if key.endswith(("dropout", "_pdrop")) and isinstance(getattr(config, key), float):
+            setattr(config, key, 0.0)
+
+
+def _nf4(compute: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
+
+
+def quantized_layers(base: nn.Module) -> list[str]:
+    """Names of the layers whose weights are 4-bit."""
+    return [name for name, module in base.named_modules() if type(module).__name__ == "Linear4bit"]
+
+
+def linear_layers(base: Any) -> list[str]:
+    """Names of every linear layer an adapter can sit on: all but the output head."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = base.get_output_embeddings()
+    return [
+        name for name, module in base.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+
+
+@torch.no_grad()
+def head_is_plain(base: Any, token_id: int) -> bool:
+    """Whether head(decoder(x)) equals the model's own logits, so that logits can be made chunk by chunk.
+
+    False for models that cap or scale logits after the head (Gemma 2, Cohere, Granite): they get the plain path, which
+    holds [B, T, V]. Measured on the model itself rather than read from a list of names.
+    """
+    tokens_BT = torch.full((1, 4), token_id, dtype=torch.long, device=base.device)
+    own_BTV = base(input_ids=tokens_BT, use_cache=False).logits
+    ours_BTV = base.get_output_embeddings()(decoder_states(base, tokens_BT))
+    scale = own_BTV.float().abs().max().clamp(min=1e-6)
+    return bool((own_BTV.float() - ours_BTV.float()).abs().max() <= HEAD_TOLERANCE * scale)
+
+
+def decoder_states(base: Any, tokens_BT: Tensor) -> Tensor:
+    """Last hidden states [B, T, D] of right-padded tokens. Causal attention makes a mask for the padding needless."""
+    states: Tensor = base.get_decoder()(input_ids=tokens_BT, use_cache=False).last_hidden_state
+    return states

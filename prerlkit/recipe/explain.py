@@ -1,0 +1,156 @@
+"""What a person reads when a recipe is wrong: file, line, key, what was expected, the nearest right key."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from prerlkit.recipe.overrides import split
+from prerlkit.recipe.schema import Recipe
+from prerlkit.suggest import nearest
+
+_INHERITED = ("adapter", "rollout", "optimizer")
+_SHOWN = 12
+
+
+def explain(error: ValidationError, path: Path, source: Any, overrides: Sequence[str]) -> str:
+    """One line a mistake, in the file's order."""
+    found = [item for item in error.errors() if not _only_inherited(item["loc"], source)]
+    lines = [_line(item, path, source, overrides) for item in found or error.errors()]
+    more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*lines[:_SHOWN], *more])
+
+
+def _line(item: ErrorDetails, path: Path, source: Any, overrides: Sequence[str]) -> str:
+    keys, line = _trace(item["loc"], source)
+    where = _override_of(keys, overrides) or (f"{path}:{line}" if line else str(path))
+    name = _dotted(keys)
+    return f"{where}: {name + ': ' if name else ''}{_what(item)}"
+
+
+def _what(item: ErrorDetails) -> str:
+    loc, kind = item["loc"], item["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(str(loc[-1]), _fields_at(loc[:-1]))}"
+    if kind == "missing":
+        return "this key is required"
+    message = item["msg"].removeprefix("Value error, ")
+    if kind == "value_error":
+        return message
+    if kind == "union_tag_invalid":
+        context = item["ctx"]
+        expected = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        return f'"{context["tag"]}" is not one of {", ".join(expected)}{_close(context["tag"], expected)}'
+    if kind == "union_tag_not_found":
+        return "needs `kind`, or a single word"
+    message = message.replace("Input should be", "expected")
+    return message if kind == "unknown_preset" else f"{message}, got {_short(item['input'])}"
+
+
+def _close(word: str, known: Sequence[str]) -> str:
+    clause = nearest(word, known)
+    return clause if clause.startswith(";") else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _only_inherited(loc: tuple[int | str, ...], source: Any) -> bool:
+    """Whether the mistake stands in the recipe's own section, from which the stage inherited it."""
+    if len(loc) < 4 or loc[0] != "stages" or loc[2] not in _INHERITED:
+        return False
+    try:
+        return loc[3] not in source["stages"][loc[1]][loc[2]]
+    except (KeyError, IndexError, TypeError):
+        return True
+
+
+def _trace(loc: tuple[int | str, ...], source: Any) -> tuple[list[str | int], int | None]:
+    """The keys of `loc` that a person wrote (union tags left out), and the line of the deepest one in the file."""
+    keys: list[str | int] = []
+    node, line = source, None
+    for depth, part in enumerate(loc):
+        last = depth == len(loc) - 1
+        if _holds(node, part):
+            line = node.lc.data[part][0] + 1 if part in node.lc.data else line
+            node = node[part]
+        elif not last and not isinstance(part, int) and part not in _known_keys():
+            continue  # the tag of a union, such as `clip`
+        elif isinstance(part, int) and not isinstance(node, list):
+            continue  # a single objective is a list of one
+        else:
+            node = None
+        keys.append(part)
+    return keys, line
+
+
+def _holds(node: Any, part: int | str) -> bool:
+    if isinstance(node, Mapping):
+        return part in node
+    return isinstance(node, list) and isinstance(part, int) and part < len(node)
+
+
+def _dotted(keys: Sequence[str | int]) -> str:
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f"{'.' if text else ''}{key}"
+    return text
+
+
+def _override_of(keys: Sequence[str | int], overrides: Sequence[str]) -> str:
+    """The `--set` that a mistake came from, or ""."""
+    for override in reversed(overrides):
+        parts, _ = split(override)
+        # An item of a list may have been addressed by its name.
+        same = [str(k) == p or (isinstance(k, int) and not p.isdigit()) for k, p in zip(keys, parts, strict=False)]
+        if len(keys) >= len(parts) and all(same):
+            return f"--set {override}"
+    return ""
+
+
+def _fields_at(loc: Sequence[int | str]) -> list[str]:
+    """Names of the keys that are known at `loc`."""
+    candidates: list[type[BaseModel]] = [Recipe]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        inside = [c.model_fields[part].annotation for c in candidates if part in c.model_fields]
+        if inside:
+            candidates = [model for annotation in inside for model in _models(annotation)]
+        else:
+            tagged = [c for c in candidates if "kind" in c.model_fields and part in _literals(c)]
+            candidates = tagged or candidates
+    return sorted({name for c in candidates for name in c.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
+
+
+def _literals(model: type[BaseModel]) -> tuple[Any, ...]:
+    return typing.get_args(model.model_fields["kind"].annotation)
+
+
+def _known_keys() -> set[str]:
+    """Every key of the schema, to tell a key from a union's tag."""
+    keys: set[str] = set()
+    todo: list[type[BaseModel]] = [Recipe]
+    seen: set[type[BaseModel]] = set()
+    while todo:
+        model = todo.pop()
+        if model in seen:
+            continue
+        seen.add(model)
+        keys |= set(model.model_fields)
+        todo += [m for field in model.model_fields.values() for m in _models(field.annotation)]
+    return keys

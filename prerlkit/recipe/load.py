@@ -1,0 +1,122 @@
+"""From a YAML file and `--set` to a frozen Recipe, or to an error that names file, line and the nearest key."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from prerlkit.errors import UsageError
+from prerlkit.recipe.explain import explain
+from prerlkit.recipe.overrides import apply
+from prerlkit.recipe.packaged import packaged
+from prerlkit.recipe.schema import Recipe
+from prerlkit.suggest import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked recipe and where it came from."""
+
+    recipe: Recipe
+    path: Path
+
+    @property
+    def folder(self) -> Path:
+        """The recipe's folder: relative data paths and plugins beside it."""
+        return self.path.parent
+
+
+def locate(name: str) -> Path:
+    """The file of a recipe: a path, or the bare name of a packaged one.
+
+    Raises:
+        UsageError: there is no such file, or no such name.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise UsageError(
+            f"There is no recipe file {path}.",
+            "`prerlkit recipes list` shows the packaged ones, which go by bare name.",
+        )
+    known = packaged()
+    if name in known:
+        return known[name]
+    raise UsageError(f'There is no packaged recipe "{name}"{nearest(name, known)}', "For a file, give its path.")
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Loaded:
+    """Read, override and check a recipe.
+
+    Args:
+        name: a path, or the bare name of a packaged recipe.
+        overrides: `path=value` each, applied in order before the check.
+
+    Raises:
+        UsageError: naming file, line and key of every mistake.
+    """
+    path = locate(name)
+    source = read_yaml(path)
+    data = apply(plain(source), overrides)
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(explain(error, path, source, overrides)) from None
+    return Loaded(recipe, path)
+
+
+def read_yaml(path: Path) -> Any:
+    """The document in `path` as ruamel's round-trip types, which remember their lines (YAML 1.2).
+
+    Raises:
+        UsageError: unreadable, not YAML, a duplicate key, or not a mapping; with the line.
+    """
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8-sig"))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise UsageError(f"{where}: not valid YAML: {_first_lines(error)}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from None
+    if not isinstance(document, Mapping):
+        kind = "empty" if document is None else f"a {type(document).__name__}"
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values; this file is {kind}.")
+    return document
+
+
+def _first_lines(error: MarkedYAMLError) -> str:
+    parts = [part.strip().splitlines()[0] for part in (error.context, error.problem) if part]
+    return ": ".join(parts)
+
+
+def plain(value: Any) -> Any:
+    """ruamel's types as Python's own."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as YAML: nothing inherited, nothing implied. Loading it gives an equal recipe."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    buffer = io.StringIO()
+    yaml.dump(recipe.model_dump(mode="json"), buffer)
+    return buffer.getvalue()

@@ -1,0 +1,66 @@
+"""`--set path=value`: change a recipe on the command line, checked afterwards like the file itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from prerlkit.errors import UsageError
+from prerlkit.suggest import nearest
+
+
+def split(override: str) -> tuple[list[str], str]:
+    """`stages.0.steps=3` as its path and its value's text. Raises UsageError when it isn't of that form."""
+    path, equals, value = override.partition("=")
+    parts = [part.strip() for part in path.replace("[", ".").replace("]", "").split(".")]
+    if not equals or not all(parts):
+        raise UsageError(
+            f'--set "{override}" is not of the form path=value.', "For example --set rollout.group_size=4 --set seed=1"
+        )
+    return parts, value
+
+
+def apply(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `data` with the overrides in it. Items of a list go by index, or by their `name`.
+
+    Values are YAML: `3`, `1e-5`, `true`, `null`, `[a, b]`, `{kind: clip, high: 0.3}`.
+    """
+    data = copy.deepcopy(data)
+    for override in overrides:
+        parts, text = split(override)
+        try:
+            value = YAML(typ="safe", pure=True).load(text) if text.strip() else ""
+        except YAMLError as error:
+            raise UsageError(f'--set "{override}": the value is not YAML: {str(error).splitlines()[0]}') from None
+        _set(data, parts, value, override)
+    return data
+
+
+def _set(node: Any, parts: list[str], value: Any, override: str) -> None:
+    for depth, part in enumerate(parts[:-1]):
+        key = _key(node, part, override)
+        if isinstance(node, dict) and node.get(key) is None:
+            node[key] = {}
+        if isinstance(node[key], str):  # `loss: clip` is short for `loss: {kind: clip}`
+            node[key] = {"preset" if part == "objective" else "kind": node[key]}
+        node = node[key]
+        if not isinstance(node, dict | list):
+            raise UsageError(f'--set "{override}": {".".join(parts[: depth + 1])} is a value, not a section.')
+    node[_key(node, parts[-1], override)] = value
+
+
+def _key(node: Any, part: str, override: str) -> Any:
+    """The key or index that `part` means in `node`."""
+    if isinstance(node, dict):
+        return part
+    if part.isdigit() and int(part) < len(node):
+        return int(part)
+    names = [item["name"] for item in node if isinstance(item, dict) and "name" in item]
+    if part in names:
+        return names.index(part)
+    hint = nearest(part, names) if names else ""
+    raise UsageError(f'--set "{override}": the list has {len(node)} items and none is "{part}"{hint}')

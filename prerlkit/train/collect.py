@@ -1,0 +1,71 @@
+"""Rollout and verification of one batch of prompts, the second while the first still runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.types import Completion, Group, Prompt, Verdict
+from prerlkit.verify import Sample
+
+
+class Judge(Protocol):
+    """What the loop needs of a verify runner."""
+
+    def submit(self, sample: Sample) -> Future[Verdict]:
+        """The verdict to come; it never raises for a verifier's fault."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Judged groups, in the prompts' order, and where the time went (seconds)."""
+
+    groups: tuple[Group, ...]
+    rollout_seconds: float
+    verify_seconds: float
+    """Waiting for verdicts after the last completion: what verification cost, not what it took."""
+
+
+def collect(
+    engine: RolloutEngine,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    progress: Callable[[int, int], None] | None = None,
+) -> Collected:
+    """Sample `sampling.samples` completions for each prompt and judge each as soon as it is finished.
+
+    Args:
+        progress: called with (completions finished, completions in all).
+    """
+    begun = time.perf_counter()
+    engine.hand_over()
+    total = len(prompts) * sampling.samples
+    finished: dict[tuple[int, int], tuple[Completion, Future[Verdict]]] = {}
+    for i, s, completion in engine.generate(prompts, sampling):
+        finished[i, s] = completion, judge.submit(_sample(prompts[i], completion))
+        if progress:
+            progress(len(finished), total)
+    sampled = time.perf_counter()
+    groups = []
+    for i, prompt in enumerate(prompts):
+        pairs = [finished[i, s] for s in range(sampling.samples)]
+        verdicts = tuple(verdict.result() for _, verdict in pairs)
+        groups.append(Group(prompt, tuple(completion for completion, _ in pairs), verdicts))
+    return Collected(tuple(groups), sampled - begun, time.perf_counter() - sampled)
+
+
+def _sample(prompt: Prompt, completion: Completion) -> Sample:
+    return Sample(
+        prompt=prompt.text,
+        completion=completion.text,
+        answer=prompt.answer,
+        row=prompt.row,
+        truncated=completion.truncated,
+        tokens=len(completion.token_ids),
+    )

@@ -1,0 +1,54 @@
+"""What a run ran on: versions, hardware, and what its recipe left to be resolved."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+import prerlkit
+from prerlkit.train.prepare import Prepared
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "huggingface_hub",
+    "safetensors",
+    "math-verify",
+    "numpy",
+    "vllm",
+    "unsloth",
+)
+
+
+def describe(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+    """The content of environment.json. No environment variables: they hold secrets."""
+    versions = {"prerlkit": prerlkit.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    hardware: dict[str, Any] = {
+        "platform": platform.platform(),
+        "device": str(device),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        hardware["gpu"] = {"name": properties.name, "memory_bytes": properties.total_memory}
+    return {
+        "versions": versions,
+        "hardware": hardware,
+        "model": {"origin": prepared.model.origin, "revision": prepared.model.revision},
+        "start_token": {"id": prepared.start.id, "text": prepared.start.text, "source": prepared.start.source},
+        "end_token_ids": list(prepared.end_ids),
+    }

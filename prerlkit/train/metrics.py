@@ -1,0 +1,69 @@
+"""The metrics of a step, under the names that docs/metrics.md defines."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from prerlkit.train.collect import Collected
+from prerlkit.train.step import UpdateStats
+from prerlkit.types import Group
+
+
+def step_metrics(collected: Collected, stats: UpdateStats, rate: float, train_seconds: float) -> dict[str, float]:
+    """Everything measured in one step, except `step` and `stage`."""
+    generated = sum(len(c.token_ids) for g in collected.groups for c in g.completions)
+    return {
+        **group_metrics(collected.groups),
+        "tokens/generated": generated,
+        "tokens/trained": stats.tokens,
+        "loss/total": stats.loss,
+        "policy/kl": stats.kl,
+        "policy/clip_fraction": stats.clip_fraction,
+        "policy/trained_logprob": stats.logprob_sum / max(1, stats.scored),
+        "optim/lr": rate,
+        "optim/grad_norm": stats.grad_norm,
+        "optim/skipped": stats.skipped,
+        "time/rollout": collected.rollout_seconds,
+        "time/verify": collected.verify_seconds,
+        "time/train": train_seconds,
+        "time/step": collected.rollout_seconds + collected.verify_seconds + train_seconds,
+        "memory/peak": peak_memory(),
+    }
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Rewards, lengths and shares of one batch of judged groups. A share of nothing is 0."""
+    completions = [c for g in groups for c in g.completions]
+    verdicts = [v for g in groups for v in g.verdicts]
+    scores = [v.score for v in verdicts if v.score is not None]
+    logprobs = [x for c in completions for x in c.logprobs]
+    return {
+        "reward/mean": _mean(scores),
+        "reward/pass_rate": _mean([float(bool(v.passed)) for v in verdicts if v.judged]),
+        "group/zero_signal": _mean([float(_without_signal(g)) for g in groups]),
+        "sample/unjudged": _mean([float(not v.judged) for v in verdicts]),
+        "sample/truncated": _mean([float(c.truncated) for c in completions]),
+        "tokens/completion_mean": _mean([float(len(c.token_ids)) for c in completions]),
+        # −E[log π] over sampled tokens is the entropy of the policy (unbiased while top_p and top_k are off).
+        "policy/entropy": -_mean(logprobs),
+    }
+
+
+def peak_memory() -> int:
+    """Largest memory held so far, bytes: allocated by torch on CUDA, else resident memory of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _without_signal(group: Group) -> bool:
+    return len({v.score for v in group.verdicts if v.score is not None}) < 2
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

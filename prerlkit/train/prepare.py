@@ -1,0 +1,72 @@
+"""Everything that can be settled before a weight is loaded: model files, tokenizer, start token, prompts, verifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prerlkit.data.prompts import PromptSets, build
+from prerlkit.policy import source
+from prerlkit.policy.source import ResolvedModel
+from prerlkit.policy.tokens import StartToken, end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.recipe.schema import Recipe
+from prerlkit.train.validate import check_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run knows before it loads weights.
+
+    Attributes:
+        notes: lines a person should read once.
+    """
+
+    model: ResolvedModel
+    tokenizer: Any
+    start: StartToken
+    end_ids: tuple[int, ...]
+    prompts: PromptSets
+    notes: tuple[str, ...]
+
+
+def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -> Prepared:
+    """Settle all that needs no weights. The model's files are downloaded here when they are not on this machine.
+
+    Args:
+        folder: the recipe's folder, for relative paths and plugins beside it.
+        report: hears the phases of a download.
+    """
+    check_settings(recipe, folder)
+    model = source.resolve(recipe.model, report=report)
+    tokenizer, start, end_ids = read_tokens(model.path, recipe)
+    prompts = build(
+        recipe.data,
+        tokenizer=tokenizer,
+        max_prompt_tokens=recipe.rollout.max_prompt_tokens,
+        long_prompts=recipe.rollout.long_prompts,
+        seed=recipe.seed,
+        folder=folder,
+    )
+    notes = (f"model {model.origin}", f"start token of P(y): {start}", *prompts.notes, *_warnings(recipe))
+    return Prepared(model, tokenizer, start, end_ids, prompts, notes)
+
+
+def read_tokens(path: str, recipe: Recipe) -> tuple[Any, StartToken, tuple[int, ...]]:
+    """Tokenizer, start token and end tokens from a model's folder."""
+    tokenizer = load_tokenizer(path, trust_remote_code=recipe.model.trust_remote_code)
+    start = resolve_start_token(recipe.model.start_token, tokenizer)
+    return tokenizer, start, end_token_ids(path, tokenizer)
+
+
+def _warnings(recipe: Recipe) -> Sequence[str]:
+    """Settings that are allowed and cost something a person should know."""
+    lines = []
+    for stage in recipe.stages:
+        if stage.rollout.top_p < 1.0 or stage.rollout.top_k:
+            lines.append(
+                f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
+                "log-probs are of the whole one, so its gradient is biased"
+            )
+    return lines

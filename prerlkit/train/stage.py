@@ -1,0 +1,128 @@
+"""The loop. Read this first: everything else is one of its arrows.
+
+    P prompts ─► G completions each ─► verdicts ─► advantages, batch, loss, step ─► one line of metrics
+
+Letters on tensors and tuples: P prompts of a step, G completions a prompt, B sequences, T tokens, V vocabulary,
+D width, N tokens that are scored.
+
+What is not here, on purpose: no branch by algorithm, engine or verifier (they were chosen when the run was built), no
+random state (every draw is a function of seed and position), no configuration that changes while it runs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from prerlkit.data.stream import PromptStream
+from prerlkit.policy.policy import Policy
+from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.seeds import derive
+from prerlkit.train import checkpoint
+from prerlkit.train.checkpoint import Position
+from prerlkit.train.collect import Judge, collect
+from prerlkit.train.distributed import World
+from prerlkit.train.evaluate import evaluate
+from prerlkit.train.folder import RunFolder
+from prerlkit.train.metrics import step_metrics
+from prerlkit.train.optim import rate_at
+from prerlkit.train.step import Updater
+from prerlkit.train.watch import Stop, Watcher
+from prerlkit.types import Prompt, StepRecord
+
+
+class Stopped(Exception):  # noqa: N818 -- not an error: the person asked for it, and everything is saved
+    """The run stopped after a step because it was asked to; a checkpoint is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the loop works with: all of it chosen once, when the run was built."""
+
+    recipe: Recipe
+    policy: Policy
+    engine: RolloutEngine
+    judge: Judge
+    stream: PromptStream
+    eval_prompts: tuple[Prompt, ...]
+    folder: RunFolder
+    watcher: Watcher
+    stop: Stop
+    world: World
+
+
+def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) -> Position:
+    """Do the steps of `stage` that are left. Raises Stopped when asked to stop, after saving."""
+    seed, output, every = room.recipe.seed, room.recipe.output, room.recipe.evaluation.every
+    room.watcher.stage_started(stage.name, stage.steps, position.stage_step)
+    for step in range(position.stage_step, stage.steps):
+        if every and step and step % every == 0:
+            position = run_evaluation(room, f"step {position.step}", position)
+        begun = time.perf_counter()
+        prompts_P = room.stream.batch(position.prompts, stage.rollout.prompts_per_step)
+        sampling = _sampling(stage, derive(seed, "rollout", position.step))
+        collected = collect(  # rollout and verification: P groups of G judged completions
+            room.engine, room.judge, prompts_P, sampling, lambda done, n: room.watcher.progress("rollout", done, n)
+        )
+        torch.manual_seed(derive(seed, "train", position.step))  # adapter dropout
+        trained = time.perf_counter()
+        stats = updater.update(collected.groups, step)  # advantage, batch, objective, step
+        train_seconds = time.perf_counter() - trained
+
+        rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
+        metrics = step_metrics(collected, stats, rate, train_seconds)
+        position = replace(
+            position,
+            stage_step=step + 1,
+            step=position.step + 1,
+            prompts=position.prompts + len(prompts_P),
+            seconds=position.seconds + time.perf_counter() - begun,
+            generated=position.generated + int(metrics["tokens/generated"]),
+            trained=position.trained + stats.tokens,
+            skipped=position.skipped + stats.skipped,
+        )
+        record = StepRecord(position.step, stage.name, metrics, collected.groups)
+        room.folder.append_step(record, output.samples_per_step)
+        room.watcher.step_done(record, step + 1, stage.steps)
+
+        due = output.checkpoint_every and (step + 1) % output.checkpoint_every == 0
+        if due or room.stop.requested:
+            checkpoint.save(room.folder.checkpoint, position, room.policy.adapters, updater.optimizer)
+        if room.stop.requested:
+            raise Stopped
+    return position
+
+
+def run_evaluation(room: Room, name: str, position: Position) -> Position:
+    """Evaluate the policy as it is now and write the result down, unless that was done before a resume."""
+    if any(result.name == name for result in room.folder.read_evaluations()):
+        return position
+    result, _ = evaluate(
+        room.engine,
+        room.judge,
+        room.eval_prompts,
+        room.recipe.evaluation,
+        name=name,
+        step=position.step,
+        seed=derive(room.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
+        max_new_tokens=room.recipe.rollout.max_new_tokens,
+        progress=lambda done, n: room.watcher.progress(f"evaluation {name}", done, n),
+    )
+    room.folder.append_evaluation(result)
+    room.watcher.evaluated(result)
+    return replace(position, seconds=position.seconds + result.seconds)
+
+
+def _sampling(stage: Stage, seed: int) -> Sampling:
+    rollout = stage.rollout
+    return Sampling(
+        samples=rollout.group_size,
+        max_new_tokens=rollout.max_new_tokens,
+        temperature=rollout.temperature,
+        seed=seed,
+        top_p=rollout.top_p,
+        top_k=rollout.top_k,
+    )

@@ -1,0 +1,100 @@
+"""What a verifier is: a name, its settings, and a judgement of one completion."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from prerlkit import settings as _settings
+from prerlkit.types import Verdict
+
+Resources = Literal["pure", "subprocess", "sandbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion to be judged, with all that a verifier may look at.
+
+    Attributes:
+        prompt: the rendered text that the model saw.
+        completion: what it wrote, without special tokens.
+        answer: the gold answer, or None where the data has none.
+        row: the whole data row. It crosses a process boundary as JSON: tuples arrive as lists, and values that JSON lacks
+            (dates, bytes) as their `str()`.
+        truncated: True when the token limit cut the completion.
+        tokens: the completion's length in tokens.
+    """
+
+    prompt: str
+    completion: str
+    answer: str | None = None
+    row: Mapping[str, Any] = field(default_factory=dict)
+    truncated: bool = False
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GoldCase:
+    """An example that a verifier carries along, with the verdict that it must get.
+
+    Attributes:
+        completion: what the model is supposed to have written.
+        expect: "pass" or "fail" (`Verdict.passed`), or "unjudged".
+        answer, row, prompt, truncated: the rest of the sample.
+        settings: the verifier's settings for this case.
+    """
+
+    completion: str
+    expect: Literal["pass", "fail", "unjudged"]
+    answer: str | None = None
+    row: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""
+    truncated: bool = False
+
+
+class Verifier(ABC):
+    """Judges completions. A plugin is one file with one subclass of this, named as the file is.
+
+    Class attributes:
+        name: what a recipe calls it; the file's name without `.py`.
+        Settings: a frozen pydantic class, a subclass of `prerlkit.verify.Settings`. Recipes are checked by it.
+        resources: "pure" computes and nothing more. "subprocess" starts programs: what it leaves running is ended
+            after each batch. "sandbox" isolates what it starts.
+        needs_answer: samples without a gold answer are unjudged before `judge` is asked.
+        gold: examples that must pass, must fail and can't be judged.
+
+    `judge` may raise: the sample is then unjudged. It runs in a worker process, one sample at a time, under a limit of
+    time and memory, so it needs no timeouts of its own.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
+    resources: ClassVar[Resources] = "pure"
+    needs_answer: ClassVar[bool] = True
+    gold: ClassVar[tuple[GoldCase, ...]] = ()
+
+    settings: _settings.Settings
+    on_clock: Callable[[bool], None] = staticmethod(lambda running: None)
+    """Set by the worker: how `off_the_clock` tells the runner."""
+
+    def __init__(self, settings: _settings.Settings) -> None:
+        self.settings = settings
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """Around slow imports and loads that happen once, inside `judge`: their time isn't the sample's (up to 60 s)."""
+        self.on_clock(False)
+        yield
+        self.on_clock(True)
+
+    @abstractmethod
+    def judge(self, sample: Sample) -> Verdict:
+        """The verdict on one sample. Its score is in [0, 1]; `Verdict.unjudged` where nobody can know."""
+
+    def judge_batch(self, samples: Sequence[Sample]) -> list[Verdict]:
+        """Verdicts in the samples' order. Override it only where a batch is cheaper than its samples one by one."""
+        return [self.judge(sample) for sample in samples]

@@ -1,0 +1,229 @@
+"""Finds verifiers by name: built-in ones, installed ones, those in a folder beside the recipe, or `file.py:Class`.
+
+One file holds one verifier, and both have one name, so that asking for one never imports the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+import prerlkit.verifiers
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.suggest import nearest
+from prerlkit.verify.base import Verifier
+
+GROUP = "prerlkit.verifiers"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A verifier that can be used, and where it came from."""
+
+    name: str
+    verifier: type[Verifier]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A verifier that can't be used, and why."""
+
+    name: str
+    origin: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A place that claims a name. `where`: a `.py` file, or an import path `package.module[:Class]`."""
+
+    name: str
+    where: str | Path
+    origin: str
+    class_name: str | None = None
+
+
+def known(folder: Path | None = None) -> dict[str, Found | Broken]:
+    """Every verifier within reach, by name. A plugin that fails to import is `Broken`; the rest is still listed.
+
+    Args:
+        folder: the recipe's folder; the files of its `verifiers/` are listed too.
+    """
+    listed: dict[str, Found | Broken] = {}
+    for name, sources in sorted(_sources(folder).items()):
+        origin = " and ".join(source.origin for source in sources)
+        try:
+            listed[name] = Found(name, _only(name, sources), sources[0].origin)
+        except PrerlkitError as error:
+            listed[name] = Broken(name, origin, str(error))
+    return listed
+
+
+def find(name: str, folder: Path | None = None) -> type[Verifier]:
+    """The verifier of that name, or of `path/to/file.py:Class`.
+
+    A relative path is taken from the working directory, then from `folder`, the recipe's.
+
+    Raises:
+        UsageError: no such verifier, two of that name, or one that fails to import.
+    """
+    if ".py:" in name or name.endswith(".py"):
+        return _load(_by_path(name, folder))
+    sources = _sources(folder)
+    if name not in sources:
+        raise UsageError(
+            f'no verifier is named "{name}"{nearest(name, sources)}',
+            "`prerlkit verifiers list` shows them all. Your own: a file verifiers/<name>.py beside the recipe, or "
+            "path/to/file.py:Class.",
+        )
+    return _only(name, sources[name])
+
+
+def make(name: str, settings: Mapping[str, Any], folder: Path | None = None) -> Verifier:
+    """A verifier with its settings, checked by its own class.
+
+    Raises:
+        UsageError: as `find`, and for a setting that is unknown or wrong.
+    """
+    verifier = find(name, folder)
+    try:
+        checked = verifier.Settings.model_validate(dict(settings))
+    except ValidationError as error:
+        raise UsageError(_explain(verifier, error)) from error
+    return verifier(checked)
+
+
+def _explain(verifier: type[Verifier], error: ValidationError) -> str:
+    """One line for each wrong setting: which, what was expected, what was given."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(
+                f'verifier "{verifier.name}" has no setting {key}{nearest(key, verifier.Settings.model_fields)}'
+            )
+        elif key:
+            lines.append(f'verifier "{verifier.name}", setting {key}: {item["msg"]}, not {item["input"]!r}')
+        else:
+            lines.append(f'verifier "{verifier.name}": {item["msg"].removeprefix("Value error, ")}')
+    return "\n".join(lines)
+
+
+def _sources(folder: Path | None) -> dict[str, list[_Source]]:
+    """Who claims which name. Nothing is imported here."""
+    found: dict[str, list[_Source]] = {}
+
+    def add(source: _Source) -> None:
+        found.setdefault(source.name, []).append(source)
+
+    for entry in entry_points(group=GROUP):
+        by = f" of {entry.dist.name}" if entry.dist else ""
+        module, _, class_name = entry.value.partition(":")
+        add(_Source(entry.name, module, f"entry point {entry.value}{by}", class_name or None))
+    for module_info in pkgutil.iter_modules(prerlkit.verifiers.__path__):
+        module = f"prerlkit.verifiers.{module_info.name}"
+        add(_Source(module_info.name, module, f"built-in {module}"))
+    if folder is not None:
+        for path in sorted((folder / "verifiers").glob("*.py")):
+            if not path.name.startswith("_"):
+                add(_Source(path.stem, path.resolve(), str(path)))
+    return found
+
+
+def _only(name: str, sources: list[_Source]) -> type[Verifier]:
+    """The one class behind all sources of a name; two classes are an error that names both."""
+    classes: dict[tuple[str, str], tuple[type[Verifier], str]] = {}
+    for source in sources:
+        verifier = _load(source)
+        if verifier.name != name:
+            raise UsageError(
+                f'{source.origin} holds a verifier named "{verifier.name}", but is called "{name}"',
+                "A verifier's name is its file's name and its entry point's.",
+            )
+        # By file and class: an entry point and a folder beside the recipe may both lead to one file.
+        classes.setdefault((source_file(verifier), verifier.__qualname__), (verifier, source.origin))
+    if len(classes) > 1:
+        places = " and ".join(origin for _, origin in classes.values())
+        raise UsageError(f'two verifiers are named "{name}": {places}', "Rename one, or uninstall its package.")
+    return next(iter(classes.values()))[0]
+
+
+def source_file(verifier: type[Verifier]) -> str:
+    """The file that a verifier was written in, for messages; its module's name where there is no file."""
+    file = sys.modules[verifier.__module__].__file__
+    return str(Path(file).resolve()) if file else verifier.__module__
+
+
+def _by_path(name: str, folder: Path | None) -> _Source:
+    file, _, class_name = name.partition(".py:") if ".py:" in name else (name[: -len(".py")], "", "")
+    path = Path(f"{file}.py").expanduser()
+    places = [path, *([folder / path] if folder is not None else [])]
+    for place in places:
+        if place.is_file():
+            return _Source(place.stem, place.resolve(), str(place), class_name or None)
+    raise UsageError(
+        f"no file {' or '.join(str(place) for place in places)}", f"The recipe names it as a verifier: {name}"
+    )
+
+
+def _load(source: _Source) -> type[Verifier]:
+    try:
+        module = _import_file(source.where) if isinstance(source.where, Path) else importlib.import_module(source.where)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything while it is imported
+        raise UsageError(f"verifier {source.name} ({source.origin}) fails to import: {_where(error)}") from error
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Verifier) and value.__module__ == module.__name__
+    ]
+    if source.class_name is not None:
+        classes = [value for value in classes if value.__name__ == source.class_name]
+    if len(classes) != 1:
+        what = f"no verifier class {source.class_name}" if source.class_name else f"{len(classes)} verifier classes"
+        raise UsageError(f"{source.origin} holds {what}", "A file holds one subclass of prerlkit.verify.Verifier.")
+    if inspect.isabstract(classes[0]) or "name" not in vars(classes[0]):
+        raise UsageError(f"{source.origin}: {classes[0].__name__} needs a `name` and a `judge` method")
+    return classes[0]
+
+
+def _import_file(path: Path) -> ModuleType:
+    """A file as a module; a built-in's file as the module that it is."""
+    if any(path.parent == Path(place).resolve() for place in prerlkit.verifiers.__path__):
+        return importlib.import_module(f"prerlkit.verifiers.{path.stem}")
+    digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:12]
+    name = f"prerlkit_verifier_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pydantic look their module up while the class is made
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _where(error: BaseException) -> str:
+    """An exception in a line, with the file and line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace is not None else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,0 +1,79 @@
+"""A tiny random Llama with a byte-level tokenizer, so that the whole way through runs in seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import pytest
+import torch
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+)
+
+
+def build_tokenizer(*, bos: str | None = None, chat_template: str | None = CHAT_TEMPLATE):
+    """Byte-level, 256 bytes and three special tokens; no merges, so every text is its bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: i for i, symbol in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", bos_token=bos)
+    fast.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    fast.chat_template = chat_template
+    return fast
+
+
+def build_model(seed: int = 0, **changes):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings = {
+        "vocab_size": 264,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "eos_token_id": 256,
+        "bos_token_id": None,
+        "pad_token_id": None,
+        "initializer_range": 0.3,
+        **changes,
+    }
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(LlamaConfig(**settings))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """Folder of a tiny random Llama (float32) with its tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    tokenizer = build_tokenizer()
+    model = build_model()
+    assert tokenizer.eos_token_id == model.config.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_policy(tiny_model):
+    """A loaded policy on the tiny model, in float32, with no adapter yet."""
+    from prerlkit.policy.policy import load_policy
+    from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+    from prerlkit.recipe.schema import Model
+
+    settings = Model(id=str(tiny_model), dtype="float32", device="cpu")
+    tokenizer = load_tokenizer(str(tiny_model))
+    start = resolve_start_token("auto", tokenizer)
+    return load_policy(str(tiny_model), settings, tokenizer, start, end_token_ids(str(tiny_model), tokenizer))

@@ -1,0 +1,17 @@
+"""Every built-in verifier judges its own gold cases as it says it does."""
+
+import pytest
+
+from prerlkit.verify.gold import failures
+from prerlkit.verify.registry import Found, known
+
+BUILT_IN = [found for found in known().values() if isinstance(found, Found) and "prerlkit.verifiers" in found.origin]
+
+
+def test_the_built_in_verifiers_are_found() -> None:
+    assert {"math", "regex"} <= {found.name for found in BUILT_IN}
+
+
+@pytest.mark.parametrize("found", BUILT_IN, ids=lambda found: found.name)
+def test_gold_cases(found: Found) -> None:
+    assert failures(found.verifier) == []

@@ -1,0 +1,165 @@
+"""Checks a mathematical answer against the gold one: by spelling, as numbers, part by part, then with math-verify.
+
+Time limits belong to the runner. math-verify's own are off: they use `signal.alarm`, which does nothing outside the main
+thread and doesn't stop the work. Where the gold answer can't be read the sample is unjudged, never right and never wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from prerlkit.settings import NonNegativeFloat
+from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
+from prerlkit.verify.equal import same
+from prerlkit.verify.size import too_large
+
+_LONGEST = 500  # characters; nothing longer in a box is an answer
+_EXACT_DIGITS = 12  # decimals to which a float and an irrational number must agree when the tolerance is 0
+
+
+class MathSettings(Settings):
+    """How the answer is found and compared."""
+
+    extract: Literal["auto", "boxed", "last_number", "regex"] = "auto"
+    r"""auto: the last `\boxed{}`, else what follows `####`, else what follows "answer is", else the last formula or number.
+    boxed: only a box counts. last_number: the last number. regex: the first group of the last match of `pattern`."""
+    pattern: str | None = None
+    """With extract: regex. Its first group, or the whole match where it has none, is the answer."""
+    tolerance: NonNegativeFloat = 0.0
+    """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, ours, because a reward
+    for rounding teaches rounding."""
+
+    @model_validator(mode="after")
+    def _pattern_goes_with_regex(self) -> Self:
+        if (self.pattern is None) == (self.extract == "regex"):
+            raise ValueError("pattern goes with extract: regex, and only with it")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise ValueError(f"pattern: {error.msg} at position {error.pos}") from error
+        return self
+
+
+class Math(Verifier):
+    """Passes a completion whose answer equals the gold one."""
+
+    name = "math"
+    Settings = MathSettings
+    settings: MathSettings
+
+    def judge(self, sample: Sample) -> Verdict:
+        gold = sample.answer or ""
+        if not gold.strip():
+            return Verdict.unjudged("the gold answer is empty")
+        answer = self._extract(sample.completion)
+        if answer is None or not answer.strip():
+            return Verdict.of(False, "no answer found")
+        answer = answer.strip()
+        if len(answer) > max(_LONGEST, 4 * len(gold)):
+            return Verdict.of(False, "the answer is too long to be one", answer=answer[:_LONGEST])
+        equal = same(gold, answer, self.settings.tolerance, self._symbolic)
+        if equal is None:
+            return Verdict.unjudged(f"the gold answer can't be read: {gold[:_LONGEST]}", answer=answer)
+        return Verdict.of(equal, "" if equal else "another answer", answer=answer)
+
+    def _extract(self, completion: str) -> str | None:
+        match self.settings.extract:
+            case "auto":
+                return extract.auto(completion)
+            case "boxed":
+                return extract.boxed(completion)
+            case "last_number":
+                return extract.last_number(completion)
+            case "regex":
+                last = None
+                for last in re.finditer(self.settings.pattern or "", completion):  # noqa: B007 - the last one is wanted
+                    pass
+                return None if last is None else last.group(1 if last.re.groups else 0)
+
+    def _symbolic(self, gold: str, answer: str) -> bool | None:
+        """By computer algebra, which takes milliseconds, and a second to import."""
+        if too_large(gold):
+            return None
+        if too_large(answer):
+            return False
+        if "math_verify" not in sys.modules:
+            with self.off_the_clock():
+                import math_verify  # noqa: F401 - so that its time isn't the sample's
+            # It warns that its time limits are off, and of every formula that it can't read.
+            logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+        left, right = _parse(gold), _parse(answer)
+        if left is None:
+            return None
+        return right is not None and _verify(left, right, self.settings.tolerance)
+
+    gold = (
+        GoldCase(r"So \boxed{42}.", "pass", "42"),
+        GoldCase(r"So \boxed{43}.", "fail", "42"),
+        GoldCase("48/2 = 24, 48 + 24 = 72\n#### 72", "pass", "72"),
+        GoldCase("She has 5 apples and gives 3 away, so 2 are left.", "pass", "2"),
+        GoldCase(r"First \boxed{1}, no, \boxed{2}", "pass", "2"),
+        GoldCase(r"First \boxed{1}, no, \boxed{2}", "fail", "1"),
+        GoldCase(r"\boxed{\frac{1}{\sqrt{2}}}", "pass", r"\frac{\sqrt2}{2}"),
+        GoldCase(r"\boxed{\dfrac12}", "pass", "0.5"),
+        GoldCase(r"\boxed{6\frac{1}{6}}", "pass", r"\frac{37}{6}"),
+        GoldCase(r"\boxed{1{,}234{,}567}", "pass", "1234567"),
+        GoldCase(r"It costs \$1,234.50", "pass", "1234.5"),
+        GoldCase(r"\boxed{12\text{ cm}^2}", "pass", "12"),
+        GoldCase(r"\boxed{12x}", "fail", "12"),
+        GoldCase(r"\boxed{5 \text{ million}}", "fail", "5"),
+        GoldCase(r"\boxed{50\%}", "pass", "50"),
+        GoldCase(r"\boxed{50\%}", "pass", "0.5"),
+        GoldCase(r"\boxed{\text{Tuesday}}", "pass", r"\text{Tuesday}"),
+        GoldCase(r"\boxed{tuesday}", "pass", "Tuesday"),
+        GoldCase(r"\boxed{Monday}", "fail", "Tuesday"),
+        GoldCase(r"\boxed{(B)}", "pass", "B"),
+        GoldCase(r"\boxed{x = 3}", "pass", "3"),
+        GoldCase(r"\boxed{2, -2}", "pass", "-2,2"),
+        GoldCase(r"\boxed{\{1, 2\}}", "pass", "2, 1"),
+        GoldCase(r"\boxed{(2, 1)}", "fail", "(1,2)"),
+        GoldCase(r"\boxed{1 \text{ or } 2}", "fail", "2"),
+        GoldCase(r"\boxed{[0, \infty)}", "pass", r"[0,\infty)"),
+        GoldCase(r"\boxed{(0, \infty)}", "fail", r"[0,\infty)"),
+        GoldCase(r"\boxed{(1,\infty) \cup (-\infty, 0]}", "pass", r"(-\infty,0]\cup(1,\infty)"),
+        GoldCase(r"\boxed{\begin{pmatrix} 1/2 \\ 3 \end{pmatrix}}", "pass", r"\begin{pmatrix}\frac{1}{2}\\3\end{pmatrix}"),
+        GoldCase(r"\boxed{(x-1)(x+1)}", "pass", "x^2-1"),
+        GoldCase(r"\boxed{x^2+1}", "fail", "x^2-1"),
+        GoldCase(r"\boxed{9^{9^{9^9}}}", "fail", "9"),
+        GoldCase(r"\boxed{\frac{1}{3}}", "fail", "0.333"),
+        GoldCase(r"\boxed{\frac{1}{3}}", "pass", "0.333", settings={"tolerance": 0.01}),
+        GoldCase("the answer is 4", "fail", "4", settings={"extract": "boxed"}),
+        GoldCase("<answer>4</answer> 7", "pass", "4", settings={"extract": "regex", "pattern": "<answer>(.*?)</answer>"}),
+        GoldCase("I don't know.", "fail", "4"),
+        GoldCase("", "fail", "4"),
+        GoldCase(r"\boxed{4}", "unjudged", ""),
+        GoldCase(r"\boxed{4}", "unjudged", r"\frac{1}{"),
+        GoldCase(r"\boxed{4}", "unjudged"),
+    )
+
+
+def _parse(formula: str) -> list[Any] | None:
+    """What math-verify reads in a formula; None when that is nothing."""
+    from math_verify import parse
+
+    read = parse(f"${formula}$", fallback_mode="no_fallback", parsing_timeout=None)
+    return read or None
+
+
+def _verify(gold: list[Any], answer: list[Any], tolerance: float) -> bool:
+    from math_verify import verify
+
+    if verify(gold, answer, float_rounding=_EXACT_DIGITS, timeout_seconds=None):
+        return True
+    if tolerance == 0 or len(gold) != 1 or len(answer) != 1:
+        return False
+    try:
+        left, right = complex(gold[0].evalf()), complex(answer[0].evalf())
+    except (AttributeError, TypeError, ValueError, OverflowError):  # not numbers: sets, equations, free variables
+        return False
+    return abs(left - right) <= tolerance * (abs(left) or 1)
