@@ -1,7 +1,7 @@
 """Checks a mathematical answer against the gold one: by spelling, as numbers, part by part, then with math-verify.
 
-Time limits belong to the runner. math-verify's own are off: they use `signal.alarm`, which does nothing outside the main
-thread and doesn't stop the work. Where the gold answer can't be read the sample is unjudged, never right and never wrong.
+Time limits belong to the runner. math-verify's own are off: they use `signal.alarm`, which fails outside the main
+thread and can't stop work in C. Where the gold answer can't be read the sample is unjudged, never right or wrong.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class MathSettings(Settings):
     """How the answer is found and compared."""
 
     extract: Literal["auto", "boxed", "last_number", "regex"] = "auto"
-    r"""auto: the last `\boxed{}`, else what follows `####`, else what follows "answer is", else the last formula or number.
-    boxed: only a box counts. last_number: the last number. regex: the first group of the last match of `pattern`."""
+    r"""auto: the last `\boxed{}`, else what follows `####`, else what follows "answer is", else the last formula or
+    number. boxed: only a box counts. last_number: the last number. regex: see `pattern`."""
     pattern: str | None = None
-    """With extract: regex. Its first group, or the whole match where it has none, is the answer."""
+    """With extract: regex. The answer is the first group of its last match, or all of that where it has no group."""
     tolerance: NonNegativeFloat = 0.0
-    """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, ours, because a reward
-    for rounding teaches rounding."""
+    """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, ours, because a
+    reward for rounding teaches rounding."""
 
     @model_validator(mode="after")
     def _pattern_goes_with_regex(self) -> Self:
@@ -127,14 +127,18 @@ class Math(Verifier):
         GoldCase(r"\boxed{[0, \infty)}", "pass", r"[0,\infty)"),
         GoldCase(r"\boxed{(0, \infty)}", "fail", r"[0,\infty)"),
         GoldCase(r"\boxed{(1,\infty) \cup (-\infty, 0]}", "pass", r"(-\infty,0]\cup(1,\infty)"),
-        GoldCase(r"\boxed{\begin{pmatrix} 1/2 \\ 3 \end{pmatrix}}", "pass", r"\begin{pmatrix}\frac{1}{2}\\3\end{pmatrix}"),
+        GoldCase(
+            r"\boxed{\begin{pmatrix} 1/2 \\ 3 \end{pmatrix}}", "pass", r"\begin{pmatrix}\frac{1}{2}\\3\end{pmatrix}"
+        ),
         GoldCase(r"\boxed{(x-1)(x+1)}", "pass", "x^2-1"),
         GoldCase(r"\boxed{x^2+1}", "fail", "x^2-1"),
         GoldCase(r"\boxed{9^{9^{9^9}}}", "fail", "9"),
         GoldCase(r"\boxed{\frac{1}{3}}", "fail", "0.333"),
         GoldCase(r"\boxed{\frac{1}{3}}", "pass", "0.333", settings={"tolerance": 0.01}),
         GoldCase("the answer is 4", "fail", "4", settings={"extract": "boxed"}),
-        GoldCase("<answer>4</answer> 7", "pass", "4", settings={"extract": "regex", "pattern": "<answer>(.*?)</answer>"}),
+        GoldCase(
+            "<answer>4</answer> 7", "pass", "4", settings={"extract": "regex", "pattern": "<answer>(.*?)</answer>"}
+        ),
         GoldCase("I don't know.", "fail", "4"),
         GoldCase("", "fail", "4"),
         GoldCase(r"\boxed{4}", "unjudged", ""),
@@ -145,9 +149,10 @@ class Math(Verifier):
 
 def _parse(formula: str) -> list[Any] | None:
     """What math-verify reads in a formula; None when that is nothing."""
-    from math_verify import parse
+    from math_verify import LatexExtractionConfig, parse
 
-    read = parse(f"${formula}$", fallback_mode="no_fallback", parsing_timeout=None)
+    # Only as LaTeX: otherwise a formula that it can't read would become the last number in it.
+    read = parse(f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
     return read or None
 
 

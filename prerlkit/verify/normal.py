@@ -28,6 +28,11 @@ _REWRITES = [
         (r"\\begin\{[bvBV]?(?:matrix|smallmatrix)\}|\\begin\{array\}(?:\{[^{}]*\})?", r"\\begin{pmatrix}"),
         (r"\\end\{(?:[bvBV]?(?:matrix|smallmatrix)|array)\}", r"\\end{pmatrix}"),
         (r"\{,\}", ","),
+        (r"^\s*\\(?:approx|sim|simeq)(?![a-zA-Z])|(?<=.)\\(?:approx|simeq)(?![a-zA-Z]).*", ""),
+        (r"\{(and|or)\}", r" \1 "),
+        (r"(?<![a-zA-Z}])\{\}", ""),
+        (r"(?<=\d),(?=\d{3}(?:,\d{3})*\})", ""),  # \frac{1}{20,000}
+        (r"\\(sin|cos|tan|cot|sec|csc|log|ln)\s*\^\s*(\d)\s*(?=[a-zA-Z])", r"\\\1^{\2} "),
         (r"\+\s*\\infty", r"\\infty"),
         (r"(?<=\d)\s+(?=\d{3}(?:\s\d{3})*$)", ""),  # 12 345, from 12\,345
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
@@ -40,15 +45,22 @@ _REWRITES = [
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{([^{}]*)\}")
 # Words that change a number's value, so they aren't units.
 _NO_UNITS = frozenset(
-    "and or to hundred thousand million billion trillion dozen half pi sqrt sin cos tan log ln exp mod times plus minus over "
-    "of if for where frac infty cup cdot pm le ge ne in".split()
+    re.findall(
+        r"\w+",
+        """and or to hundred thousand million billion trillion dozen half pi sqrt sin cos tan log ln exp mod times plus
+        minus over of if for where frac infty cup cdot pm le ge ne in""",
+    )
 )
 _UNIT_TEXT = re.compile(
     r"^(?P<value>.*[\d})])\s*\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm)\s*\{(?P<words>[^{}\d]*)\}\s*(?:\^\s*\{?\d\}?)?$",
     re.DOTALL,
 )
-_UNIT_WORDS = re.compile(r"^(?P<value>[^a-zA-Z\\]*\d\S*?|.*\})\s*(?P<words>[a-zA-Z]{2,}(?:[ ./]+[a-zA-Z]+)*)\.?(?:\s*\^\s*\{?\d\}?)?$")
-_NUMBER = re.compile(r"([+-]?)\(?(\d+(?:,\d{3})*(?:\.\d*)?|\.\d+)\)?(?:e([+-]?\d{1,3})|(?:\\times|\\cdot|\*)10\^(?:\{([+-]?\d{1,3})\}|(\d)))?")
+_UNIT_WORDS = re.compile(
+    r"^(?P<value>[^a-zA-Z\\]*\d\S*?|.*\})\s*(?P<words>[a-zA-Z]{2,}(?:[ ./]+[a-zA-Z]+)*)\.?(?:\s*\^\s*\{?\d\}?)?$"
+)
+_NUMBER = re.compile(
+    r"([+-]?)\(?(\d+(?:,\d{3})*(?:\.\d*)?|\.\d+)\)?(?:e([+-]?\d{1,3})|(?:\\times|\\cdot|\*)10\^(?:\{([+-]?\d{1,3})\}|(\d)))?"
+)
 _FRACTION = re.compile(r"([+-]?)(\d*)(?:\\frac\{([+-]?\d+(?:\.\d+)?)\}\{([+-]?\d+(?:\.\d+)?)\})")
 _SLASHED = re.compile(r"([+-]?)(?:(\d+)[ ])?\(?([+-]?\d+(?:\.\d+)?)\)?[ ]?/[ ]?\(?(\d+(?:\.\d+)?)\)?")
 
@@ -96,7 +108,9 @@ def number(text: str) -> tuple[Fraction, bool] | None:
         sign, digits, *exponents = match.groups()
         if "," in digits and not re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", digits):
             return None
-        value = Fraction(digits.replace(",", "").rstrip(".") or "0") * Fraction(10) ** int(next(filter(None, exponents), 0))
+        value = Fraction(digits.replace(",", "").rstrip(".") or "0") * Fraction(10) ** int(
+            next(filter(None, exponents), 0)
+        )
     elif match := _FRACTION.fullmatch(tight) or _SLASHED.fullmatch(text):
         sign, whole, above, below = match.groups()
         if Fraction(below) == 0:

@@ -28,11 +28,11 @@ MAX_FRAME = 256 * 2**20  # bytes; a longer one means that the stream is broken
 _CHUNK = 1 << 20  # bytes read at once
 
 
-class Closed(Exception):
+class Closed(Exception):  # noqa: N818 - said of a pipe, as is queue.Empty
     """The other side of the pipe is gone."""
 
 
-class TimedOut(Exception):
+class TimedOut(Exception):  # noqa: N818 - as above
     """The other side of the pipe did nothing for too long."""
 
 
@@ -40,7 +40,7 @@ def encode(message: Any) -> bytes:
     """A message as a frame. Values that JSON lacks become their `str()`.
 
     Raises:
-        ValueError, TypeError, RecursionError: it is cyclic, has keys that are no strings or numbers, is too deep or long.
+        ValueError, TypeError, RecursionError: it is cyclic, too deep or too long, or has keys that are no strings.
     """
     body = json.dumps(message, default=str).encode("ascii")
     if len(body) > MAX_FRAME:

@@ -135,7 +135,8 @@ def _sources(folder: Path | None) -> dict[str, list[_Source]]:
         add(_Source(entry.name, module, f"entry point {entry.value}{by}", class_name or None))
     for module_info in pkgutil.iter_modules(prerlkit.verifiers.__path__):
         module = f"prerlkit.verifiers.{module_info.name}"
-        add(_Source(module_info.name, module, f"built-in {module}"))
+        if not module_info.name.startswith("_"):
+            add(_Source(module_info.name, module, f"built-in {module}"))
     if folder is not None:
         for path in sorted((folder / "verifiers").glob("*.py")):
             if not path.name.startswith("_"):
@@ -182,7 +183,7 @@ def _by_path(name: str, folder: Path | None) -> _Source:
 def _load(source: _Source) -> type[Verifier]:
     try:
         module = _import_file(source.where) if isinstance(source.where, Path) else importlib.import_module(source.where)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything while it is imported
+    except (Exception, SystemExit) as error:
         raise UsageError(f"verifier {source.name} ({source.origin}) fails to import: {_where(error)}") from error
     classes = [
         value

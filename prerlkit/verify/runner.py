@@ -1,7 +1,7 @@
 """Judges samples in worker processes: nothing that a verifier does can stop, slow down for long, or lie to a run.
 
-A thread for each worker takes batches from one queue. When a verifier runs too long or its process dies, that process is
-killed with everything it started, the sample at fault is unjudged, and the rest of its batch goes to a fresh process.
+A thread for each worker takes batches from one queue. When a verifier runs too long or its process dies, that process
+is killed with all that it started, the sample at fault is unjudged, and the rest of its batch goes to a fresh process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Runner:
         uses: the recipe's verifiers (`VerifierUse`).
         folder: the recipe's folder, for verifiers beside it.
         workers: how many processes.
-        memory_bytes: address space of one worker after its imports, and of each process it starts (RLIMIT_AS).
+        memory_bytes: address space of one worker, and of each process it starts (RLIMIT_AS).
         max_pending: samples that may be under way; `submit` waits when there are more.
 
     Raises (on entering):

@@ -39,6 +39,6 @@ def _operand(rest: str) -> str:
         for end, character in enumerate(rest):
             depth += (character in "{(") - (character in "})")
             if depth == 0:
-                return rest[: end + 1] + (_POWER.match(rest[end + 1 :]) and rest[end + 1 :] or "")
+                return rest[: end + 1] + ((_POWER.match(rest[end + 1 :]) and rest[end + 1 :]) or "")
         return rest
     return re.split(r"[+,=)\s]|(?<!^)-", rest, maxsplit=1)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -111,7 +112,8 @@ class Slot(threading.Thread):
 
 def _next_verdict(pipe: protocol.Pipe, limit: float) -> Any:
     """The next result. The clock stands still while the worker says so, though not for ever."""
+    end = time.monotonic() + limit + LOADING_LIMIT
     now = limit
     while isinstance(message := pipe.receive(now), dict):
-        now = limit if message.get("clock") else LOADING_LIMIT
+        now = min(limit if message.get("clock") else LOADING_LIMIT, max(0.0, end - time.monotonic()))
     return message

@@ -5,7 +5,6 @@ Started as `python -P -m prerlkit.verify.worker PARENT_PID`. It must never impor
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 import signal
@@ -123,7 +122,7 @@ def _checked(verifier: Verifier, verdict: Any) -> bytes:
         return protocol.encode_verdict(verdict)
     if isinstance(score, bool) or not isinstance(score, int | float) or not isinstance(passed, bool):
         return _fault(verifier, f"returned score {score!r} and passed {passed!r}; they must be a float and a bool")
-    if math.isnan(score) or not 0 <= score <= 1:
+    if not 0 <= score <= 1:  # NaN included
         return _fault(verifier, f"returned score {score!r}, which is outside [0, 1]")
     return protocol.encode_verdict(Verdict(float(score), passed, verdict.reason, verdict.details))
 

@@ -41,7 +41,9 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_generator_is_reached_with_its_settings() -> None:
-    rows = load_rows(Generator(kind="generator", name="arithmetic", rows=1, settings={"low": 3, "high": 3}), folder=None)
+    rows = load_rows(
+        Generator(kind="generator", name="arithmetic", rows=1, settings={"low": 3, "high": 3}), folder=None
+    )
     assert rows == [{"question": "What is 3 + 3?", "answer": "6", "expression": "3 + 3"}]
 
 

@@ -87,11 +87,11 @@ def test_unknown_generator_names_the_nearest() -> None:
 def test_a_generator_is_one_function_and_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generators, "REGISTRY", dict(generators.REGISTRY))
 
-    class None_(Settings):
+    class Nothing(Settings):
         pass
 
-    @generator("same", None_)
-    def same(settings: None_, rows: int, seed: int) -> list[dict]:
+    @generator("same", Nothing)
+    def same(settings: Nothing, rows: int, seed: int) -> list[dict]:
         return [{"question": f"{i}", "answer": f"{seed}"} for i in range(rows)]
 
     assert generate("same", 2, 9, {}) == [{"question": "0", "answer": "9"}, {"question": "1", "answer": "9"}]
@@ -99,4 +99,4 @@ def test_a_generator_is_one_function_and_a_name_is_taken_once(monkeypatch: pytes
         generator("arithmetic", ArithmeticSettings)(same)
 
 
-PINNED: list[str] = []
+PINNED = ["86 + 89", "0 + 42", "53 + 34"]

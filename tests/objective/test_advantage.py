@@ -1,0 +1,49 @@
+"""Advantages against hand-computed numbers."""
+
+import pytest
+
+from prerlkit.objective.advantage import advantages
+from prerlkit.objective.choices import Constant, GroupMean, GroupStd, Rloo
+from prerlkit.types import Verdict
+
+
+def verdicts(*scores):
+    return [Verdict.unjudged("?") if s is None else Verdict(s, s >= 0.5) for s in scores]
+
+
+def test_group_mean_is_reward_minus_mean():
+    assert advantages(verdicts(1.0, 0.0, 0.0, 0.0), GroupMean()) == pytest.approx((0.75, -0.25, -0.25, -0.25))
+
+
+def test_group_std_divides_by_the_sample_std():
+    # mean 1/4; sample variance (9/16 + 3·1/16)/3 = 1/4, std 1/2
+    expected = (0.75 / 0.500001, -0.25 / 0.500001, -0.25 / 0.500001, -0.25 / 0.500001)
+    assert advantages(verdicts(1.0, 0.0, 0.0, 0.0), GroupStd()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rloo_subtracts_the_mean_of_the_others():
+    assert advantages(verdicts(1.0, 0.0, 0.5), Rloo()) == pytest.approx((0.75, -0.75, 0.0))
+
+
+def test_constant_is_plus_and_minus_by_pass_even_when_all_are_wrong():
+    assert advantages(verdicts(0.0, 0.0), Constant()) == (-1.0, -1.0)
+    assert advantages(verdicts(1.0, 0.0), Constant(positive=0.1)) == (0.1, -1.0)
+
+
+@pytest.mark.parametrize("choice", [GroupMean(), GroupStd(), Rloo()])
+@pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 1 / 3])
+def test_equal_rewards_give_exactly_zero(choice, reward):
+    """Three times 0.1 has a mean that is not 0.1 in floating point; that must not become signal."""
+    assert advantages(verdicts(reward, reward, reward), choice) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("choice", [GroupMean(), GroupStd(), Rloo()])
+def test_a_group_of_one_keeps_its_reward(choice):
+    assert advantages(verdicts(1.0), choice) == (1.0,)
+
+
+def test_unjudged_samples_leave_the_group_and_its_baseline():
+    # Scored 0, the crash would make the mean 1/3 and push the right answer less than it should be.
+    assert advantages(verdicts(1.0, None, 0.0), GroupMean()) == pytest.approx((0.5, None, -0.5))
+    assert advantages(verdicts(None, None), GroupStd()) == (None, None)
+    assert advantages(verdicts(None, 1.0), GroupMean()) == (None, 1.0)

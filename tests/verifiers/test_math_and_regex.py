@@ -1,0 +1,89 @@
+"""The built-in verifiers in worker processes, where hostile answers must cost no more than their own sample."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from prerlkit.errors import UsageError
+from prerlkit.verify import Sample
+from prerlkit.verify.registry import make
+from prerlkit.verify.runner import Runner
+
+
+def use(name: str, timeout: float = 5.0, **settings: object) -> SimpleNamespace:
+    return SimpleNamespace(name=name, settings=settings, weight=1.0, timeout=timeout)
+
+
+def test_a_pattern_that_backtracks_for_ever_costs_its_own_sample() -> None:
+    with Runner([use("regex", 0.5, must_match=["(a+)+$"])], workers=1) as runner:
+        verdicts = runner.judge([Sample("", "aaa"), Sample("", "a" * 40 + "b"), Sample("", "b")])
+    assert [v.passed for v in verdicts] == [True, None, False]
+    assert "ran longer than 0.5 s" in verdicts[1].reason
+
+
+@pytest.mark.parametrize(
+    "answer", ["9^{9^{9^9}}", "10000000!", "(((9^9)^9)^9)^9", "x" * 400, "(" * 300, r"\frac{" * 80]
+)
+def test_answers_meant_to_hang_do_not(answer: str) -> None:
+    with Runner([use("math", 3.0)], workers=1) as runner:
+        verdicts = runner.judge([Sample("", rf"\boxed{{{answer}}}", "x+1"), Sample("", r"\boxed{1+x}", "x+1")])
+    assert verdicts[0].passed is not True
+    assert verdicts[1].passed is True
+
+
+def test_math_leaves_the_algebra_alone_until_it_needs_it() -> None:
+    code = """
+import sys
+from prerlkit.verify import Sample
+from prerlkit.verify.registry import make
+verifier = make("math", {})
+assert verifier.judge(Sample("", r"\\boxed{1,000}", "1000")).passed
+assert verifier.judge(Sample("", "I think 7", "8")).passed is False
+assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
+assert verifier.judge(Sample("", r"\\boxed{x(x+1)}", "x^2+x")).passed
+assert "math_verify" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_math_works_outside_the_main_thread() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    verifier = make("math", {})
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(verifier.judge, Sample("", r"\boxed{2x+x}", "3x")).result().passed
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("math", {"extract": "regex"}, "pattern goes with extract: regex"),
+        ("math", {"pattern": "x"}, "pattern goes with extract: regex"),
+        ("math", {"extract": "regex", "pattern": "(x"}, "at position 0"),
+        ("math", {"tolerance": -1.0}, "setting tolerance"),
+        ("regex", {}, "without a rule everything would pass"),
+        (
+            "regex",
+            {"must_match": ["ok", "a(b"]},
+            r"setting must_match\.1: .*missing \), unterminated subpattern at position 1",
+        ),
+        ("regex", {"pattern": "(x)", "answer_group": "y"}, "has no group 'y'"),
+        ("regex", {"pattern": "(x)", "answer_group": 2}, "has no group 2"),
+    ],
+)
+def test_wrong_settings_are_refused(name: str, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(name, settings)
+
+
+def test_partial_scores_the_fraction_of_rules_that_hold() -> None:
+    rules = {"must_match": ["a", "b"], "must_not_match": ["c"], "pattern": r"=(\d)"}
+    half = make("regex", {**rules, "partial": True}).judge(Sample("", "a =1 c", "1"))
+    assert (half.score, half.passed) == (0.5, False)
+    assert make("regex", rules).judge(Sample("", "a =1 c", "1")).score == 0.0
+    whole = make("regex", {**rules, "partial": True}).judge(Sample("", "ab =1", "1"))
+    assert (whole.score, whole.passed) == (1.0, True)

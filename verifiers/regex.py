@@ -1,0 +1,127 @@
+"""Checks a completion by regular expressions: what it must and must not hold, and an answer equal to the gold one.
+
+A pattern that backtracks for ever is ended by the runner's time limit, and the sample is unjudged.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+
+from prerlkit.settings import Bool
+from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+
+Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]
+_FLAGS = {
+    "ignore_case": re.IGNORECASE,
+    "multiline": re.MULTILINE,
+    "dotall": re.DOTALL,
+    "verbose": re.VERBOSE,
+    "ascii": re.ASCII,
+}
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error.msg} at position {error.pos} of {pattern!r}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+
+
+class RegexSettings(Settings):
+    """The rules. A pattern is searched for anywhere in the completion: `\\A` and `\\Z` anchor it."""
+
+    must_match: tuple[Pattern, ...] = ()
+    """Each of these has to be found."""
+    must_not_match: tuple[Pattern, ...] = ()
+    """None of these may be found."""
+    pattern: Pattern | None = None
+    """Its last match holds the answer, which must equal the gold one."""
+    answer_group: int | str = 1
+    """The group of `pattern` that is the answer, by number or name; 0 is the whole match."""
+    ignore_case: Bool = False
+    """Compare answer and gold answer whatever their case."""
+    strip: Bool = True
+    """Compare them without the space around them."""
+    flags: tuple[Flag, ...] = ()
+    """For all patterns."""
+    partial: Bool = False
+    """Score the fraction of rules that hold, the answer being one rule. false: all or nothing."""
+
+    @model_validator(mode="after")
+    def _has_rules(self) -> Self:
+        if not (self.must_match or self.must_not_match or self.pattern):
+            raise ValueError("give must_match, must_not_match or pattern: without a rule everything would pass")
+        if self.pattern is not None:
+            compiled = re.compile(self.pattern)
+            if isinstance(self.answer_group, str):
+                known = self.answer_group in compiled.groupindex
+            else:
+                known = 0 <= self.answer_group <= compiled.groups
+            if not known:
+                raise ValueError(f"answer_group: {self.pattern!r} has no group {self.answer_group!r}")
+        return self
+
+
+class Regex(Verifier):
+    """Passes a completion that all rules hold for."""
+
+    name = "regex"
+    Settings = RegexSettings
+    settings: RegexSettings
+    needs_answer = False  # only with a `pattern`; judge sees to it
+
+    def __init__(self, settings: RegexSettings) -> None:
+        super().__init__(settings)
+        flags = re.NOFLAG
+        for flag in settings.flags:
+            flags |= _FLAGS[flag]
+        self._wanted = [re.compile(pattern, flags) for pattern in settings.must_match]
+        self._unwanted = [re.compile(pattern, flags) for pattern in settings.must_not_match]
+        self._answer = None if settings.pattern is None else re.compile(settings.pattern, flags)
+
+    def judge(self, sample: Sample) -> Verdict:
+        if self._answer is not None and sample.answer is None:
+            return Verdict.unjudged("no gold answer")
+        text = sample.completion
+        broken = [f"lacks {rule.pattern!r}" for rule in self._wanted if not rule.search(text)]
+        broken += [f"holds {rule.pattern!r}" for rule in self._unwanted if rule.search(text)]
+        if self._answer is not None and (wrong := self._wrong_answer(self._answer, text, sample.answer or "")):
+            broken.append(wrong)
+        rules = len(self._wanted) + len(self._unwanted) + (self._answer is not None)
+        score = 1 - len(broken) / rules if self.settings.partial else float(not broken)
+        return Verdict(score, not broken, "; ".join(broken))
+
+    def _wrong_answer(self, pattern: re.Pattern[str], text: str, gold: str) -> str:
+        """What is wrong with the answer; nothing when it equals the gold one."""
+        last = None
+        for last in pattern.finditer(text):  # noqa: B007 - the last one is wanted
+            pass
+        answer = None if last is None else last.group(self.settings.answer_group)
+        if answer is None:
+            return "no answer found"
+        return "" if self._bare(answer) == self._bare(gold) else f"another answer: {answer[:100]!r}"
+
+    def _bare(self, text: str) -> str:
+        text = text.strip() if self.settings.strip else text
+        return text.casefold() if self.settings.ignore_case else text
+
+    gold = (
+        GoldCase("<think>a</think> 4", "pass", settings={"must_match": [r"\A<think>.+</think>"]}),
+        GoldCase("4", "fail", settings={"must_match": [r"\A<think>.+</think>"]}),
+        GoldCase("as an AI", "fail", settings={"must_not_match": ["as an ai"], "flags": ["ignore_case"]}),
+        GoldCase("as an AI", "pass", settings={"must_not_match": ["as an ai"]}),
+        GoldCase("a=1; a= 2 ;", "pass", "2", settings={"pattern": "a=(.*?);"}),
+        GoldCase("Answer: 3", "pass", "3", settings={"pattern": r"Answer: (?P<it>\w+)", "answer_group": "it"}),
+        GoldCase("Answer: Yes", "pass", "yes", settings={"pattern": r"Answer: (\w+)", "ignore_case": True}),
+        GoldCase("Answer: Yes", "fail", "yes", settings={"pattern": r"Answer: (\w+)"}),
+        GoldCase("no idea", "fail", "yes", settings={"pattern": r"Answer: (\w+)"}),
+        GoldCase("Answer: Yes", "unjudged", settings={"pattern": r"Answer: (\w+)"}),
+        GoldCase("half", "fail", settings={"must_match": ["half", "full"], "partial": True}),
+    )  # fmt: skip
