@@ -49,6 +49,11 @@ def load_base(path: str, model: Model, device: torch.device) -> Any:
     for module in base.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        if type(module).__name__ == "Linear4bit":
+            # In eval mode on a CPU with AVX512-BF16, bitsandbytes 0.50 repacks the weight for good, rounds its scales
+            # to bfloat16, and from then on computes without autograd: training after a rollout would get wrong
+            # gradients in silence, and sampler and trainer would differ.
+            module.support_avx512bf16_for_cpu = False
     return base
 
 

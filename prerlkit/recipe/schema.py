@@ -143,6 +143,10 @@ class Schedule(Settings):
     """Where the decay ends, as a share of the learning rate."""
 
 
+_RUN_WIDE = ("engine", "max_prompt_tokens", "long_prompts", "max_sequences")
+"""Keys of `rollout` that are settled once, when the run is built."""
+
+
 def _objectives(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
@@ -257,6 +261,12 @@ class Recipe(Settings):
         for i, stage in enumerate(self.stages):
             if stage.name in names[:i]:
                 raise ValueError(f'stages: two are named "{stage.name}"; give each its own name')
+            for key in _RUN_WIDE:
+                if getattr(stage.rollout, key) != getattr(self.rollout, key):
+                    raise ValueError(
+                        f'stages: "{stage.name}" overrides rollout.{key}, which is one for the whole run; set it in '
+                        "the recipe's own rollout"
+                    )
             below = self.stages[i - 1] if i else None
             if below and stage.reincarnation != "continue" and (below.adapter.dora or stage.adapter.dora):
                 raise ValueError(

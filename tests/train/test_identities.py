@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from safetensors.torch import load_file, save_file
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.schema import Adapter, Memory, Stage
@@ -196,33 +197,38 @@ def test_gradient_checkpointing_changes_nothing(tiny_policy):
     torch.testing.assert_close(again, plain, atol=1e-7, rtol=1e-5)
 
 
-def _rank_gradient(rank: int, folder: str, port: int, results) -> None:
+def _rank_gradients(rank: int, folder: str, port: str, output: str) -> None:
+    """What one of two processes does: its half of the prompts, then the sum over both."""
     from prerlkit.policy.policy import load_policy
     from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
     from prerlkit.recipe.schema import Model
 
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     tokenizer = load_tokenizer(folder)
     start = resolve_start_token("auto", tokenizer)
     settings = Model(id=folder, dtype="float32", device="cpu")
     policy = load_policy(folder, settings, tokenizer, start, end_token_ids(folder, tokenizer))
     trained_adapter(policy)
-    for objective in ("nsr-prerl", "grpo"):
-        results[objective, rank] = gradient(policy, make_groups()[rank::2], objective, world=World(rank, 2))
+    world = World(rank, 2)
+    save_file({o: gradient(policy, make_groups()[rank::2], o, world=world) for o in ("nsr-prerl", "grpo")}, output)
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_with_half_the_prompts_each_are_one_process_with_all(tiny_policy, tiny_model):
+def test_two_processes_with_half_the_prompts_each_are_one_process_with_all(tiny_policy, tiny_model, tmp_path):
     trained_adapter(tiny_policy)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_rank_gradient, args=(str(tiny_model), port, results), nprocs=2)
-        for objective in ("nsr-prerl", "grpo"):
-            one = gradient(tiny_policy, make_groups(), objective)
-            for rank in range(2):
-                torch.testing.assert_close(results[objective, rank], one, atol=1e-6, rtol=1e-4)
+        port = str(free.getsockname()[1])
+    outputs = [str(tmp_path / f"{rank}.safetensors") for rank in range(2)]
+    command = [sys.executable, __file__]
+    ranks = [subprocess.Popen([*command, str(r), str(tiny_model), port, outputs[r]]) for r in range(2)]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    for objective in ("nsr-prerl", "grpo"):
+        one = gradient(tiny_policy, make_groups(), objective)
+        for output in outputs:
+            torch.testing.assert_close(load_file(output)[objective], one, atol=1e-6, rtol=1e-4)
+
+
+if __name__ == "__main__":
+    _rank_gradients(int(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,66 @@
+"""The start token of P(y) and the end tokens: resolved by name, on tokenizers with and without BOS."""
+
+from __future__ import annotations
+
+import pytest
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+
+
+def test_auto_takes_bos_where_there_is_one(make_tokenizer):
+    start = resolve_start_token("auto", make_tokenizer(bos="<begin>"))
+    assert (start.text, start.source) == ("<begin>", "bos")
+
+
+def test_without_bos_auto_takes_the_token_that_opens_a_turn(make_tokenizer):
+    tokenizer = make_tokenizer()
+    start = resolve_start_token("auto", tokenizer)
+    assert (start.text, start.source) == ("<turn>", "chat template")
+    assert start.id == tokenizer.convert_tokens_to_ids("<turn>")
+
+
+def test_a_template_that_opens_with_text_gives_its_first_token(make_tokenizer):
+    template = "{% for m in messages %}Q: {{ m.content }}{% endfor %}"
+    assert resolve_start_token("auto", make_tokenizer(chat_template=template)).text == "Q"
+
+
+def test_any_one_token_may_be_named(make_tokenizer):
+    tokenizer = make_tokenizer(bos="<begin>")
+    for word in ("<turn>", "<end>", "x"):
+        start = resolve_start_token(word, tokenizer)
+        assert (start.text, start.source) == (word, "recipe")
+        assert tokenizer.decode([start.id]) == word
+
+
+@pytest.mark.parametrize("word", ["two", "<|im_start|>", " "])
+def test_what_is_not_exactly_one_token_is_refused(make_tokenizer, word):
+    tokenizer = make_tokenizer()
+    if len(tokenizer.encode(word, add_special_tokens=False)) == 1:
+        pytest.skip("one token here")
+    with pytest.raises(UsageError, match="is not one token: it is") as error:
+        resolve_start_token(word, tokenizer)
+    assert "<turn>" in error.value.hint
+
+
+def test_neither_bos_nor_template_asks_for_a_name(make_tokenizer):
+    with pytest.raises(UsageError, match="neither a BOS token nor a chat template"):
+        resolve_start_token("auto", make_tokenizer(chat_template=None))
+
+
+def test_end_tokens_are_the_tokenizers_and_generation_configs(tiny_model, tmp_path):
+    tokenizer = load_tokenizer(str(tiny_model))
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [3, 256]}')
+    assert end_token_ids(str(tmp_path), tokenizer) == (3, 256)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 7}')
+    assert end_token_ids(str(tmp_path), tokenizer) == (7, 256)
+    tokenizer.eos_token = None
+    (tmp_path / "generation_config.json").unlink()
+    with pytest.raises(UsageError, match="would never end"):
+        end_token_ids(str(tmp_path), tokenizer)
+
+
+def test_a_folder_without_a_tokenizer_is_said_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(PrerlkitError, match="No usable tokenizer"):
+        load_tokenizer(str(tmp_path))
