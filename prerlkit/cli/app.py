@@ -53,10 +53,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             _show(error.message, error.hint)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
-            if options.get("verbose") or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if options.get("verbose") or error.errno is None:
                 raise
             place = f" ({error.filename})" if error.filename else ""
-            _show(f"{error.strerror}{place}.", "Free some space or permit writing there, then run again with --resume.")
+            writing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+            hint = "Free some space or permit writing there, then run again with --resume."
+            _show(f"{error.strerror}{place}.", hint if writing else "Add -v to see where it happened.")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             _show("Stopped at once; nothing after the last checkpoint was kept.", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from prerlkit.errors import PrerlkitError, UsageError
@@ -39,7 +40,13 @@ def load_base(path: str, model: Model, device: torch.device) -> Any:
         arguments["quantization_config"] = _nf4(getattr(torch, model.dtype))
     try:
         base = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=model.trust_remote_code, **arguments)
-    except (OSError, ValueError) as error:
+    except torch.OutOfMemoryError as error:
+        raise PrerlkitError(
+            f"The model in {path} does not fit on {device}.",
+            "Set model.quantization: nf4 (a quarter of the memory), close what else uses the card, or take a smaller "
+            "model.",
+        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise PrerlkitError(
             f"The model in {path} could not be loaded: {str(error).splitlines()[0]}",
             "It must be a causal language model that transformers knows, with safetensors weights.",

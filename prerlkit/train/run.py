@@ -118,7 +118,8 @@ def _room(
         watcher.note(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
-    engine = HfEngine(policy.base, prepared.tokenizer, policy.end_ids, recipe.rollout.max_sequences)
+    limit = recipe.rollout.max_sequences
+    engine = HfEngine(policy.base, prepared.tokenizer, policy.end_ids, limit, plain_head=policy.plain_head)
     stream = PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle)
     try:
         yield Room(recipe, policy, engine, judge, stream, prepared.prompts.eval, folder, watcher, stop, World())
@@ -180,7 +181,8 @@ class _Stages:
             checkpoint.restore(room.folder.checkpoint, room.policy.adapters, updater.optimizer)
         if index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(room, "before", self._position)
-        self._position = run_stage(room, stage, updater, self._position)
+        for position in run_stage(room, stage, updater, self._position):
+            self._position = position
         save.save_stage(room.policy.adapters, stage.name, room.folder.adapters / stage.name, recipe.model.id)
         checkpoint.save(room.folder.checkpoint, self._position, room.policy.adapters, updater.optimizer)
         last = index == len(recipe.stages) - 1

@@ -12,6 +12,7 @@ random state (every draw is a function of seed and position), no configuration t
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,8 +55,12 @@ class Room:
     world: World
 
 
-def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) -> Position:
-    """Do the steps of `stage` that are left. Raises Stopped when asked to stop, after saving."""
+def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
+    """Do the steps of `stage` that are left, and yield where the run is after each.
+
+    Raises:
+        Stopped: it was asked for; the checkpoint is written.
+    """
     seed, output, every = room.recipe.seed, room.recipe.output, room.recipe.evaluation.every
     room.watcher.stage_started(stage.name, stage.steps, position.stage_step)
     for step in range(position.stage_step, stage.steps):
@@ -88,12 +93,12 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
         room.folder.append_step(record, output.samples_per_step)
         room.watcher.step_done(record, step + 1, stage.steps)
 
-        due = output.checkpoint_every and (step + 1) % output.checkpoint_every == 0
-        if due or room.stop.requested:
+        stopping = room.stop.requested  # asked once: a request that comes later waits for the next step
+        if stopping or (output.checkpoint_every and (step + 1) % output.checkpoint_every == 0):
             checkpoint.save(room.folder.checkpoint, position, room.policy.adapters, updater.optimizer)
-        if room.stop.requested:
+        yield position
+        if stopping:
             raise Stopped
-    return position
 
 
 def run_evaluation(room: Room, name: str, position: Position) -> Position:

@@ -1,0 +1,241 @@
+"""Whole runs on a tiny model: the run folder, each reincarnation, stop and resume, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.recipe.load import load
+from prerlkit.recipe.schema import Recipe
+from prerlkit.train.run import Summary, run
+from prerlkit.train.watch import Stop
+from prerlkit.types import StepRecord
+
+METRICS = {
+    *("step", "stage", "reward/mean", "reward/pass_rate", "group/zero_signal", "sample/unjudged", "sample/truncated"),
+    *("tokens/generated", "tokens/trained", "loss/total", "policy/entropy", "policy/kl", "policy/clip_fraction"),
+    *("optim/lr", "optim/grad_norm", "time/rollout", "time/verify", "time/train", "time/step", "memory/peak"),
+}
+
+
+class Listener:
+    """Hears everything; asks to stop after a given step."""
+
+    def __init__(self, stop: Stop, stop_after: int | None = None) -> None:
+        self.notes: list[str] = []
+        self.records: list[StepRecord] = []
+        self._stop, self._stop_after = stop, stop_after
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        assert 0 < done <= total
+
+    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+        self.records.append(record)
+        if record.step == self._stop_after:
+            self._stop.request()
+
+    def evaluated(self, result) -> None: ...
+
+
+def go(recipe: dict, output: Path, *, stop_after: int | None = None, **options) -> tuple[Summary, Listener]:
+    stop = Stop()
+    listener = Listener(stop, stop_after)
+    checked = Recipe.model_validate(recipe)
+    return run(checked, output, recipe_folder=None, watcher=listener, stop=stop, **options), listener
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_leaves_the_folder_that_is_promised(tiny_recipe, tmp_path):
+    summary, listener = go(tiny_recipe(), tmp_path / "out")
+    out = tmp_path / "out"
+    assert summary.exit_reason == "completed"
+    metrics = lines(out / "metrics.jsonl")
+    assert [(m["step"], m["stage"]) for m in metrics] == [(1, "warmup"), (2, "warmup"), (3, "rl"), (4, "rl")]
+    assert all(set(m) >= METRICS for m in metrics)
+    assert sum(m["tokens/trained"] for m in metrics) > 0, "the tiny recipe gives no signal: its test shows nothing"
+    samples = lines(out / "samples.jsonl")
+    assert len(samples) == 8
+    assert {"text", "score", "passed", "reason", "truncated"} <= set(samples[0]["completions"][0])
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["start_token"]["text"] == "<turn>"
+    assert environment["versions"]["torch"] == torch.__version__
+    saved = json.loads((out / "summary.json").read_text())
+    assert saved["exit_reason"] == "completed"
+    assert [e["name"] for e in saved["evaluations"]] == ["before", "after warmup", "after rl"]
+    assert saved["tokens"]["generated"] == sum(m["tokens/generated"] for m in metrics)
+    assert load(str(out / "recipe.yaml")).recipe == Recipe.model_validate(tiny_recipe())
+    assert "start token of P(y): '<turn>' (id 257, chat template)" in listener.notes
+
+
+@pytest.mark.parametrize("reincarnation", ["stack", "merge", "continue"])
+def test_the_adapter_of_all_stages_is_the_policy_that_was_trained(tiny_recipe, tiny_model, tmp_path, reincarnation):
+    recipe = tiny_recipe()
+    recipe["stages"][1]["reincarnation"] = reincarnation
+    from prerlkit.policy import policy as policy_module
+    from prerlkit.train import run as run_module
+
+    kept = []
+    real = policy_module.load_policy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "load_policy", lambda *a, **k: kept.append(real(*a, **k)) or kept[-1])
+        go(recipe, tmp_path / "out")
+    tokens = torch.tensor([list(b"What is 3 + 4?")])
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    with torch.no_grad():
+        untrained = base(input_ids=tokens).logits
+        loaded = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter")(input_ids=tokens).logits
+        live = kept[0].base(input_ids=tokens).logits
+    torch.testing.assert_close(loaded, live, atol=1e-4, rtol=0)
+    assert (live - untrained).abs().max() > 0.01  # and it is not the base
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize("reincarnation", ["stack", "merge", "continue"])
+def test_stop_and_resume_equals_a_straight_run_bit_for_bit(tiny_recipe, tmp_path, stop_after, reincarnation):
+    recipe = tiny_recipe()
+    recipe["stages"][1]["reincarnation"] = reincarnation
+    if reincarnation == "continue":
+        recipe["stages"][1]["keep_optimizer"] = True
+    straight, whole = tmp_path / "straight", tmp_path / "parts"
+    go(recipe, straight)
+    summary, _ = go(recipe, whole, stop_after=stop_after)
+    assert summary.exit_reason == "stopped"
+    summary, _ = go(recipe, whole, existing="resume")
+    assert summary.exit_reason == "completed"
+    weights = "adapter/adapter_model.safetensors"
+    assert (whole / weights).read_bytes() == (straight / weights).read_bytes()
+    for file in ("metrics.jsonl", "evaluations.jsonl"):
+        assert [untimed(x) for x in lines(whole / file)] == [untimed(x) for x in lines(straight / file)]
+    assert (whole / "samples.jsonl").read_bytes() == (straight / "samples.jsonl").read_bytes()
+
+
+def untimed(line: dict) -> dict:
+    return {k: v for k, v in line.items() if not k.startswith(("time/", "memory/")) and k != "seconds"}
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(tiny_recipe, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        go(tiny_recipe(seed=seed), tmp_path / name)
+    a, b, c = (load_file(tmp_path / n / "adapter" / "adapter_model.safetensors") for n in "abc")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_several_updates_from_one_rollout_batch_move_away_from_the_sampler(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(optimizer={"updates_per_rollout": 2})
+    recipe["stages"] = [{"name": "rl", "objective": "grpo", "steps": 3, "learning_rate": 0.2}]
+    go(recipe, tmp_path / "out")
+    assert any(m["policy/clip_fraction"] > 0 for m in lines(tmp_path / "out" / "metrics.jsonl"))
+
+
+def test_kl_and_entropy_are_taken_and_recorded(tiny_recipe, tmp_path):
+    recipe = tiny_recipe()
+    recipe["stages"][1]["objective"] = {"preset": "grpo", "kl": {"coefficient": 0.1}, "entropy": 0.01}
+    recipe["stages"][1]["steps"] = 3
+    go(recipe, tmp_path / "out")
+    metrics = lines(tmp_path / "out" / "metrics.jsonl")
+    assert metrics[2]["policy/kl"] == pytest.approx(0.0, abs=1e-6)  # a fresh adapter is the reference itself
+    assert metrics[-1]["policy/kl"] > 1e-6
+
+
+def test_a_hybrid_stage_runs(tiny_recipe, tmp_path):
+    recipe = tiny_recipe()
+    recipe["stages"] = [
+        {
+            "name": "both",
+            "objective": ["grpo", {"preset": "nsr-prerl", "coefficient": 0.5}],
+            "steps": 2,
+            "learning_rate": 0.01,
+        }
+    ]
+    summary, _ = go(recipe, tmp_path / "out")
+    assert summary.exit_reason == "completed"
+
+
+def test_a_step_without_gradient_is_counted_and_changes_nothing(tiny_recipe, tmp_path):
+    """Every answer passes: no group has signal, and no sample is negative."""
+    summary, listener = go(tiny_recipe(verifiers=[{"name": "regex", "settings": {"must_match": [""]}}]), tmp_path / "o")
+    assert summary.position.skipped == 4
+    assert all(r.metrics["group/zero_signal"] == 1.0 and r.metrics["optim/skipped"] == 1 for r in listener.records)
+    tensors = load_file(tmp_path / "o" / "adapter" / "adapter_model.safetensors")
+    assert all(t.abs().max() == 0 for k, t in tensors.items() if "lora_B" in k)
+
+
+def test_unjudged_samples_are_counted_and_never_trained_on(tiny_recipe, tmp_path):
+    plugin = tmp_path / "verifiers" / "half.py"
+    plugin.parent.mkdir()
+    plugin.write_text(
+        "from prerlkit.verify import Verdict, Verifier\n"
+        "class Half(Verifier):\n"
+        "    name = 'half'\n"
+        "    def judge(self, sample):\n"
+        "        if sum(map(ord, sample.completion)) % 2:\n"
+        "            raise RuntimeError('no idea')\n"
+        "        return Verdict.of(len(sample.completion) > 3)\n"
+    )
+    recipe = Recipe.model_validate(tiny_recipe(verifiers=[{"name": "half"}]))
+    listener = Listener(Stop())
+    run(recipe, tmp_path / "out", recipe_folder=tmp_path, watcher=listener, stop=Stop())
+    shares = [r.metrics["sample/unjudged"] for r in listener.records]
+    assert 0 < sum(shares) / len(shares) < 1
+    for record in listener.records:
+        for group in record.groups:
+            assert all((v.score is None) == ("no idea" in v.reason) for v in group.verdicts)
+
+
+def test_an_occupied_folder_is_refused_unless_said_otherwise(tiny_recipe, tmp_path):
+    go(tiny_recipe(), tmp_path / "out")
+    with pytest.raises(UsageError, match="exists and is not empty") as error:
+        go(tiny_recipe(), tmp_path / "out")
+    assert "--overwrite" in error.value.hint
+    summary, _ = go(tiny_recipe(), tmp_path / "out", existing="overwrite")
+    assert summary.exit_reason == "completed"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    with pytest.raises(UsageError, match="does not look like a run"):
+        go(tiny_recipe(), tmp_path / "photos", existing="overwrite")
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+    with pytest.raises(UsageError, match="no checkpoint to resume from"):
+        go(tiny_recipe(), tmp_path / "photos", existing="resume")
+
+
+def test_a_failure_leaves_its_reason_and_the_metrics_so_far(tiny_recipe, tmp_path, monkeypatch):
+    from prerlkit.train import stage as stage_module
+
+    real, calls = stage_module.collect, []
+
+    def fail_at_the_fourth_step(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise PrerlkitError("the engine died")
+        return real(*args)
+
+    monkeypatch.setattr(stage_module, "collect", fail_at_the_fourth_step)
+    with pytest.raises(PrerlkitError, match="the engine died"):
+        go(tiny_recipe(), tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["exit_reason"] == "failed: PrerlkitError: the engine died"
+    assert len(lines(tmp_path / "out" / "metrics.jsonl")) == 3
+
+
+def test_nothing_is_left_behind_by_what_is_wrong_before_the_start(tiny_recipe, tmp_path):
+    wrong = tiny_recipe()
+    wrong["rollout"]["max_prompt_tokens"] = 3
+    with pytest.raises(UsageError, match="are longer than"):
+        go(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
