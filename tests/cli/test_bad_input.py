@@ -51,7 +51,12 @@ def test_a_missing_column(invoke, recipe_file, tmp_path):
 
 def test_a_prompt_over_the_limit(invoke, recipe_file):
     rollout = {"max_prompt_tokens": 10, "max_new_tokens": 3}
-    refused(invoke("run", recipe_file(rollout=rollout)), 2, "longer than rollout.max_prompt_tokens (10)", "max_prompt_tokens: 32")
+    refused(
+        invoke("run", recipe_file(rollout=rollout)),
+        2,
+        "longer than rollout.max_prompt_tokens (10)",
+        "max_prompt_tokens: 32",
+    )
 
 
 def test_eval_rows_inside_train(invoke, recipe_file, tmp_path):

@@ -59,7 +59,15 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(prerlkit, recipe_file, tmp
     path = recipe_file()
     done = prerlkit("run", path, "--dry-run", "--set", "stages.rl.steps=7")
     assert (done.returncode, done.stderr) == (0, "")
-    for said in ("local folder", "start token", "'<turn>'", "warmup", "pretrain · negative", "stack", "16 prompts, eval 4"):
+    for said in (
+        "local folder",
+        "start token",
+        "'<turn>'",
+        "warmup",
+        "pretrain · negative",
+        "stack",
+        "16 prompts, eval 4",
+    ):
         assert said in done.stdout
     assert "dry run: no weights were loaded, nothing was written" in done.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.yaml"]

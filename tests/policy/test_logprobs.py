@@ -8,7 +8,6 @@ import torch
 from prerlkit.policy.base import head_is_plain
 from prerlkit.policy.logprobs import token_logprobs
 
-
 TOKENS = torch.tensor([list(b"abcdefgh"), list(b"ijklm\0\0\0")])
 ROWS = torch.tensor([0, 0, 0, 1, 1])
 COLUMNS = torch.tensor([3, 4, 7, 1, 4])

@@ -17,9 +17,7 @@ PROMPTS = [Prompt(f"train/{i}", text, tuple(text.encode())) for i, text in enume
 
 
 def sampled(policy, sampling: Sampling, prompts=PROMPTS, max_sequences: int = 64):
-    engine = HfEngine(
-        policy.base, policy.tokenizer, policy.end_ids, max_sequences, plain_head=policy.plain_head
-    )
+    engine = HfEngine(policy.base, policy.tokenizer, policy.end_ids, max_sequences, plain_head=policy.plain_head)
     return {(p, s): completion for p, s, completion in engine.generate(prompts, sampling)}
 
 
@@ -50,7 +48,7 @@ def policy(tiny_policy):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, None])
 def test_every_completion_is_what_the_plain_way_gives(policy, temperature):
-    ends = (*policy.end_ids, *range(0, 60))  # many end tokens: completions of many lengths
+    ends = (*policy.end_ids, *range(60))  # many end tokens: completions of many lengths
     policy = _with_ends(policy, ends)
     sampling = Sampling(4, 12, temperature, seed=5)
     completions = sampled(policy, sampling)

@@ -1,0 +1,75 @@
+"""The documentation keeps up: every key of a recipe, every metric, every preset and every command that it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from prerlkit.objective.presets import PRESETS
+from prerlkit.recipe.load import locate
+from prerlkit.recipe.schema import Recipe
+from prerlkit.train.collect import Collected
+from prerlkit.train.metrics import step_metrics
+from prerlkit.train.step import UpdateStats
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+
+
+def text(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_every_metric_is_defined_and_nothing_else():
+    defined = re.findall(r"^\| `([a-z_/]+)` \|", text("metrics.md"), re.MULTILINE)
+    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0)
+    assert sorted(defined) == sorted(["step", "stage", *recorded])
+
+
+def test_every_key_of_a_recipe_is_described():
+    page = text("recipes.md") + text("algorithms.md")
+    schema = Recipe.model_json_schema()
+    keys = {key for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}
+    assert len(keys) > 70
+    assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []
+
+
+def test_every_preset_is_in_the_table():
+    page = text("algorithms.md")
+    assert [name for name in PRESETS if f"`{name}`" not in page] == []
+
+
+def test_links_between_pages_lead_somewhere():
+    assert len(PAGES) > 8
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_the_pages_name_options_and_recipes_that_exist(page):
+    """Every `prerlkit …` in a code block parses; recipes that it names exist."""
+    import typer
+
+    from prerlkit.cli.app import app
+
+    command = typer.main.get_command(app)
+    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip().startswith("prerlkit ")]
+    for line in lines:
+        words = shlex.split(re.split(r"\s{2,}|\s+#|\s*>", line)[0].replace("[--resolved]", "--resolved"))[1:]
+        words = [w for w in words if not w.startswith("[")]
+        node = command
+        while words and hasattr(node, "commands"):
+            assert words[0] in node.commands, line
+            node = node.commands[words.pop(0)]
+        known = {option for parameter in node.params for option in parameter.opts} | {"--help"}
+        for word in words:
+            if word.startswith("-"):
+                assert word in known, line
+        named = words[0] if node.name in ("run", "show", "validate") and words else "-"
+        if not named.startswith(("-", "NAME", "mine", "my.")):
+            locate(str(ROOT / named) if named.startswith("recipes/") else named)

@@ -1,0 +1,80 @@
+"""Imports point one way: types ← objective ← recipe ← policy, rollout, verify, data ← train ← cli."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import prerlkit
+import prerlkit.verifiers
+
+ROOT = Path(prerlkit.__file__).resolve().parent
+RANKS = {
+    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files"), 0),
+    "objective": 1,
+    "recipe": 2,
+    **dict.fromkeys(("policy", "rollout", "verify", "data"), 3),
+    "verifiers": 4,
+    "train": 5,
+    "cli": 6,
+    "__main__": 7,
+}
+
+
+def modules() -> Iterator[Path]:
+    return (path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def room(parts: tuple[str, ...]) -> str:
+    return parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
+    """Rooms of prerlkit that a file imports anywhere in it, with the line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "prerlkit" else [f"prerlkit.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.startswith("prerlkit."):
+                yield name.split(".")[1], node.lineno
+
+
+def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other():
+    wrong, seen = [], 0
+    for path in modules():
+        own = room(path.relative_to(ROOT).parts)
+        if own == "__init__":
+            continue
+        for other, line in imported_rooms(path):
+            seen += 1
+            if (own, other) == ("verify", "verifiers"):
+                continue  # the registry asks that package for its path, to find what is in it by name
+            if other != own and RANKS[other] >= RANKS[own]:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {other}")
+    assert seen > 100
+    assert wrong == []
+
+
+def test_the_built_in_verifiers_import_nothing_heavy():
+    """A worker has to start in a blink."""
+    files = [file for place in prerlkit.verifiers.__path__ for file in Path(place).glob("*.py")]
+    assert len(files) >= 2
+    for file in files:
+        assert "torch" not in file.read_text(encoding="utf-8")
+
+
+def test_files_stay_readable():
+    """Under about 300 lines a file, under about 60 a function: past that there is a second room."""
+    long_files = {p.name: n for p in modules() if (n := len(p.read_text(encoding="utf-8").splitlines())) > 310}
+    assert long_files == {}
+    long_functions = [
+        f"{path.name}:{node.name}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno and node.end_lineno - node.lineno > 65
+    ]
+    assert long_functions == []
