@@ -35,8 +35,13 @@ def environment(tmp_path):
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "verifiers").mkdir()
     (packages / "verifiers" / "__init__.py").write_text("whose = 'theirs'\n")
-    # Plain paths, behind this environment's own: .pth files inside them, such as an editable prerlkit's, don't count.
-    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+    dependencies = tmp_path / "dependencies"
+    dependencies.mkdir()
+    for place in map(Path, site.getsitepackages()):
+        for entry in place.iterdir() if place.is_dir() else ():
+            if "prerlkit" not in entry.name and not (dependencies / entry.name).exists():
+                (dependencies / entry.name).symlink_to(entry)
+    (packages / "dependencies.pth").write_text(str(dependencies))
     return folder
 
 

@@ -154,8 +154,9 @@ def _only(name: str, sources: list[_Source]) -> type[Verifier]:
                 f'{source.origin} holds a verifier named "{verifier.name}", but is called "{name}"',
                 "A verifier's name is its file's name and its entry point's.",
             )
-        # By file and class: an entry point and a folder beside the recipe may both lead to one file.
-        classes.setdefault((source_file(verifier), verifier.__qualname__), (verifier, source.origin))
+        # By content and class: an entry point and a folder beside the recipe may both lead to one file, or to a copy
+        # of it, as when a recipe lies in a checkout while prerlkit is installed from a wheel.
+        classes.setdefault((_content(verifier), verifier.__qualname__), (verifier, source.origin))
     if len(classes) > 1:
         places = " and ".join(origin for _, origin in classes.values())
         raise UsageError(f'two verifiers are named "{name}": {places}', "Rename one, or uninstall its package.")
@@ -166,6 +167,12 @@ def source_file(verifier: type[Verifier]) -> str:
     """The file that a verifier was written in, for messages; its module's name where there is no file."""
     file = sys.modules[verifier.__module__].__file__
     return str(Path(file).resolve()) if file else verifier.__module__
+
+
+def _content(verifier: type[Verifier]) -> str:
+    """What tells the file of a verifier from another one."""
+    path = Path(source_file(verifier))
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
 def _by_path(name: str, folder: Path | None) -> _Source:
