@@ -91,6 +91,31 @@ def make_model():
     return build_model
 
 
+@pytest.fixture(scope="session")
+def make_family():
+    """A function that gives a tiny random model of a family that is not like Llama, windows of 8 tokens."""
+    import transformers
+
+    common = {"vocab_size": 264, "initializer_range": 0.2, "pad_token_id": None, "bos_token_id": None}
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    grouped = {**common, **small, "num_key_value_heads": 1, "sliding_window": 8}
+
+    def make(family: str):
+        torch.manual_seed(0)
+        match family:
+            case "gemma2":  # sliding windows in every other layer, logits capped behind the head
+                config = transformers.Gemma2Config(**grouped, head_dim=16, query_pre_attn_scalar=16)
+                return transformers.Gemma2ForCausalLM(config).eval()
+            case "qwen2":
+                config = transformers.Qwen2Config(**grouped, use_sliding_window=True, max_window_layers=1)
+                return transformers.Qwen2ForCausalLM(config).eval()
+            case "gpt2":  # learned positions, transposed weights
+                config = transformers.GPT2Config(**common, n_embd=32, n_layer=2, n_head=2, eos_token_id=None)
+                return transformers.GPT2LMHeadModel(config).eval()
+
+    return make
+
+
 @pytest.fixture
 def tiny_recipe(tiny_model):
     """A function that gives a recipe of two short stages for the tiny model, as plain data."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.schema import Model
@@ -102,12 +102,6 @@ def head_is_plain(base: Any, token_id: int) -> bool:
     """
     tokens_BT = torch.full((1, 4), token_id, dtype=torch.long, device=base.device)
     own_BTV = base(input_ids=tokens_BT, use_cache=False).logits
-    ours_BTV = base.get_output_embeddings()(decoder_states(base, tokens_BT))
+    ours_BTV = base.get_output_embeddings()(base.get_decoder()(input_ids=tokens_BT, use_cache=False)[0])
     scale = own_BTV.float().abs().max().clamp(min=1e-6)
     return bool((own_BTV.float() - ours_BTV.float()).abs().max() <= HEAD_TOLERANCE * scale)
-
-
-def decoder_states(base: Any, tokens_BT: Tensor) -> Tensor:
-    """Last hidden states [B, T, D] of right-padded tokens. Causal attention makes a mask for the padding needless."""
-    states: Tensor = base.get_decoder()(input_ids=tokens_BT, use_cache=False).last_hidden_state
-    return states

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import head_is_plain, load_base, pick_device
-from prerlkit.policy.logprobs import token_logprobs
+from prerlkit.policy.logprobs import Sequences, token_logprobs
 from prerlkit.policy.tokens import StartToken
 from prerlkit.recipe.schema import Model
 
@@ -26,6 +26,7 @@ class Policy:
         start: the token in front of y in P(y).
         end_ids: tokens that end a completion.
         plain_head: whether logits can be made chunk by chunk (see `head_is_plain`).
+        share_contexts: whether a context goes through the model once for all its completions.
     """
 
     base: Any
@@ -34,6 +35,7 @@ class Policy:
     start: StartToken
     end_ids: tuple[int, ...]
     plain_head: bool
+    share_contexts: bool
 
     @property
     def device(self) -> torch.device:
@@ -41,17 +43,16 @@ class Policy:
         return device
 
     def logprobs(
-        self, tokens_BT: Tensor, rows_N: Tensor, columns_N: Tensor, *, temperature: float, chunk: int, entropy: bool
+        self, sequences: Sequences, *, temperature: float, chunk: int, entropy: bool
     ) -> tuple[Tensor, Tensor | None]:
         """`token_logprobs` of this policy."""
         return token_logprobs(
             self.base,
-            tokens_BT,
-            rows_N,
-            columns_N,
+            sequences,
             temperature=temperature,
             chunk=chunk,
             plain_head=self.plain_head,
+            share_contexts=self.share_contexts,
             entropy=entropy,
         )
 
@@ -65,4 +66,5 @@ def load_policy(
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         base.enable_input_require_grads()
     plain = head_is_plain(base, start.id)
-    return Policy(base, AdapterStack(base), tokenizer, start, tuple(end_ids), plain)
+    # Checkpointed layers run without a cache, which is what carries a shared context.
+    return Policy(base, AdapterStack(base), tokenizer, start, tuple(end_ids), plain, share_contexts=not checkpointing)

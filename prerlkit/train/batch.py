@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prerlkit.objective.aggregate import Counts, Sample, token_weight
 from prerlkit.objective.choices import Objective
+from prerlkit.policy.logprobs import Sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,12 @@ class TrainRow:
     advantage: float
     weight: float
 
-    @property
-    def length(self) -> int:
-        return len(self.context) + len(self.completion)
-
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
     """Tensors of a few rows. N counts completion tokens, row by row."""
 
-    tokens_BT: Tensor
-    rows_N: Tensor
-    columns_N: Tensor
+    sequences: Sequences
     advantages_N: Tensor
     weights_N: Tensor
     indices: tuple[int, ...]
@@ -58,38 +53,33 @@ def train_rows(
     return rows
 
 
-def micro_batches(rows: Sequence[TrainRow], token_budget: int) -> list[list[int]]:
-    """Indices of rows, longest first, cut so that no micro-batch has more than `token_budget` tokens with padding.
+def micro_batches(rows: Sequence[TrainRow], token_budget: int, *, share_contexts: bool) -> list[list[int]]:
+    """Indices of rows, cut so that no micro-batch has more than `token_budget` tokens with padding.
 
-    A row longer than the budget goes alone. Longest first, so that what doesn't fit in memory shows at once.
+    Rows of one context stay together, longest contexts and completions first, so that what doesn't fit in memory shows
+    at once. A row longer than the budget goes alone.
     """
-    order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].context), rows[i].context, -len(rows[i].completion)))
     batches: list[list[int]] = []
     for index in order:
-        if batches and rows[batches[-1][0]].length * (len(batches[-1]) + 1) <= token_budget:
+        if batches and _padded_size([rows[i] for i in (*batches[-1], index)], share_contexts) <= token_budget:
             batches[-1].append(index)
         else:
             batches.append([index])
     return batches
 
 
+def _padded_size(rows: Sequence[TrainRow], share_contexts: bool) -> int:
+    """Tokens that go through the model, padding included."""
+    context, completion = max(len(r.context) for r in rows), max(len(r.completion) for r in rows)
+    contexts = len({r.context for r in rows}) if share_contexts else len(rows)
+    return contexts * context + len(rows) * completion
+
+
 def collate(rows: Sequence[TrainRow], indices: Sequence[int], device: torch.device) -> MicroBatch:
-    """Right-pad the chosen rows and list the tokens to score. Padding is never attended to by a real token."""
+    """The tensors of the chosen rows."""
     chosen = [rows[i] for i in indices]
-    tokens_BT = torch.zeros(len(chosen), max(r.length for r in chosen), dtype=torch.long)
-    row_ids, columns, advantages, weights = [], [], [], []
-    for b, row in enumerate(chosen):
-        tokens_BT[b, : row.length] = torch.tensor(row.context + row.completion)
-        n = len(row.completion)
-        row_ids.append(torch.full((n,), b))
-        columns.append(torch.arange(len(row.context), row.length))
-        advantages.append(torch.full((n,), row.advantage))
-        weights.append(torch.full((n,), row.weight))
-    return MicroBatch(
-        tokens_BT.to(device),
-        torch.cat(row_ids).to(device),
-        torch.cat(columns).to(device),
-        torch.cat(advantages).to(device),
-        torch.cat(weights).to(device),
-        tuple(indices),
-    )
+    sequences = Sequences.pack([r.context for r in chosen], [r.completion for r in chosen], device)
+    advantages_B = torch.tensor([r.advantage for r in chosen], device=device)
+    weights_B = torch.tensor([r.weight for r in chosen], device=device)
+    return MicroBatch(sequences, advantages_B[sequences.rows_N], weights_B[sequences.rows_N], tuple(indices))

@@ -12,6 +12,7 @@ from torch import Tensor
 from prerlkit.objective.aggregate import Counts, count, select
 from prerlkit.objective.choices import Objective
 from prerlkit.objective.loss import TokenTerms, objective_loss
+from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Memory, Stage
 from prerlkit.train.batch import MicroBatch, TrainRow, collate, micro_batches, train_rows
@@ -108,7 +109,7 @@ class Updater:
         for batch in self._batches(plan):
             logprobs_N, _ = self._score(batch, entropy=False)
             for b, index in enumerate(batch.indices):
-                old[index] = logprobs_N[batch.rows_N == b]
+                old[index] = logprobs_N[batch.sequences.rows_N == b]
         return _Plan(plan.objective, plan.rows, old)
 
     def _one_update(self, plans: Sequence[_Plan]) -> UpdateStats:
@@ -139,7 +140,8 @@ class Updater:
         return stats
 
     def _batches(self, plan: _Plan) -> list[MicroBatch]:
-        packed = micro_batches(plan.rows, self._memory.microbatch_tokens)
+        budget, share = self._memory.microbatch_tokens, self._policy.share_contexts
+        packed = micro_batches(plan.rows, budget, share_contexts=share)
         return [collate(plan.rows, indices, self._policy.device) for indices in packed]
 
     def _backward(self, plan: _Plan, batch: MicroBatch) -> UpdateStats:
@@ -150,26 +152,38 @@ class Updater:
                 reference_N, _ = self._score(batch, entropy=False)
         logprobs_N, entropy_N = self._score(batch, entropy=objective.entropy != 0.0)
         old_N = torch.cat([plan.old[i] for i in batch.indices]) if plan.old else None
-        weights_N, advantages_N = batch.weights_N, batch.advantages_N
-        sequences = len(batch.indices)
-        terms = TokenTerms(logprobs_N, old_N, advantages_N, weights_N, batch.rows_N, sequences, reference_N, entropy_N)
+        terms = TokenTerms(
+            logprobs_N,
+            old_N,
+            batch.advantages_N,
+            batch.weights_N,
+            batch.sequences.rows_N,
+            len(batch.indices),
+            reference_N,
+            entropy_N,
+        )
         parts = objective_loss(objective, terms)
         parts.total.backward()
         return UpdateStats(
             loss=parts.total.item(),
             kl=parts.kl,
             clip_fraction=parts.clipped,
-            tokens=sum(plan.rows[i].length for i in batch.indices),
+            tokens=_tokens(batch.sequences, self._policy.share_contexts),
             logprob_sum=logprobs_N.sum().item(),
             scored=len(logprobs_N),
         )
 
     def _score(self, batch: MicroBatch, *, entropy: bool) -> tuple[Tensor, Tensor | None]:
         return self._policy.logprobs(
-            batch.tokens_BT,
-            batch.rows_N,
-            batch.columns_N,
+            batch.sequences,
             temperature=self._stage.rollout.temperature,
             chunk=self._memory.logits_chunk,
             entropy=entropy,
         )
+
+
+def _tokens(sequences: Sequences, share_contexts: bool) -> int:
+    """Tokens that went through the model, padding not counted."""
+    lengths_P = sequences.mask_PS.sum(-1)
+    contexts = lengths_P if share_contexts else lengths_P[sequences.owner_B]
+    return int(contexts.sum()) + len(sequences.rows_N)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from prerlkit.policy.base import head_is_plain
+from prerlkit.policy.logprobs import Sequences
 from prerlkit.recipe.schema import Adapter
 from prerlkit.rollout.hf import HfEngine
 from prerlkit.rollout.protocol import Sampling
@@ -92,39 +93,18 @@ def test_seeds_decide_the_draws(policy):
 def test_the_recorded_logprobs_are_the_trainers(policy):
     """On the same model they can't drift: what the sampler wrote down is what training would score."""
     completion = sampled(policy, Sampling(1, 10, 0.8, seed=3))[1, 0]
-    ids = [*PROMPTS[1].token_ids, *completion.token_ids]
-    columns = torch.arange(len(PROMPTS[1].token_ids), len(ids))
-    scored, _ = policy.logprobs(
-        torch.tensor([ids]), torch.zeros_like(columns), columns, temperature=0.8, chunk=4, entropy=False
-    )
+    sequences = Sequences.pack([PROMPTS[1].token_ids], [completion.token_ids], policy.device)
+    scored, _ = policy.logprobs(sequences, temperature=0.8, chunk=4, entropy=False)
     assert completion.logprobs == pytest.approx(scored.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("family", ["gemma2", "qwen2", "gpt2"])
-def test_other_families_and_sliding_windows_decode_right(family, make_tokenizer):
+def test_other_families_and_sliding_windows_decode_right(family, make_tokenizer, make_family):
     """A sliding window shorter than prompt plus completion, soft-capped logits, and learned positions."""
-    import transformers
-
-    torch.manual_seed(0)
-    common = {"vocab_size": 264, "initializer_range": 0.2, "pad_token_id": None, "bos_token_id": None}
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    match family:
-        case "gemma2":
-            config = transformers.Gemma2Config(
-                **common, **small, num_key_value_heads=1, head_dim=16, sliding_window=8, query_pre_attn_scalar=16
-            )
-            model = transformers.Gemma2ForCausalLM(config)
-        case "qwen2":
-            config = transformers.Qwen2Config(
-                **common, **small, num_key_value_heads=1, use_sliding_window=True, sliding_window=8, max_window_layers=1
-            )
-            model = transformers.Qwen2ForCausalLM(config)
-        case "gpt2":
-            config = transformers.GPT2Config(**common, n_embd=32, n_layer=2, n_head=2, eos_token_id=None)
-            model = transformers.GPT2LMHeadModel(config)
+    model = make_family(family)
 
     class Bare:
-        base, tokenizer, end_ids = model.eval(), make_tokenizer(), (256,)
+        base, tokenizer, end_ids = model, make_tokenizer(), (256,)
         plain_head = head_is_plain(model, 65)
 
     assert Bare.plain_head is (family != "gemma2")  # which caps its logits behind the head

@@ -1,5 +1,6 @@
 """Micro-batches: the budget holds, nothing is lost, and padding is never scored."""
 
+import pytest
 import torch
 
 from prerlkit.objective.aggregate import count, select
@@ -12,22 +13,26 @@ def row(context: int, completion: int) -> TrainRow:
     return TrainRow(tuple(range(context)), tuple(range(100, 100 + completion)), -0.5, 0.25)
 
 
-def test_micro_batches_hold_the_budget_and_every_row_once():
-    rows = [row(3, n) for n in (5, 1, 9, 2, 30, 4)]
-    batches = micro_batches(rows, 24)
-    assert sorted(i for batch in batches for i in batch) == list(range(6))
-    for batch in batches:
-        assert len(batch) == 1 or max(rows[i].length for i in batch) * len(batch) <= 24
-    assert batches[0] == [4]  # over the budget by itself: goes alone, and first
-    assert len(batches) == 3
+@pytest.mark.parametrize(
+    ("share_contexts", "expected"),
+    [
+        # Contexts of 3 and 6 tokens. Shared: 6 + 9 + … Apart: (6 + 9) a row.
+        (True, [[4], [2], [0, 5, 3, 1]]),  # 33; 6 + 9 = 15, with the next 6 + 3 would be 2·6 + 2·9 = 30; 3 + 4·5 = 23
+        (False, [[4], [2], [0, 5], [3, 1]]),  # 2·(3 + 5) = 16, three would be 24 … four 32; 2·(3 + 2) = 10
+    ],
+)
+def test_micro_batches_hold_the_budget_and_every_row_once(share_contexts, expected):
+    rows = [row(3, 5), row(3, 1), row(6, 9), row(3, 2), row(6, 27), row(3, 4)]
+    assert micro_batches(rows, 23, share_contexts=share_contexts) == expected
 
 
-def test_collate_lists_the_tokens_to_score():
-    batch = collate([row(2, 3), row(4, 1)], [1, 0], torch.device("cpu"))
-    assert batch.tokens_BT.tolist() == [[0, 1, 2, 3, 100], [0, 1, 100, 101, 102]]
-    assert batch.rows_N.tolist() == [0, 1, 1, 1]
-    assert batch.columns_N.tolist() == [4, 2, 3, 4]
-    assert batch.tokens_BT[batch.rows_N, batch.columns_N].tolist() == [100, 100, 101, 102]
+def test_collate_gives_each_token_its_rows_numbers():
+    rows = [row(2, 3), TrainRow((0, 1), (7,), 0.5, 0.1)]
+    batch = collate(rows, [1, 0], torch.device("cpu"))
+    assert batch.sequences.contexts_PS.tolist() == [[0, 1]]
+    assert batch.sequences.rows_N.tolist() == [0, 1, 1, 1]
+    assert batch.advantages_N.tolist() == [0.5, -0.5, -0.5, -0.5]
+    assert batch.weights_N.tolist() == pytest.approx([0.1, 0.25, 0.25, 0.25])
 
 
 def test_in_pretrain_space_the_prompt_is_gone():
