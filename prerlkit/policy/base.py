@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.policy.attention import use_grouped_attention
 from prerlkit.recipe.schema import Model
 
 HEAD_TOLERANCE = 1e-3
@@ -51,6 +52,8 @@ def load_base(path: str, model: Model, device: torch.device) -> Any:
             f"The model in {path} could not be loaded: {str(error).splitlines()[0]}",
             "It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
+    if device.type == "cpu" and base.config._attn_implementation == "sdpa":
+        use_grouped_attention(base)
     base.requires_grad_(False)
     base.eval()
     for module in base.modules():

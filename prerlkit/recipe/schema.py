@@ -66,7 +66,7 @@ class Adapter(Settings):
     init: Literal["default", "gaussian"] = "default"
     """How A starts (B starts at zero, so that a fresh adapter is the identity)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the adapter's own weights. float32 keeps RL's small updates."""
+    """Of the adapter's own weights. float32 keeps RL's small updates; products are made in the base's dtype."""
 
 
 class VerifierUse(Settings):
