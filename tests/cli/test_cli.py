@@ -39,7 +39,7 @@ def test_help_needs_no_torch(prerlkit):
 def test_recipes_are_listed_shown_and_checked(prerlkit, tmp_path):
     listed = prerlkit("recipes", "list").stdout
     assert "quickstart_dsrl" in listed
-    assert "warmup 5 → rl 20" in listed
+    assert "warmup 5 → rl 25" in listed
     assert prerlkit("recipes", "show", "smoke").stdout.startswith("# The whole way through")
     resolved = prerlkit("recipes", "show", "smoke", "--resolved").stdout
     (tmp_path / "resolved.yaml").write_text(resolved)
