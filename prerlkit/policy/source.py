@@ -63,7 +63,7 @@ def resolve(model: Model, *, report: Report = None) -> ResolvedModel:
         if where == "pypi":
             wheel = gguf.parse(model.id, model.sha256)
             folder = gguf.converted(wheel, step)
-            origin = f"{wheel.member} in {wheel.distribution} {wheel.version} from PyPI, converted to bfloat16"
+            origin = f"{wheel.member} of {wheel.distribution} {wheel.version} from PyPI, as bfloat16 in {folder}"
             return ResolvedModel(str(folder), None, origin)
         step(f"Hub: {model.id}")
         folder = _from_hub(model)
