@@ -10,7 +10,7 @@ import pytest
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
-from prerlkit.recipe.schema import Recipe
+from prerlkit.recipe.schema import Recipe, VerifierUse
 from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
 from prerlkit.train.step import UpdateStats
@@ -24,9 +24,12 @@ def text(name: str) -> str:
 
 
 def test_every_metric_is_defined_and_nothing_else():
-    defined = re.findall(r"^\| `([a-z_/]+)` \|", text("metrics.md"), re.MULTILINE)
-    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0)
-    assert sorted(defined) == sorted(["step", "stage", *recorded])
+    defined = re.findall(r"^\| `([a-z_/<>]+)` \|", text("metrics.md"), re.MULTILINE)
+    one, two = (VerifierUse(name="<verifier>"), VerifierUse(name="regex"))
+    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
+    of_several = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
+    assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
+    assert sorted(defined) == sorted(["step", "stage", "reward/<verifier>", *recorded])
 
 
 def test_every_key_of_a_recipe_is_described():
