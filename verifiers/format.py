@@ -6,7 +6,7 @@ A format alone is worth nothing: use it as a gate beside a verifier of the answe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -70,13 +70,13 @@ class Format(Verifier):
             end = closed + len(tag) + 3
         return "text after the last tag" if not self.settings.outside and text[end:].strip() else ""
 
-    def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
-        """The answer in the last tag, and as many words as are asked for in the others."""
-        filler = "x" * max(0, self.settings.min_characters - len("".join(answer.split())))
+    def dress(self, text: str) -> str:
+        """The text in the last tag, and as many words as are asked for in the others."""
+        filler = "." * max(0, self.settings.min_characters - len("".join(text.split())))
         words = "So it is. " * (1 + self.settings.min_characters // 7)
         parts = [f"<{tag}>{words.strip()}</{tag}>" for tag in self.settings.tags[:-1]]
         last = self.settings.tags[-1]
-        return "\n".join([*parts, f"<{last}>{filler}{answer}</{last}>"])
+        return "\n".join([*parts, f"<{last}>{text}{filler}</{last}>"])
 
     def attacks(self, sample: Sample) -> Mapping[str, str]:
         tags = self.settings.tags

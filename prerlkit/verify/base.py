@@ -108,9 +108,16 @@ class Verifier(ABC):
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         """The gold answer as a right completion would put it, so that it can be tried before a run.
 
-        None (the default): that can't be told from the answer. Verifiers of form wrap whatever `answer` holds.
+        None (the default): that can't be told from the answer.
         """
         return None
+
+    def dress(self, text: str) -> str:
+        """A text in the form that this verifier asks for, such as tags around it. The default asks for none.
+
+        Used where several verifiers judge together: a right answer must also fit the form, and so must an attack.
+        """
+        return text
 
     def attacks(self, sample: Sample) -> Mapping[str, str]:
         """Completions, by a short name, that try to be rewarded without solving; for `prerlkit verifiers audit`.
