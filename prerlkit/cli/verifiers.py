@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 @verifiers.command("list")
 @guarded
 def list_() -> None:
-    """All verifiers within reach: built in, installed, and in a folder verifiers/ here; broken ones with their error."""
+    """All verifiers within reach: built in, installed, or in verifiers/ here; broken ones with their error."""
     from rich.table import Table
 
     from prerlkit.cli.tables import wide_console
@@ -74,7 +74,7 @@ def new(
 
 @verifiers.command("test")
 @guarded
-def test_(
+def check(
     name: Name,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="A setting. Repeatable.")
