@@ -5,6 +5,7 @@ Needs the `jsonschema` package: pip install 'prerlkit[json-schema]'. References 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -45,13 +46,11 @@ class JsonSchema(Verifier):
 
     def __init__(self, settings: JsonSchemaSettings) -> None:
         super().__init__(settings)
-        try:
-            import jsonschema  # noqa: F401 - here, so that a missing package stops the run and not each sample
-        except ImportError as error:
+        if importlib.util.find_spec("jsonschema") is None:  # here: a missing package stops the run, not each sample
             raise PrerlkitError(
                 'The verifier "json_schema" needs the package jsonschema, which is not installed.',
                 "Run: pip install 'prerlkit[json-schema]'",
-            ) from error
+            )
         self._last: tuple[str, Any] = ("", None)  # rows often share their schema, and checking one takes a millisecond
         if settings.rules is not None and isinstance(made := self._checker(settings.rules), str):
             raise UsageError(f'verifier "json_schema", setting rules: {made}')

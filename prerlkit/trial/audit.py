@@ -111,7 +111,7 @@ def compare(use: VerifierUse, second: str, samples: Sequence[Sample], folder: Pa
     """Where two verifiers come to different outcomes on the same completions."""
     other = use.model_copy(update={"name": second, "settings": {}})
     found = []
-    with Runner([use], folder=folder) as ours, Runner([other]) as theirs:
+    with Runner([use], folder=folder, workers=1) as ours, Runner([other], workers=1) as theirs:
         for sample, a, b in zip(samples, ours.judge(samples), theirs.judge(samples), strict=True):
             if outcome(a) != outcome(b):
                 found.append(
