@@ -9,6 +9,7 @@ from typing import Any
 
 from prerlkit.types import Verdict
 from prerlkit.verify.base import GoldCase, Verifier
+from prerlkit.verify.registry import configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,11 @@ def judge_case(verifier: type[Verifier], case: GoldCase, settings: Mapping[str, 
 
     Args:
         settings: for all cases; a case's own go over them.
+
+    Raises:
+        UsageError: a setting is unknown or wrong.
     """
-    made = verifier(verifier.Settings.model_validate({**(settings or {}), **case.settings}))
+    made = configured(verifier, {**(settings or {}), **case.settings})
     if made.needs_answer and case.answer is None:
         return Verdict.unjudged("no gold answer")
     try:

@@ -113,7 +113,11 @@ def make(name: str, settings: Mapping[str, Any], folder: Path | None = None) -> 
     Raises:
         UsageError: as `find`, and for a setting that is unknown or wrong.
     """
-    verifier = find(name, folder)
+    return configured(find(name, folder), settings)
+
+
+def configured(verifier: type[Verifier], settings: Mapping[str, Any]) -> Verifier:
+    """A verifier with its settings. Raises UsageError for a setting that is unknown or wrong."""
     try:
         checked = verifier.Settings.model_validate(dict(settings))
     except ValidationError as error:

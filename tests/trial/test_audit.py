@@ -81,7 +81,7 @@ def test_naming_all_answers_is_tried_with_the_rows_own_not_last():
     for sample in tried["all answers one by one"].samples:
         assert sample.answer in sample.completion
         assert not sample.completion.endswith(rf"\boxed{{{sample.answer}}}$.")
-    assert [s.completion for s in tried["another row's gold"].samples][0] == r"So the answer is $\boxed{2}$."
+    assert tried["another row's gold"].samples[0].completion == r"So the answer is $\boxed{2}$."
 
 
 def test_unjudged_attacks_are_no_reward_and_are_counted(recipe):
