@@ -14,6 +14,7 @@ from prerlkit.recipe.schema import Recipe, VerifierUse
 from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
 from prerlkit.train.step import UpdateStats
+from prerlkit.verify.registry import find
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
@@ -65,14 +66,18 @@ def test_commands_on_the_pages_name_options_and_recipes_that_exist(page):
     for line in lines:
         words = shlex.split(re.split(r"\s{2,}|\s+#|\s*>", line)[0].replace("[--resolved]", "--resolved"))[1:]
         words = [w for w in words if not w.startswith("[")]
-        node = command
+        node, path = command, []
         while words and hasattr(node, "commands"):
             assert words[0] in node.commands, line
-            node = node.commands[words.pop(0)]
+            path.append(words.pop(0))
+            node = node.commands[path[-1]]
         known = {option for parameter in node.params for option in parameter.opts} | {"--help"}
         for word in words:
             if word.startswith("-"):
                 assert word in known, line
-        named = words[0] if node.name in ("run", "show", "validate") and words else "-"
+        of_recipes = path in (["run"], ["recipes", "show"], ["recipes", "validate"], ["verifiers", "audit"])
+        named = words[0] if of_recipes and words else "-"
+        if path in (["verifiers", "show"], ["verifiers", "test"]) and words[0] != "rhyme":  # the page's own plugin
+            find(words[0])
         if not named.startswith(("-", "NAME", "mine", "my.")):
             locate(str(ROOT / named) if named.startswith("recipes/") else named)
