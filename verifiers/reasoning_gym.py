@@ -1,19 +1,22 @@
 """Has a reasoning-gym task score its own rows: the columns question, answer, task and metadata that its source gives.
 
-Needs the `reasoning-gym` package: pip install 'prerlkit[reasoning-gym]'. The data are trusted as code is: some tasks
-evaluate what the answer says.
+Needs the `reasoning-gym` package: pip install 'prerlkit[reasoning-gym]'. Some tasks `eval` what the answer says, by
+themselves or through sympy: they get to evaluate arithmetic only.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
+from prerlkit.verify.expressions import arithmetic_only
 
 _TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 
@@ -44,6 +47,7 @@ class ReasoningGym(Verifier):
                 "Run: pip install 'prerlkit[reasoning-gym]'",
             )
         self._scorers: dict[str, Callable[..., float]] = {}
+        self._evaluating: list[ModuleType] = []
 
     def judge(self, sample: Sample) -> Verdict:
         missing = [column for column in ("task", "answer", "metadata") if column not in sample.row]
@@ -52,7 +56,9 @@ class ReasoningGym(Verifier):
         answer = self._answer(sample.completion)
         if answer is None:
             return Verdict.of(False, "no answer found")
-        score = float(self._scorer(str(sample.row["task"]))(answer, dict(sample.row)))
+        scorer = self._scorer(str(sample.row["task"]))
+        with arithmetic_only(self._evaluating):
+            score = float(scorer(answer, dict(sample.row)))
         passed = score >= 1.0
         return Verdict(score if self.settings.partial else float(passed), passed, "", {"answer": answer[:500]})
 
@@ -71,7 +77,9 @@ class ReasoningGym(Verifier):
             with self.off_the_clock():
                 from reasoning_gym.factory import get_score_answer_fn
 
-                self._scorers[task] = get_score_answer_fn(task)
+                scorer = get_score_answer_fn(task)
+                self._evaluating = [m for name, m in sys.modules.items() if name.startswith("reasoning_gym.")]
+                self._scorers[task] = scorer
         return self._scorers[task]
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
