@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from prerlkit.errors import PrerlkitError
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
-from prerlkit.verify.expressions import arithmetic_only
+from prerlkit.verify.expressions import arithmetic_only, evaluating
 
 _TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 
@@ -78,7 +77,7 @@ class ReasoningGym(Verifier):
                 from reasoning_gym.factory import get_score_answer_fn
 
                 scorer = get_score_answer_fn(task)
-                self._evaluating = [m for name, m in sys.modules.items() if name.startswith("reasoning_gym.")]
+                self._evaluating = evaluating("reasoning_gym")
                 self._scorers[task] = scorer
         return self._scorers[task]
 

@@ -6,6 +6,8 @@ and refused when it names anything but the mathematics below, which also rules o
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,21 @@ NAMES = frozenset(_MATHS.split())
 """All that an expression may name, beside variables that its caller defines."""
 
 _eval = eval
+
+
+def evaluating(package: str) -> list[ModuleType]:
+    """The loaded modules of a package that mention `eval` or `exec`, or whose source can't be looked at."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        if name == package or name.startswith(f"{package}."):
+            try:
+                source = inspect.getsource(module)
+            except (OSError, TypeError):  # also an empty file
+                found.append(module)
+                continue
+            if re.search(r"\b(?:eval|exec)\b", source):
+                found.append(module)
+    return found
 
 
 @contextmanager
