@@ -75,6 +75,7 @@ class Regex(Verifier):
     name = "regex"
     Settings = RegexSettings
     settings: RegexSettings
+    needs_answer = False  # unless there is a `pattern`
 
     def __init__(self, settings: RegexSettings) -> None:
         super().__init__(settings)

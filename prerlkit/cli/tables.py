@@ -79,8 +79,8 @@ def print_audit(console: Console, audit: Audit, threshold: float) -> None:
     if (more := len(audit.differences) - _DIFFERENCES) > 0:
         console.print(f"  and {more} more (--json has them all)")
     over = audit.over(threshold)
-    verdict = f"{len(over)} attacks score above {threshold:g}" if over else f"no attack scores above {threshold:g}"
-    console.print(verdict)
+    how_many = f"{len(over)} attacks score" if len(over) > 1 else f"{len(over) or 'no'} attack scores"
+    console.print(f"{how_many} above {threshold:g}")
 
 
 def _what(line: Line) -> str:

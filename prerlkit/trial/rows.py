@@ -16,11 +16,6 @@ from prerlkit.types import Verdict
 from prerlkit.verify import Sample
 from prerlkit.verify.runner import Runner
 
-_KINDS: dict[str, tuple[type, str]] = {
-    "prompt": (str, "text"),
-    "truncated": (bool, "true or false"),
-    "tokens": (int, "a whole number"),
-}
 _AHEAD = 64  # samples under way: a completion may have a megabyte
 
 
@@ -59,12 +54,13 @@ def _sample(row: dict[str, Any], where: str, answer: str) -> Sample:
             "no completion" if completion is None else f"a completion that is no text but {type(completion).__name__}"
         )
         raise UsageError(f"{where}: the row has {what}", "Each line is an object with `completion` and the columns.")
-    for key, (kind, words) in _KINDS.items():
-        if key in row and not isinstance(row[key], kind):
-            raise UsageError(f"{where}: {key} must be {words}, not {row[key]!r}"[:500])
-    gold = row.get(answer)
-    # A verifier that wants an answer of another shape reads it from the row.
-    text = as_text(gold, where, answer) if isinstance(gold, str | int | float) else None
+    # Columns of another shape are left to verifiers that read the row: a chat as `prompt`, a list as `answer`.
+    prompt, gold, tokens = row.get("prompt"), row.get(answer), row.get("tokens")
     return Sample(
-        row.get("prompt", ""), completion, text, row, bool(row.get("truncated", False)), int(row.get("tokens", 0))
+        prompt=prompt if isinstance(prompt, str) else "",
+        completion=completion,
+        answer=as_text(gold, where, answer) if isinstance(gold, str | int | float) else None,
+        row=row,
+        truncated=row.get("truncated") is True,
+        tokens=tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else 0,
     )

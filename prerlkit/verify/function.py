@@ -32,6 +32,7 @@ class FunctionVerifier(Verifier):
     name: ClassVar[str] = "function"
     Settings: ClassVar[type[FunctionSettings]] = FunctionSettings
     settings: FunctionSettings
+    needs_answer = False  # unless the function asks for it
     function: Callable[..., Any]
 
     def __init__(self, settings: FunctionSettings) -> None:
@@ -68,7 +69,13 @@ class FunctionVerifier(Verifier):
 def from_function(function: Callable[..., Any], name: str) -> type[FunctionVerifier]:
     """A verifier class for a function. Its module is the function's, so that messages name the right file."""
     doc = inspect.getdoc(function) or ""
-    members = {"name": name, "function": staticmethod(function), "__doc__": doc, "__module__": function.__module__}
+    members = {
+        "name": name,
+        "function": staticmethod(function),
+        "needs_answer": _parameters(function, name).get("answer", False),
+        "__doc__": doc,
+        "__module__": function.__module__,
+    }
     return type(name, (FunctionVerifier,), members)
 
 

@@ -108,8 +108,8 @@ def test_the_one_liner_on_the_page_works(tmp_path):
     (code,) = [content for kind, content in BLOCK.findall(text) if kind == "python"]
     (tmp_path / "rewards.py").write_text(code)
     verifier = make("rewards.py:brief", {}, tmp_path)
-    assert verifier.judge(Sample("", "It is 4.", "4")).passed
-    assert verifier.judge(Sample("", "It is 4." * 100, "4")).passed is False
+    assert verifier.judge(Sample("", "It is 4", "4")).passed
+    assert verifier.judge(Sample("", "It is 4 " * 100, "4")).passed is False
     assert verifier.needs_answer
 
 
