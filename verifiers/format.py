@@ -71,11 +71,13 @@ class Format(Verifier):
         return "text after the last tag" if not self.settings.outside and text[end:].strip() else ""
 
     def dress(self, text: str) -> str:
-        """The text in the last tag, and as many words as are asked for in the others."""
+        """The text in the last tag, where it isn't yet, and as many words as are asked for in the others."""
+        last = self.settings.tags[-1]
+        if text.startswith(f"<{last}>") and text.endswith(f"</{last}>"):
+            text = text[len(last) + 2 : -len(last) - 3]
         filler = "." * max(0, self.settings.min_characters - len("".join(text.split())))
         words = "So it is. " * (1 + self.settings.min_characters // 7)
         parts = [f"<{tag}>{words.strip()}</{tag}>" for tag in self.settings.tags[:-1]]
-        last = self.settings.tags[-1]
         return "\n".join([*parts, f"<{last}>{text}{filler}</{last}>"])
 
     def attacks(self, sample: Sample) -> Mapping[str, str]:

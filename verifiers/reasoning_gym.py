@@ -82,7 +82,7 @@ class ReasoningGym(Verifier):
         return self._scorers[task]
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
-        gold = row.get("answer")
+        gold = answer or row.get("answer")  # the row's, where data.answer is null
         if not isinstance(gold, str):
             return None  # some tasks have no answer of their own, only a scorer
         return (

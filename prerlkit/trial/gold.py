@@ -27,12 +27,12 @@ def try_gold(uses: Sequence[VerifierUse], rows: Sequence[Row], folder: Path | No
         folder: the recipe's folder, for verifiers beside it.
 
     Returns:
-        A line for a person on each verifier.
+        A line for a person on each verifier that judges answers.
 
     Raises:
         UsageError: a gold answer fails, or not one of them can be judged; the row is shown.
     """
-    return tuple(_try_one(use, rows, folder) for use in uses)
+    return tuple(line for use in uses if (line := _try_one(use, rows, folder)))
 
 
 def _try_one(use: VerifierUse, rows: Sequence[Row], folder: Path | None) -> str:
@@ -42,6 +42,8 @@ def _try_one(use: VerifierUse, rows: Sequence[Row], folder: Path | None) -> str:
         for row in rows
         if (text := verifier.gold_completion(row.sample.answer or "", row.sample.row)) is not None
     ]
+    if not tried and not verifier.needs_answer:
+        return ""
     if not tried:
         return f"gold answers can't be tried with verifier \"{verifier.name}\": it doesn't say how one is written"
     with Runner([use], folder=folder, workers=1) as runner:

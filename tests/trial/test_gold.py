@@ -60,13 +60,17 @@ def test_answers_of_which_none_can_be_judged_stop_too():
 
 
 def test_a_verifier_that_does_not_say_how_gold_looks_is_left_out():
-    (line,) = try_gold([use("regex", must_match=["x"])], rows("4"), None)
+    (line,) = try_gold([use("regex", pattern="= (.*)")], rows("4"), None)
     assert "can't be tried" in line
+    assert try_gold([use("regex", must_match=["x"])], rows("4"), None) == ()  # it judges no answer
 
 
 def test_each_of_several_verifiers_is_tried_by_itself():
-    lines = try_gold([use("math"), use("format")], rows("4"), None)
-    assert ["1 of 1" in line for line in lines] == [True, False]
+    lines = try_gold([use("math"), use("format"), use("choice")], rows("4", "B"), None)
+    assert [line.partition(";")[0] for line in lines] == [
+        'gold answers: 2 of 2 pass verifier "math"',
+        'gold answers: 1 of 2 pass verifier "choice"',
+    ]
 
 
 def test_reasoning_gym_rows_are_tried_by_their_own_column():

@@ -100,6 +100,11 @@ def test_partial_false_takes_a_tasks_small_change_away():
     assert make("reasoning_gym", {"partial": False}).judge(Sample("", "it is 7, I think", "7", row)).score == 0.0
 
 
+def test_format_puts_an_answer_tag_around_an_answer_once():
+    verifier = make("format", {})
+    assert verifier.dress("<answer>4</answer>") == verifier.dress("4") == "<think>So it is.</think>\n<answer>4</answer>"
+
+
 def test_what_format_asks_for_it_can_write_itself():
     for settings in ({}, {"min_characters": 40}, {"tags": ["plan", "code", "answer"]}, {"outside": True}):
         verifier = make("format", settings)
