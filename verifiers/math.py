@@ -77,7 +77,8 @@ class Math(Verifier):
             return answer
         if self.settings.extract == "last_number":
             return f"So we get:\n#### {answer}"
-        return rf"So the answer is $\boxed{{{answer}}}$."
+        text = rf"So the answer is $\boxed{{{answer}}}$."
+        return text if extract.boxed(text) == answer else None  # braces that don't match can't be put in a box
 
     def _extract(self, completion: str) -> str | None:
         match self.settings.extract:

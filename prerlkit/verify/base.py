@@ -108,8 +108,8 @@ class Verifier(ABC):
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         """The gold answer as a right completion would put it, so that it can be tried before a run.
 
-        `answer` is "" where the data name no answer column. An audit also puts other answers, which should come out as
-        written and wrong. None (the default): that can't be told from the answer.
+        `answer` is "" where the data name no answer column; an audit also passes wrong answers. None (the default): how
+        it would be written isn't known.
         """
         return None
 

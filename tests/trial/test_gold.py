@@ -25,6 +25,12 @@ def test_gold_answers_that_pass_are_counted():
     assert line == 'gold answers: 3 of 3 pass verifier "math"'
 
 
+def test_an_answer_that_fits_in_no_box_is_left_out():
+    """MATH has one: `2007+\\frac{\\}{p}i2`. It must not stop every run on those rows."""
+    (line,) = try_gold([use("math", extract="boxed")], rows("4", r"2007+\frac{\}{p}i2"), None)
+    assert line == 'gold answers: 1 of 1 pass verifier "math"'
+
+
 def test_some_that_cannot_be_judged_are_said():
     (line,) = try_gold([use("math")], rows("4", ""), None)
     assert line == 'gold answers: 1 of 2 pass verifier "math"; 1 unjudged: the gold answer is empty'
