@@ -64,7 +64,7 @@ def attacks(rows: Sequence[Row], verifiers: Sequence[Verifier]) -> list[Attack]:
     """The right answers first, then every attack as it stands, and again in the verifiers' form where they have one."""
     writer = Writer(verifiers)
     golds = [
-        _attack("gold", rows, lambda row: writer.dress(_solution(writer, row.sample)), gold=True),
+        _attack("gold", rows, _dressed(writer, lambda row: _solution(writer, row.sample)), gold=True),
         _attack("gold, bare answer", rows, lambda row: row.sample.answer, gold=True),
     ]
     tried: list[Attack] = []
@@ -112,8 +112,9 @@ def _attack(name: str, rows: Sequence[Row], write: Write, gold: bool = False) ->
     return Attack(name, tuple(samples), gold)
 
 
-def _solution(writer: Writer, sample: Sample) -> str:
-    return writer.solution(sample.answer or "", sample.row)
+def _solution(writer: Writer, sample: Sample) -> str | None:
+    """The row's gold answer, written; None where the data have none and no verifier knows it from the row."""
+    return writer.solution(sample.answer or "", sample.row) or None
 
 
 def _always(text: str) -> Write:
@@ -128,7 +129,7 @@ def _dressed(writer: Writer, write: Write) -> Write:
     return lambda row: None if (text := write(row)) is None else writer.dress(text)
 
 
-def _with(other: Sample | None, write: Callable[[Sample], str]) -> str | None:
+def _with(other: Sample | None, write: Callable[[Sample], str | None]) -> str | None:
     return None if other is None else write(other)
 
 

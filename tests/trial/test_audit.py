@@ -75,6 +75,13 @@ def test_a_prompt_that_holds_the_answer_is_found(recipe, tmp_path):
     assert "Say 7" in line(result, "the prompt echoed").example
 
 
+def test_data_without_answers_has_no_gold_to_compare_with():
+    rows = [Row("train/0", Sample("Sing.", "")), Row("train/1", Sample("Dance.", ""))]
+    tried = attacks(rows, [make("format", {})])
+    assert [attack.name for attack in tried if attack.gold] == []
+    assert "nothing" in {attack.name for attack in tried}
+
+
 def test_naming_all_answers_is_tried_with_the_rows_own_not_last():
     rows = [Row(f"train/{i}", Sample("", "", answer)) for i, answer in enumerate("1234")]
     tried = {attack.name: attack for attack in attacks(rows, [make("math", {})])}
