@@ -15,7 +15,7 @@ RANKS = {
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("policy", "rollout", "verify", "data"), 3),
-    "verifiers": 4,
+    **dict.fromkeys(("verifiers", "trial"), 4),
     "train": 5,
     "cli": 6,
     "__main__": 7,

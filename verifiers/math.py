@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
@@ -67,6 +68,17 @@ class Math(Verifier):
         if equal is None:
             return Verdict.unjudged(f"the gold answer can't be read: {gold[:_LONGEST]}", answer=answer)
         return Verdict.of(equal, "" if equal else "another answer", answer=answer)
+
+    def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
+        """In a box; after `####` where only a number counts. A whole solution as it is: its own last number counts."""
+        if self.settings.extract == "regex":
+            return None
+        if "\n" in answer.strip() or "####" in answer:
+            return answer
+        if self.settings.extract == "last_number":
+            return f"So we get:\n#### {answer}"
+        text = rf"So the answer is $\boxed{{{answer}}}$."
+        return text if extract.boxed(text) == answer else None  # braces that don't match can't be put in a box
 
     def _extract(self, completion: str) -> str | None:
         match self.settings.extract:

@@ -75,10 +75,11 @@ class Regex(Verifier):
     name = "regex"
     Settings = RegexSettings
     settings: RegexSettings
-    needs_answer = False  # only with a `pattern`; judge sees to it
+    needs_answer = False  # unless there is a `pattern`
 
     def __init__(self, settings: RegexSettings) -> None:
         super().__init__(settings)
+        self.needs_answer = settings.pattern is not None
         flags = re.NOFLAG
         for flag in settings.flags:
             flags |= _FLAGS[flag]
@@ -87,8 +88,6 @@ class Regex(Verifier):
         self._answer = None if settings.pattern is None else re.compile(settings.pattern, flags)
 
     def judge(self, sample: Sample) -> Verdict:
-        if self._answer is not None and sample.answer is None:
-            return Verdict.unjudged("no gold answer")
         text = sample.completion
         broken = [f"lacks {rule.pattern!r}" for rule in self._wanted if not rule.search(text)]
         broken += [f"holds {rule.pattern!r}" for rule in self._unwanted if rule.search(text)]

@@ -13,7 +13,8 @@ from prerlkit.recipe.load import Loaded
 
 if TYPE_CHECKING:
     from prerlkit.objective.choices import Objective
-    from prerlkit.recipe.schema import Recipe
+    from prerlkit.recipe.schema import Recipe, VerifierUse
+    from prerlkit.trial.samples import Row
 
 
 def print_plan(console: Console, loaded: Loaded, folder: Path) -> None:
@@ -39,7 +40,9 @@ def print_plan(console: Console, loaded: Loaded, folder: Path) -> None:
     unchecked = _print_data(console, loaded)
     for use in recipe.verifiers:
         _line(
-            console, "verifier", f"{use.name} {use.settings or ''} weight {use.weight:g}, {use.timeout:g} s a verdict"
+            console,
+            "verifier",
+            f"{use.name} {use.settings or ''} {_share(recipe, use)}, {use.timeout:g} s a verdict",
         )
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
@@ -54,6 +57,8 @@ def _print_data(console: Console, loaded: Loaded) -> list[str]:
     from prerlkit.data.sources import load_rows
     from prerlkit.policy import source
     from prerlkit.train.prepare import read_tokens
+    from prerlkit.trial.gold import ROWS
+    from prerlkit.trial.samples import from_data, from_prompts
 
     recipe = loaded.recipe
     here = source.cached_config(recipe.model)
@@ -61,6 +66,7 @@ def _print_data(console: Console, loaded: Loaded) -> list[str]:
         if here is None:
             rows = load_rows(recipe.data.train, folder=loaded.folder)
             _line(console, "data", f"{len(rows):,} train rows, before filters")
+            _print_gold(console, loaded, from_data(recipe.data, loaded.folder, ROWS))
             return ["start token, prompt lengths and train/eval overlap: the model's tokenizer is not on this machine"]
         tokenizer, start, ends = read_tokens(str(here), recipe)
         _line(console, "start token", f"{start} stands in front of y in P(y); {len(ends)} end tokens")
@@ -74,6 +80,7 @@ def _print_data(console: Console, loaded: Loaded) -> list[str]:
         )
         for note in prompts.notes:
             _line(console, "data", note)
+        _print_gold(console, loaded, from_prompts(prompts, ROWS))
     except PrerlkitError as error:
         if error.exit_code == 2:
             raise
@@ -82,8 +89,21 @@ def _print_data(console: Console, loaded: Loaded) -> list[str]:
     return []
 
 
+def _print_gold(console: Console, loaded: Loaded, rows: list[Row]) -> None:
+    from prerlkit.trial.gold import try_gold
+
+    for note in try_gold(loaded.recipe.verifiers, rows, loaded.folder):
+        _line(console, "data", note)
+
+
 def _line(console: Console, label: str, text: str) -> None:
     console.print(f"{label:<12} {text}", soft_wrap=True, markup=False)
+
+
+def _share(recipe: Recipe, use: VerifierUse) -> str:
+    if use.gate:
+        return "gate"
+    return "factor" if recipe.reward == "product" else f"weight {use.weight:g}"
 
 
 def _adapter(recipe: Recipe) -> str:

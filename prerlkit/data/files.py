@@ -22,7 +22,7 @@ def read(path: Path) -> list[Row]:
         UsageError: no such file, an ending that is not known, or contents that can't be read as rows.
     """
     readers: dict[str, Callable[[Path], list[Row]]] = {
-        ".jsonl": _jsonl,
+        ".jsonl": lambda path: [row for _, row in jsonl(path)],
         ".json": _json,
         ".parquet": _parquet,
         ".csv": _csv,
@@ -46,8 +46,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 raise UsageError(f"{path}, line {number}: not UTF-8 ({error.reason})", "Save it as UTF-8.") from error
 
 
-def _jsonl(path: Path) -> list[Row]:
-    rows = []
+def jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows of a jsonl file, each with its line's number, 1 first. Empty lines are skipped.
+
+    Raises:
+        UsageError: a line is no JSON object, with its number.
+    """
     for number, line in _lines(path):
         if not line.strip():
             continue
@@ -58,8 +62,7 @@ def _jsonl(path: Path) -> list[Row]:
             raise UsageError(f"{path}, line {number}: not valid JSON ({error}).{cut}") from error
         if not isinstance(row, dict):
             raise UsageError(f"{path}, line {number}: each line must be a JSON object, not {type(row).__name__}")
-        rows.append(row)
-    return rows
+        yield number, row
 
 
 def _json(path: Path) -> list[Row]:

@@ -75,7 +75,9 @@ class VerifierUse(Settings):
     name: str
     """As `prerlkit verifiers list` shows it."""
     weight: PositiveFloat = 1.0
-    """Its share of the reward: the reward is the weighted mean of all verifiers' scores."""
+    """Its share of the reward, with `reward: weighted`."""
+    gate: Bool = False
+    """true: its failing makes the score 0, whatever the others say; its own score then takes no part in the reward."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The verifier's own settings, checked by its own class."""
     timeout: PositiveFloat = 5.0
@@ -231,12 +233,19 @@ class Recipe(Settings):
     adapter: Adapter = Adapter()
     data: Data
     verifiers: Annotated[tuple[VerifierUse, ...], AfterValidator(_not_empty)]
+    reward: Literal["weighted", "product"] = "weighted"
+    """Of several verifiers. weighted: the mean of their scores by weight. product: the scores multiplied."""
     rollout: Rollout = Rollout()
     optimizer: Optimizer = Optimizer()
     memory: Memory = Memory()
     stages: Annotated[tuple[Stage, ...], AfterValidator(_not_empty)]
     evaluation: Evaluation = Evaluation()
     output: Output = Output()
+
+    @property
+    def gates(self) -> tuple[int, ...]:
+        """Positions of the verifiers that are gates."""
+        return tuple(i for i, use in enumerate(self.verifiers) if use.gate)
 
     @model_validator(mode="before")
     @classmethod
@@ -257,6 +266,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for use in self.verifiers:
+            if use.weight != 1.0 and (use.gate or self.reward == "product"):
+                why = "it is a gate" if use.gate else "scores are multiplied (reward: product)"
+                raise ValueError(f'verifiers: "{use.name}" has a weight, which means nothing where {why}; leave it out')
         names = [stage.name for stage in self.stages]
         for i, stage in enumerate(self.stages):
             if stage.name in names[:i]:

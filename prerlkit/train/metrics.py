@@ -11,13 +11,17 @@ import torch
 from prerlkit.train.collect import Collected
 from prerlkit.train.step import UpdateStats
 from prerlkit.types import Group
+from prerlkit.verify.combine import Named, labels_of
 
 
-def step_metrics(collected: Collected, stats: UpdateStats, rate: float, train_seconds: float) -> dict[str, float]:
-    """Everything measured in one step, except `step` and `stage`."""
+def step_metrics(
+    collected: Collected, stats: UpdateStats, rate: float, train_seconds: float, verifiers: Sequence[Named]
+) -> dict[str, float]:
+    """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's."""
     generated = sum(len(c.token_ids) for g in collected.groups for c in g.completions)
     return {
         **group_metrics(collected.groups),
+        **verifier_metrics(collected.groups, verifiers),
         "tokens/generated": generated,
         "tokens/trained": stats.tokens,
         "loss/total": stats.loss,
@@ -51,6 +55,15 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         # −E[log π] over sampled tokens is the entropy of the policy (unbiased while top_p and top_k are off).
         "policy/entropy": -_mean(logprobs),
     }
+
+
+def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[Named]) -> dict[str, float]:
+    """`reward/<label>` for each of several verifiers: the mean of its own scores. Nothing for one: it is the reward."""
+    if len(verifiers) < 2:
+        return {}
+    details = [v.details for g in groups for v in g.verdicts]
+    own = {label: [d[label]["score"] for d in details if label in d] for label in labels_of(verifiers)}
+    return {f"reward/{label}": _mean([s for s in scores if s is not None]) for label, scores in own.items()}
 
 
 def peak_memory() -> int:

@@ -13,6 +13,8 @@ from prerlkit.policy.source import ResolvedModel
 from prerlkit.policy.tokens import StartToken, end_token_ids, load_tokenizer, resolve_start_token
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.validate import check_settings
+from prerlkit.trial.gold import ROWS, try_gold
+from prerlkit.trial.samples import from_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
         seed=recipe.seed,
         folder=folder,
     )
-    notes = (f"model {model.origin}", f"start token of P(y): {start}", *prompts.notes, *_warnings(recipe))
+    tried = try_gold(recipe.verifiers, from_prompts(prompts, ROWS), folder)
+    notes = (f"model {model.origin}", f"start token of P(y): {start}", *prompts.notes, *tried, *_warnings(recipe))
     return Prepared(model, tokenizer, start, end_ids, prompts, notes)
 
 

@@ -88,7 +88,7 @@ def run(
     for line in prepared.notes:
         watcher.note(line)
     with (
-        Runner(recipe.verifiers, folder=recipe_folder) as judge,
+        Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=recipe_folder) as judge,
         _room(recipe, prepared, judge, folder, watcher, stop) as room,
     ):
         folder.create(existing)

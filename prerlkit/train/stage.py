@@ -78,7 +78,7 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
         train_seconds = time.perf_counter() - trained
 
         rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
-        metrics = step_metrics(collected, stats, rate, train_seconds)
+        metrics = step_metrics(collected, stats, rate, train_seconds, room.recipe.verifiers)
         position = replace(
             position,
             stage_step=step + 1,

@@ -43,7 +43,7 @@ class GoldCase:
     Attributes:
         completion: what the model is supposed to have written.
         expect: "pass" or "fail" (`Verdict.passed`), or "unjudged".
-        answer, row, prompt, truncated: the rest of the sample.
+        answer, row, prompt, truncated, tokens: the rest of the sample.
         settings: the verifier's settings for this case.
     """
 
@@ -54,6 +54,11 @@ class GoldCase:
     settings: Mapping[str, Any] = field(default_factory=dict)
     prompt: str = ""
     truncated: bool = False
+    tokens: int = 0
+
+    @property
+    def sample(self) -> Sample:
+        return Sample(self.prompt, self.completion, self.answer, self.row, self.truncated, self.tokens)
 
 
 class Verifier(ABC):
@@ -64,7 +69,8 @@ class Verifier(ABC):
         Settings: a frozen pydantic class, a subclass of `prerlkit.verify.Settings`. Recipes are checked by it.
         resources: "pure" computes and nothing more. "subprocess" starts programs: what it leaves running is ended
             after each batch. "sandbox" isolates what it starts.
-        needs_answer: samples without a gold answer are unjudged before `judge` is asked.
+        needs_answer: samples without a gold answer are unjudged before `judge` is asked. `__init__` may set it where
+            it depends on the settings.
         gold: examples that must pass, must fail and can't be judged.
 
     `judge` may raise: the sample is then unjudged. It runs in a worker process, one sample at a time, under a limit of
@@ -74,7 +80,7 @@ class Verifier(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
     resources: ClassVar[Resources] = "pure"
-    needs_answer: ClassVar[bool] = True
+    needs_answer: bool = True
     gold: ClassVar[tuple[GoldCase, ...]] = ()
 
     settings: _settings.Settings
@@ -98,3 +104,25 @@ class Verifier(ABC):
     def judge_batch(self, samples: Sequence[Sample]) -> list[Verdict]:
         """Verdicts in the samples' order. Override it only where a batch is cheaper than its samples one by one."""
         return [self.judge(sample) for sample in samples]
+
+    def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
+        """The gold answer as a right completion would put it, so that it can be tried before a run.
+
+        `answer` is "" where the data name no answer column; an audit also passes wrong answers. None (the default): how
+        it would be written isn't known.
+        """
+        return None
+
+    def dress(self, text: str) -> str:
+        """A text in the form that this verifier asks for, such as tags around it. The default asks for none.
+
+        Used where several verifiers judge together: a right answer must also fit the form, and so must an attack.
+        """
+        return text
+
+    def attacks(self, sample: Sample) -> Mapping[str, str]:
+        """Completions, by a short name, that try to be rewarded without solving; for `prerlkit verifiers audit`.
+
+        Those that suit every verifier (nothing, the prompt, another row's answer, …) are tried anyway.
+        """
+        return {}

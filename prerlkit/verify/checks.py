@@ -1,4 +1,4 @@
-"""What waits to be judged: a queue of checks (one sample, one verifier), and how a sample's verdicts become one."""
+"""What waits to be judged: a queue of checks, each one sample for one verifier."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.types import Verdict
+from prerlkit.verify.combine import Combination
 
 MAX_BATCH = 16  # checks handed to a worker at once: enough that a verdict's share of the overhead is small
 MAX_BATCH_BYTES = 1 << 20  # a batch of more is handed out one by one: its parsing must not delay the first verdict
@@ -52,8 +53,7 @@ class Stats:
 class Task:
     """One sample on its way through all verifiers. Its future gets the combined verdict."""
 
-    uses: Sequence[Use]
-    labels: Sequence[str]
+    combination: Combination
     future: Future[Verdict] = field(default_factory=Future)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -62,10 +62,9 @@ class Task:
         """Take one verifier's verdict. True when it was the last one missing, and the future is now set."""
         with self.lock:
             self.verdicts[use] = verdict
-            complete = len(self.verdicts) == len(self.uses)
+            complete = len(self.verdicts) == len(self.combination.labels)
         if complete:
-            ordered = [self.verdicts[i] for i in range(len(self.uses))]
-            self.future.set_result(combine(ordered, self.labels, [use.weight for use in self.uses]))
+            self.future.set_result(self.combination.combine([self.verdicts[i] for i in range(len(self.verdicts))]))
         return complete
 
 
@@ -131,40 +130,3 @@ class CheckQueue:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-
-def labels_of(uses: Sequence[Use]) -> list[str]:
-    """A name for each use, in stats and details: the verifier's, with `#2` and so on where it is used again."""
-    seen: dict[str, int] = {}
-    labels = []
-    for use in uses:
-        seen[use.name] = seen.get(use.name, 0) + 1
-        labels.append(use.name if seen[use.name] == 1 else f"{use.name}#{seen[use.name]}")
-    return labels
-
-
-def combine(verdicts: Sequence[Verdict], labels: Sequence[str], weights: Sequence[float]) -> Verdict:
-    """One verdict from several: the weighted mean of the scores, passed when all passed, unjudged when any is.
-
-    A single verdict stays as it is. Of several, `details` keeps each one's score, reason and details under its label.
-    """
-    if len(verdicts) == 1:
-        return verdicts[0]
-    details = {
-        label: {"score": verdict.score, "passed": verdict.passed, "reason": verdict.reason, **verdict.details}
-        for label, verdict in zip(labels, verdicts, strict=True)
-    }
-    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
-    if len(scores) < len(verdicts):
-        return Verdict.unjudged(_reasons(verdicts, labels, judged=False), **details)
-    score = sum(weight * score for weight, score in zip(weights, scores, strict=True)) / sum(weights)
-    # Rounding may leave the mean a hair outside what its parts allow.
-    return Verdict(min(1.0, score), all(v.passed for v in verdicts), _reasons(verdicts, labels, judged=True), details)
-
-
-def _reasons(verdicts: Sequence[Verdict], labels: Sequence[str], judged: bool) -> str:
-    return "; ".join(
-        f"{label}: {verdict.reason}"
-        for label, verdict in zip(labels, verdicts, strict=True)
-        if verdict.judged == judged and verdict.reason
-    )

@@ -1,5 +1,7 @@
 """Finds verifiers by name: built-in ones, installed ones, those in a folder beside the recipe, or `file.py:Class`.
 
+After a colon may also stand a function; see `prerlkit.verify.function`. In front of it, an installed module.
+
 One file holds one verifier, and both have one name, so that asking for one never imports the others.
 """
 
@@ -11,7 +13,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +26,7 @@ import prerlkit.verifiers
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.suggest import nearest
 from prerlkit.verify.base import Verifier
+from prerlkit.verify.function import FunctionVerifier, from_function
 
 GROUP = "prerlkit.verifiers"
 
@@ -73,23 +76,35 @@ def known(folder: Path | None = None) -> dict[str, Found | Broken]:
 
 
 def find(name: str, folder: Path | None = None) -> type[Verifier]:
-    """The verifier of that name, or of `path/to/file.py:Class`.
+    """The verifier of that name, or of `path/to/file.py:Class`, or `package.module:Class`; or a function instead.
 
     A relative path is taken from the working directory, then from `folder`, the recipe's.
 
     Raises:
         UsageError: no such verifier, two of that name, or one that fails to import.
     """
-    if ".py:" in name or name.endswith(".py"):
+    if ":" in name or name.endswith(".py"):
         return _load(_by_path(name, folder))
     sources = _sources(folder)
     if name not in sources:
         raise UsageError(
             f'no verifier is named "{name}"{nearest(name, sources)}',
             "`prerlkit verifiers list` shows them all. Your own: a file verifiers/<name>.py beside the recipe, or "
-            "path/to/file.py:Class.",
+            "path/to/file.py:Class, or path/to/file.py:function.",
         )
     return _only(name, sources[name])
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The function of `path/to/file.py:function`, from the working directory, or of `package.module:function`.
+
+    Raises:
+        UsageError: no such file or function, or its module fails to import.
+    """
+    verifier = find(name) if ":" in name else None
+    if verifier is None or not issubclass(verifier, FunctionVerifier):
+        raise UsageError(f'"{name}" is no function', "Name it as path/to/file.py:function or package.module:function.")
+    return verifier.function
 
 
 def make(name: str, settings: Mapping[str, Any], folder: Path | None = None) -> Verifier:
@@ -98,7 +113,11 @@ def make(name: str, settings: Mapping[str, Any], folder: Path | None = None) -> 
     Raises:
         UsageError: as `find`, and for a setting that is unknown or wrong.
     """
-    verifier = find(name, folder)
+    return configured(find(name, folder), settings)
+
+
+def configured(verifier: type[Verifier], settings: Mapping[str, Any]) -> Verifier:
+    """A verifier with its settings. Raises UsageError for a setting that is unknown or wrong."""
     try:
         checked = verifier.Settings.model_validate(dict(settings))
     except ValidationError as error:
@@ -176,6 +195,9 @@ def _content(verifier: type[Verifier]) -> str:
 
 
 def _by_path(name: str, folder: Path | None) -> _Source:
+    if ".py:" not in name and not name.endswith(".py"):
+        module, _, attribute = name.rpartition(":")
+        return _Source(name, module, name, attribute)
     file, _, class_name = name.partition(".py:") if ".py:" in name else (name[: -len(".py")], "", "")
     path = Path(f"{file}.py").expanduser()
     places = [path, *([folder / path] if folder is not None else [])]
@@ -192,16 +214,24 @@ def _load(source: _Source) -> type[Verifier]:
         module = _import_file(source.where) if isinstance(source.where, Path) else importlib.import_module(source.where)
     except (Exception, SystemExit) as error:
         raise UsageError(f"verifier {source.name} ({source.origin}) fails to import: {_where(error)}") from error
-    classes = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Verifier) and value.__module__ == module.__name__
-    ]
     if source.class_name is not None:
-        classes = [value for value in classes if value.__name__ == source.class_name]
+        named = vars(module).get(source.class_name)
+        if inspect.isfunction(named):
+            return from_function(named, source.class_name)
+        classes = [named] if inspect.isclass(named) and issubclass(named, Verifier) else []
+    else:
+        classes = [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value) and issubclass(value, Verifier) and value.__module__ == module.__name__
+        ]
     if len(classes) != 1:
         what = f"no verifier class {source.class_name}" if source.class_name else f"{len(classes)} verifier classes"
-        raise UsageError(f"{source.origin} holds {what}", "A file holds one subclass of prerlkit.verify.Verifier.")
+        hint = "A file holds one subclass of prerlkit.verify.Verifier"
+        raise UsageError(
+            f"{source.origin} holds {what}",
+            f"{hint}, or the function that the recipe names." if source.class_name else f"{hint}.",
+        )
     if inspect.isabstract(classes[0]) or "name" not in vars(classes[0]):
         raise UsageError(f"{source.origin}: {classes[0].__name__} needs a `name` and a `judge` method")
     return classes[0]

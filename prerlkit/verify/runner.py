@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,8 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.types import Verdict
 from prerlkit.verify import protocol
 from prerlkit.verify.base import Sample
-from prerlkit.verify.checks import Check, CheckQueue, Stats, Task, Use, labels_of
+from prerlkit.verify.checks import Check, CheckQueue, Stats, Task, Use
+from prerlkit.verify.combine import Combination, Reward, labels_of
 from prerlkit.verify.slot import Slot
 
 
@@ -27,6 +28,8 @@ class Runner:
 
     Args:
         uses: the recipe's verifiers (`VerifierUse`).
+        reward: how their scores become one.
+        gates: positions of the verifiers whose failing makes the score 0; see `combine.Combination`.
         folder: the recipe's folder, for verifiers beside it.
         workers: how many processes.
         memory_bytes: address space of one worker, and of each process it starts (RLIMIT_AS).
@@ -40,13 +43,20 @@ class Runner:
         self,
         uses: Sequence[Use],
         *,
+        reward: Reward = "weighted",
+        gates: Collection[int] = (),
         folder: Path | None = None,
         workers: int = 2,
         memory_bytes: int = 4 * 2**30,
         max_pending: int = 1024,
     ) -> None:
         self._uses = tuple(uses)
-        self._labels = labels_of(self._uses)
+        self._combination = Combination(
+            labels_of(self._uses),
+            tuple(use.weight for use in self._uses),
+            tuple(i in gates for i in range(len(self._uses))),
+            reward,
+        )
         hello = {
             "verifiers": [{"name": use.name, "settings": dict(use.settings)} for use in self._uses],
             "folder": None if folder is None else str(folder.resolve()),
@@ -80,13 +90,13 @@ class Runner:
     def submit(self, sample: Sample) -> Future[Verdict]:
         """Have a sample judged by all verifiers. Waits while `max_pending` samples are under way.
 
-        The future gets the combined verdict (see `checks.combine`). It never raises for a verifier's fault, and can't
-        be cancelled.
+        The future gets the combined verdict (see `combine.Combination`). It never raises for a fault of a verifier, and
+        can't be cancelled.
         """
         if not self._open:
             raise PrerlkitError("this runner isn't open", "Use it as a context manager: with Runner(...) as runner:")
         self._room.acquire()
-        task = Task(self._uses, self._labels)
+        task = Task(self._combination)
         task.future.set_running_or_notify_cancel()
         try:
             frame = protocol.encode_sample(sample)
@@ -106,7 +116,8 @@ class Runner:
     def stats(self) -> dict[str, Stats]:
         """What each verifier has done so far, by name; one that is used twice has `#2` after its name."""
         with self._lock:
-            return {label: Stats(**counts) for label, counts in zip(self._labels, self._counts, strict=True)}
+            labels = self._combination.labels
+            return {label: Stats(**counts) for label, counts in zip(labels, self._counts, strict=True)}
 
     def _finish(self, check: Check, verdict: Verdict, fault: str | None) -> None:
         """Take a check's verdict. `fault`: the counter that it adds to, besides judged or unjudged."""

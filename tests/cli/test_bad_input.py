@@ -164,6 +164,43 @@ def test_an_unknown_verifier_and_a_wrong_setting(invoke, recipe_file):
     refused(done, 2, "extrct", 'did you mean "extract"')
 
 
+def test_a_verifier_that_needs_an_answer_where_the_data_has_none(invoke, recipe_file):
+    data = {**plain_data(), "answer": None}
+    done = invoke("run", recipe_file(data=data, verifiers=[{"name": "math"}]))
+    refused(done, 2, 'verifier "math" needs a gold answer, but data.answer is null')
+
+
+def test_a_missing_gold_column(invoke, recipe_file):
+    data = {**plain_data(), "answer": "solution"}
+    refused(invoke("run", recipe_file(data=data)), 2, "data.answer: row train/", 'has no column "solution"')
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_gold_answers_that_fail_their_own_verifier(invoke, recipe_file, tmp_path, dry):
+    """Before any weight is loaded, with the row."""
+    rows = [json.dumps({"question": f"q{i}", "answer": "Paris" if i == 5 else str(i)}) for i in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    data = {"train": {"kind": "file", "path": "rows.jsonl"}, "eval": {"kind": "held_out", "rows": 2}}
+    verifiers = [{"name": "math", "settings": {"extract": "last_number"}}]
+    done = invoke("run", recipe_file(data=data, verifiers=verifiers), "-o", "out", *dry)
+    refused(done, 2, 'verifier "math" fails 1 of 12 gold answers', "/5, gold answer 'Paris'", "data.answer_pattern")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plugin_that_fails_to_import(invoke, recipe_file, tmp_path):
+    (tmp_path / "verifiers").mkdir()
+    (tmp_path / "verifiers" / "bad.py").write_text("\nraise RuntimeError('on purpose')\n")
+    done = invoke("run", recipe_file(verifiers=[{"name": "bad"}]))
+    refused(done, 2, "RuntimeError: on purpose", "verifiers/bad.py, line 2")
+
+
+def test_a_weight_that_means_nothing(invoke, recipe_file):
+    two = [{"name": "math", "weight": 2.0}, {"name": "format"}]
+    refused(invoke("run", recipe_file(verifiers=two, reward="product")), 2, '"math" has a weight', "reward: product")
+    gate = [{"name": "math"}, {"name": "format", "weight": 2.0, "gate": True}]
+    refused(invoke("run", recipe_file(verifiers=gate)), 2, '"format" has a weight', "it is a gate")
+
+
 def test_an_occupied_output_folder(invoke, recipe_file, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()

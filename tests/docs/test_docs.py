@@ -10,10 +10,11 @@ import pytest
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
-from prerlkit.recipe.schema import Recipe
+from prerlkit.recipe.schema import Recipe, VerifierUse
 from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
 from prerlkit.train.step import UpdateStats
+from prerlkit.verify.registry import find
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
@@ -24,9 +25,12 @@ def text(name: str) -> str:
 
 
 def test_every_metric_is_defined_and_nothing_else():
-    defined = re.findall(r"^\| `([a-z_/]+)` \|", text("metrics.md"), re.MULTILINE)
-    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0)
-    assert sorted(defined) == sorted(["step", "stage", *recorded])
+    defined = re.findall(r"^\| `([a-z_/<>]+)` \|", text("metrics.md"), re.MULTILINE)
+    one, two = (VerifierUse(name="<verifier>"), VerifierUse(name="regex"))
+    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
+    of_several = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
+    assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
+    assert sorted(defined) == sorted(["step", "stage", "reward/<verifier>", *recorded])
 
 
 def test_every_key_of_a_recipe_is_described():
@@ -62,14 +66,18 @@ def test_commands_on_the_pages_name_options_and_recipes_that_exist(page):
     for line in lines:
         words = shlex.split(re.split(r"\s{2,}|\s+#|\s*>", line)[0].replace("[--resolved]", "--resolved"))[1:]
         words = [w for w in words if not w.startswith("[")]
-        node = command
+        node, path = command, []
         while words and hasattr(node, "commands"):
             assert words[0] in node.commands, line
-            node = node.commands[words.pop(0)]
+            path.append(words.pop(0))
+            node = node.commands[path[-1]]
         known = {option for parameter in node.params for option in parameter.opts} | {"--help"}
         for word in words:
             if word.startswith("-"):
                 assert word in known, line
-        named = words[0] if node.name in ("run", "show", "validate") and words else "-"
+        of_recipes = path in (["run"], ["recipes", "show"], ["recipes", "validate"], ["verifiers", "audit"])
+        named = words[0] if of_recipes and words else "-"
+        if path in (["verifiers", "show"], ["verifiers", "test"]) and words[0] != "rhyme":  # the page's own plugin
+            find(words[0])
         if not named.startswith(("-", "NAME", "mine", "my.")):
             locate(str(ROOT / named) if named.startswith("recipes/") else named)

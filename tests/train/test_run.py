@@ -239,3 +239,81 @@ def test_nothing_is_left_behind_by_what_is_wrong_before_the_start(tiny_recipe, t
     with pytest.raises(UsageError, match="are longer than"):
         go(wrong, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_each_of_several_verifiers_has_a_metric_of_its_own(tiny_recipe, tmp_path):
+    verifiers = [
+        {"name": "regex", "settings": {"must_match": ["[0-9A-Z]"]}},
+        {"name": "length", "gate": True, "settings": {"max_tokens": 3}},
+    ]
+    output = {"samples_per_step": 100}
+    go(tiny_recipe(verifiers=verifiers, output=output), tmp_path / "out")
+    samples = lines(tmp_path / "out" / "samples.jsonl")
+    for step in lines(tmp_path / "out" / "metrics.jsonl"):
+        judged = [c for s in samples if s["step"] == step["step"] for c in s["completions"]]
+        assert len(judged) == 8
+        for name in ("regex", "length"):
+            own = [c["details"][name]["score"] for c in judged]
+            assert step[f"reward/{name}"] == pytest.approx(sum(own) / 8)
+        # Cut at three tokens, a completion fails `length`, and the gate takes the whole score.
+        assert all(c["score"] == 0 for c in judged if c["truncated"])
+        assert step["reward/mean"] == pytest.approx(sum(c["score"] for c in judged) / 8)
+
+
+FAULTY = """
+import hashlib, os, time
+from prerlkit.verify import Verdict, Verifier
+
+class Faulty(Verifier):
+    name = "faulty"
+    def judge(self, sample):
+        draw = hashlib.sha256(sample.completion.encode("utf-8", "surrogatepass")).digest()[0] % 20
+        if draw == 0:
+            time.sleep(60)
+        if draw == 1:
+            os._exit(1)
+        return Verdict.of(draw % 2 == 0)
+"""
+
+
+def test_a_verifier_that_hangs_and_crashes_leaves_counts_and_baseline_right(tiny_recipe, tmp_path):
+    """About 5 % of the samples each, drawn by the text: they leave their groups, and nothing else changes."""
+    import hashlib
+
+    from prerlkit.objective.advantage import advantages
+    from prerlkit.objective.choices import GroupMean
+    from prerlkit.types import Verdict
+
+    (tmp_path / "verifiers").mkdir()
+    (tmp_path / "verifiers" / "faulty.py").write_text(FAULTY)
+    recipe = tiny_recipe(
+        verifiers=[{"name": "faulty", "timeout": 0.3}],
+        rollout={"group_size": 16, "prompts_per_step": 4, "max_prompt_tokens": 200, "max_new_tokens": 3},
+        evaluation={"prompts": 4, "when": []},
+    )
+    stop = Stop()
+    listener = Listener(stop)
+    checked = Recipe.model_validate(recipe)
+    summary = run(checked, tmp_path / "out", recipe_folder=tmp_path, watcher=listener, stop=stop)
+    assert summary.exit_reason == "completed"
+    hung = crashed = 0
+    for record in listener.records:
+        unjudged = 0
+        for group in record.groups:
+            draws = [
+                hashlib.sha256(c.text.encode("utf-8", "surrogatepass")).digest()[0] % 20 for c in group.completions
+            ]
+            for draw, verdict in zip(draws, group.verdicts, strict=True):
+                assert verdict.passed == (None if draw < 2 else draw % 2 == 0), verdict.reason
+                assert ("ran longer" in verdict.reason, "crashed" in verdict.reason) == (draw == 0, draw == 1)
+            unjudged += sum(draw < 2 for draw in draws)
+            hung += draws.count(0)
+            crashed += draws.count(1)
+            scores = [float(draw % 2 == 0) for draw in draws if draw >= 2]
+            mean = sum(scores) / len(scores)
+            centred = [x for x in advantages(group.verdicts, GroupMean(kind="group_mean")) if x is not None]
+            assert centred == pytest.approx([score - mean for score in scores])
+            faultless = [Verdict.of(bool(score)) for score in scores]
+            assert list(advantages(faultless, GroupMean(kind="group_mean"))) == pytest.approx(centred)
+        assert record.metrics["sample/unjudged"] == pytest.approx(unjudged / 64)
+    assert min(hung, crashed) >= 3, "the tiny model's texts drew too few faults: this test shows nothing"

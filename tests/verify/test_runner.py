@@ -22,7 +22,8 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.schema import VerifierUse
 from prerlkit.types import Verdict
 from prerlkit.verify import Sample
-from prerlkit.verify.checks import Check, CheckQueue, Task, combine
+from prerlkit.verify.checks import Check, CheckQueue, Task
+from prerlkit.verify.combine import Combination
 from prerlkit.verify.runner import Runner
 
 # One verifier whose completion says what to do, so that one set of workers serves most tests.
@@ -336,11 +337,6 @@ def test_several_verifiers_become_one_verdict(tmp_path: Path) -> None:
     }
 
 
-def test_a_single_verdict_stays_as_it_is() -> None:
-    verdict = Verdict(0.25, False, "why", {"a": 1})
-    assert combine([verdict], ["only"], [7.0]) is verdict
-
-
 def test_no_gold_answer_is_unjudged_without_asking(tmp_path: Path) -> None:
     write(tmp_path, "strict", simple("strict", "return Verdict.of(True)").replace("needs_answer = False", ""))
     with Runner([U("strict")], folder=tmp_path, workers=1) as runner:
@@ -460,7 +456,7 @@ def test_a_pure_verdict_costs_less_than_a_millisecond(tmp_path: Path) -> None:
 
 def test_a_large_or_lone_check_is_a_batch_of_its_own() -> None:
     queue = CheckQueue(1, workers=1)
-    task = Task((), ())
+    task = Task(Combination((), (), ()))
     sizes = {"a": 10, "b": 10, "large": 2**20, "c": 10, "alone": 10, "d": 10}
     queue.put([Check(task, 0, b"x" * size, alone=name == "alone") for name, size in sizes.items()])
     batches = []

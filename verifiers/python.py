@@ -1,0 +1,45 @@
+"""Judges by a function of yours: what `name: path/to/file.py:function` in a recipe means, with a name of its own.
+
+See prerlkit/verify/function.py for what the function is given and may return.
+"""
+
+from __future__ import annotations
+
+from prerlkit.verify import GoldCase
+from prerlkit.verify.function import FunctionSettings, FunctionVerifier
+from prerlkit.verify.registry import load_function
+
+
+class PythonSettings(FunctionSettings):
+    """Which function, and what its numbers mean."""
+
+    function: str
+    """`path/to/file.py:function`, from the working directory, or `package.module:function`."""
+
+
+class Python(FunctionVerifier):
+    """Scores with a function of yours: path/to/file.py:function or package.module:function."""
+
+    name = "python"
+    Settings = PythonSettings
+    settings: PythonSettings
+
+    def __init__(self, settings: PythonSettings) -> None:
+        self.function = load_function(settings.function)
+        super().__init__(settings)
+
+    gold = (
+        GoldCase("yes", "pass", "yes", settings={"function": "prerlkit.verifiers.python:_equal"}),
+        GoldCase("no", "fail", "yes", settings={"function": "prerlkit.verifiers.python:_equal"}),
+        GoldCase("yes", "unjudged", settings={"function": "prerlkit.verifiers.python:_equal"}),
+        GoldCase("abc", "fail", settings={"function": "prerlkit.verifiers.python:_brief"}),
+        GoldCase("abc", "pass", settings={"function": "prerlkit.verifiers.python:_brief", "pass_at": 0.2}),
+    )
+
+
+def _equal(completion: str, answer: str) -> bool:
+    return completion.strip() == answer
+
+
+def _brief(completion: str) -> float:
+    return 1 / (1 + len(completion))

@@ -1,0 +1,109 @@
+"""Has a reasoning-gym task score its own rows: the columns question, answer, task and metadata that its source gives.
+
+Needs the `reasoning-gym` package: pip install 'prerlkit[reasoning-gym]'. Some tasks `eval` what the answer says, by
+themselves or through sympy: they get to evaluate arithmetic only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.settings import Bool
+from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
+from prerlkit.verify.expressions import arithmetic_only, evaluating
+from prerlkit.verify.size import too_large
+
+_ARITHMETIC = re.compile(r"[\s()+\-*/^.!]*\d[\d\s()+\-*/^.!]*")
+_LONGEST = 1_000  # characters of numbers and signs: more are no answer to any task, and take long to read
+_TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
+
+
+class ReasoningGymSettings(Settings):
+    """Where the answer is looked for and how its score counts."""
+
+    extract: Literal["auto", "tag", "boxed", "whole"] = "auto"
+    r"""auto: the last `<answer>` tag (reasoning-gym's own way), else the last `\boxed{}`, else the whole completion.
+    The others: only that."""
+    partial: Bool = True
+    """The task's score as it is; many give a little for a near or a well-formed answer. false: 1 or 0."""
+
+
+class ReasoningGym(Verifier):
+    """Scores an answer as the row's task does; passes where that score is 1."""
+
+    name = "reasoning_gym"
+    Settings = ReasoningGymSettings
+    settings: ReasoningGymSettings
+    needs_answer = False  # the row's own column `answer` counts
+
+    def __init__(self, settings: ReasoningGymSettings) -> None:
+        super().__init__(settings)
+        if importlib.util.find_spec("reasoning_gym") is None:
+            raise PrerlkitError(
+                'The verifier "reasoning_gym" needs the package reasoning-gym, which is not installed.',
+                "Run: pip install 'prerlkit[reasoning-gym]'",
+            )
+        self._scorers: dict[str, Callable[..., float]] = {}
+        self._evaluating: list[ModuleType] = []
+
+    def judge(self, sample: Sample) -> Verdict:
+        missing = [column for column in ("task", "answer", "metadata") if column not in sample.row]
+        if missing:
+            return Verdict.unjudged(f"the row has no column {' and no '.join(missing)}")
+        answer = self._answer(sample.completion)
+        if answer is None:
+            return Verdict.of(False, "no answer found")
+        if _ARITHMETIC.fullmatch(answer) and (len(answer) > _LONGEST or too_large(answer)):
+            return Verdict.of(False, "the answer is too large to be worked out", answer=answer[:500])
+        scorer = self._scorer(str(sample.row["task"]))
+        with arithmetic_only(self._evaluating):
+            score = float(scorer(answer, dict(sample.row)))
+        passed = score >= 1.0
+        return Verdict(score if self.settings.partial else float(passed), passed, "", {"answer": answer[:500]})
+
+    def _answer(self, text: str) -> str | None:
+        ways: dict[str, Callable[[], str | None]] = {
+            "tag": lambda: (_TAG.findall(text) or [None])[-1],
+            "boxed": lambda: extract.boxed(text),
+            "whole": lambda: text.strip(),
+        }
+        if self.settings.extract != "auto":
+            return ways[self.settings.extract]()
+        return next((found for way in ways.values() if (found := way()) is not None), None)
+
+    def _scorer(self, task: str) -> Callable[..., float]:
+        if task not in self._scorers:
+            with self.off_the_clock():
+                from reasoning_gym.factory import get_score_answer_fn
+
+                scorer = get_score_answer_fn(task)
+                self._evaluating = evaluating("reasoning_gym")
+                self._scorers[task] = scorer
+        return self._scorers[task]
+
+    def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
+        gold = answer or row.get("answer")  # the row's, where data.answer is null
+        if not isinstance(gold, str):
+            return None  # some tasks have no answer of their own, only a scorer
+        return (
+            rf"\boxed{{{gold}}}"
+            if self.settings.extract == "boxed"
+            else (gold if self.settings.extract == "whole" else f"<answer>{gold}</answer>")
+        )
+
+    _SUM: Mapping[str, Any] = {"task": "chain_sum", "question": "4 + 3 =", "answer": "7", "metadata": {}}
+    gold = (
+        GoldCase("<answer>7</answer>", "pass", row=_SUM),
+        GoldCase(r"So \boxed{7}.", "pass", row=_SUM),
+        GoldCase("7", "pass", row=_SUM),
+        GoldCase("<answer>8</answer>", "fail", row=_SUM),
+        GoldCase("I think it is 7", "fail", row=_SUM, settings={"partial": False}),
+        GoldCase("7", "fail", row=_SUM, settings={"extract": "tag"}),
+        GoldCase("<answer>9**9**9**9</answer>", "fail", row=_SUM),
+        GoldCase("7", "unjudged", row={"answer": "7"}),
+    )
