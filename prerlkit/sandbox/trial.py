@@ -34,11 +34,18 @@ class Program:
 
 @dataclass(slots=True)
 class Result:
-    """How the cases went. `broken`: the tests are at fault, so that nobody can know."""
+    """How the cases went.
+
+    Attributes:
+        why: what the first failure was.
+        broken: how the tests are at fault, so that nobody can know.
+        finished: every case was tried.
+    """
 
     cases: list[bool] = field(default_factory=list)
     why: str = ""
     broken: str = ""
+    finished: bool = False
 
     def add(self, passed: bool, why: str) -> None:
         self.cases.append(passed)
@@ -179,7 +186,10 @@ def _carry(judge: Guest, candidate: Candidate, result: Result, stop: bool, deadl
                     if stop or time.monotonic() >= deadline:
                         raise
                     answer = {"gone": str(gone)}
-                judge.send(answer, deadline)
+                try:
+                    judge.send(answer, deadline)
+                except ValueError:  # deeper than marshal goes
+                    raise Gone("its answer is nested too deeply") from None
             case {"case": bool(passed), "why": why}:
                 result.add(passed, str(why))
                 candidate.new_case()
@@ -188,8 +198,13 @@ def _carry(judge: Guest, candidate: Candidate, result: Result, stop: bool, deadl
             case {"broken": why}:
                 result.broken = str(why)
                 return
-            case _:
+            case {"done": True}:
+                result.finished = True
+                if not result.cases:  # asserts in functions of the tests' own: none failed
+                    result.add(True, "")
                 return
+            case _:
+                raise Ended("they say what makes no sense")
 
 
 def _is_answer(answer: Any, nonce: str) -> bool:

@@ -155,7 +155,11 @@ class Cases:
     """`with __case__:` stands around each assert: it notes how the assert went."""
 
     def __init__(self, link: Link, stop: bool) -> None:
-        self._link, self._stop, self._depth = link, stop, 0
+        self._link, self._stop, self._depth, self._text = link, stop, 0, ""
+
+    def __call__(self, text: str) -> Cases:
+        self._text = text
+        return self
 
     def __enter__(self) -> None:
         self._depth += 1
@@ -168,10 +172,14 @@ class Cases:
             return True  # the outer block counts only when something in it raises outside an assert
         if error is not None and (why := self._whose_fault(error)):
             raise Broken(why) from None
-        self._link.channel.send({"case": error is None, "why": "" if error is None else _why(error)})
+        self._link.channel.send({"case": error is None, "why": "" if error is None else self._why(error)})
         if error is not None and self._stop:
             raise Stop from None
         return True
+
+    def _why(self, error: BaseException) -> str:
+        kind = "" if isinstance(error, AssertionError | Gone) else f"{type(error).__name__}: "
+        return f"{kind}{error}"[:300] or self._text or "an assert fails"
 
     def _whose_fault(self, error: BaseException) -> str:
         """What is wrong with the tests themselves; nothing where the candidate is to blame."""
@@ -213,8 +221,3 @@ def _write_back(value: Any, after: Any) -> None:
     elif isinstance(value, dict | set):
         value.clear()
         value.update(after)
-
-
-def _why(error: BaseException) -> str:
-    kind = "" if isinstance(error, AssertionError | Gone) else f"{type(error).__name__}: "
-    return f"{kind}{error}"[:300] or "an assert fails"

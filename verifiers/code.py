@@ -1,0 +1,163 @@
+"""Runs code that a model wrote against a row's unit tests, shut in; what it does there can't decide its own verdict.
+
+The program runs in a sandbox and is told what to call, never what is expected. Tests that are code run in a second
+sandbox; expected values and outputs are compared in this process. See docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from prerlkit.sandbox import Limits, Sandbox, choose, run
+from prerlkit.sandbox.guest.values import pack, unpack
+from prerlkit.sandbox.trial import Candidate, Gone, Program, Result, try_with_tests
+from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
+from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify.asserts import Unreadable, count, job
+from prerlkit.verify.fences import code_of
+from prerlkit.verify.outputs import same_text, same_value
+from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, read
+
+_GIB = 1 << 30
+_ENDS = 400  # characters of a program's last words that are worth keeping
+
+
+class CodeSettings(Settings):
+    """How strict the tests are, and how much the code may use."""
+
+    score: Literal["all", "fraction"] = "all"
+    """all: 1 when every case passes, else 0, and the first failure ends it. fraction: the share of cases that pass. It
+    passes when all do, either way."""
+    case_seconds: PositiveFloat = 2.0
+    """What the code may take for one case."""
+    total_seconds: PositiveFloat = 4.0
+    """For all cases of a completion. Keep it below the recipe's `timeout`: a completion that is slow here fails, one that
+    the runner has to end is unjudged."""
+    memory_gib: PositiveFloat = 0.5
+    """Address space of the code."""
+    float_tolerance: NonNegativeFloat = 1e-6
+    """Allowed difference of expected and returned or printed fractions, relative (absolute below 1). Tests that are code
+    compare as they say."""
+    layer: Literal["auto", "bubblewrap", "landlock"] = "auto"
+    """The sandbox. auto: bubblewrap where it works, else Landlock."""
+    i_accept_that_untrusted_code_runs_unsandboxed: Bool = False
+    """Where no sandbox works, run the code with all that this user may do, instead of refusing."""
+
+
+class Code(Verifier):
+    """Passes a completion whose code passes the row's tests."""
+
+    name = "code"
+    Settings = CodeSettings
+    settings: CodeSettings
+    resources = "sandbox"
+    needs_answer = False
+
+    def __init__(self, settings: CodeSettings) -> None:
+        super().__init__(settings)
+        self._sandbox: Sandbox = choose(settings.layer, settings.i_accept_that_untrusted_code_runs_unsandboxed)
+        self._limits = Limits(memory=int(settings.memory_gib * _GIB), cpu=int(settings.total_seconds) + 2)
+
+    def judge(self, sample: Sample) -> Verdict:
+        try:
+            problem = read(sample.row)
+        except Unreadable as error:
+            return Verdict.unjudged(str(error))
+        code = code_of(sample.completion)
+        if not code.strip():
+            return Verdict.of(False, "no code")
+        try:
+            result, total = self._try(problem, code)
+        except Unreadable as error:
+            return Verdict.unjudged(str(error))
+        if result.broken:
+            return Verdict.unjudged(result.broken, layer=self._sandbox.layer)
+        passed = sum(result.cases)
+        total = len(result.cases) if result.finished else max(total, len(result.cases))
+        right = passed == total
+        score = passed / total if self.settings.score == "fraction" else float(right)
+        return Verdict(score, right, result.why, {"cases": total, "passed": passed, "layer": self._sandbox.layer})
+
+    def _try(self, problem: Problem, code: str) -> tuple[Result, int]:
+        """How the cases went, and how many there are."""
+        match problem:
+            case Asserts():
+                return self._asserts(problem, code)
+            case Calls():
+                return self._calls(problem, code), len(problem.cases)
+            case Programs():
+                return self._programs(problem, code), len(problem.cases)
+
+    def _asserts(self, problem: Asserts, code: str) -> tuple[Result, int]:
+        tests = job(
+            problem.units,
+            helpers=problem.prompt,
+            entry=problem.entry,
+            targets=problem.targets,
+            stop=self.settings.score == "all",
+        )
+        program = Program(code, problem.prompt, problem.entry)
+        settings = self.settings
+        result = try_with_tests(
+            self._sandbox, self._limits, program, tests, settings.case_seconds, settings.total_seconds
+        )
+        return result, count(problem.units)
+
+    def _calls(self, problem: Calls, code: str) -> Result:
+        result = Result()
+        deadline = time.monotonic() + self.settings.total_seconds
+        seconds = self.settings.case_seconds
+        with Candidate(self._sandbox, self._limits, Program(code), seconds, deadline) as candidate:
+            for arguments, expected in problem.cases:
+                candidate.new_case()
+                try:
+                    packed = [pack(value, _refuse) for value in arguments]
+                    answer = candidate.ask("call", {"target": problem.function, "args": packed, "kwargs": {}})
+                    result.add(*self._compare(expected, answer, problem.wrapped))
+                except Gone as gone:
+                    result.add(False, str(gone))
+                if self._is_decided(result, deadline):
+                    break
+        return result
+
+    def _compare(self, expected: object, answer: dict[str, object], wrapped: bool) -> tuple[bool, str]:
+        """Whether that is the expected value, and if not, why."""
+        if "v" not in answer:
+            return False, f"raises {answer['e']!r}"[:_ENDS]
+        try:
+            value = unpack(answer["v"], lambda name: _NoValue())
+            same = same_value(expected, value, self.settings.float_tolerance)
+            if not same and wrapped and isinstance(expected, list) and len(expected) == 1:
+                same = same_value(expected[0], value, self.settings.float_tolerance)
+        except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError, MemoryError):
+            return False, "returns what is no value"
+        return same, "" if same else "returns another value"
+
+    def _programs(self, problem: Programs, code: str) -> Result:
+        result = Result()
+        deadline = time.monotonic() + self.settings.total_seconds
+        for given, wanted in problem.cases:
+            seconds = max(0.01, min(self.settings.case_seconds, deadline - time.monotonic()))
+            stdin = given.encode("utf-8", "surrogatepass")
+            ran = run(self._sandbox.layer, code, stdin, self._limits, seconds, self._sandbox.bwrap)
+            if ran.stopped or ran.exit_code != 0:
+                said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+                result.add(False, (ran.stopped or (said[-1] if said else f"exit code {ran.exit_code}"))[:_ENDS])
+            else:
+                same = same_text(wanted, ran.stdout.decode("utf-8", "replace"), self.settings.float_tolerance)
+                result.add(same, "" if same else "prints another output")
+            if self._is_decided(result, deadline):
+                break
+        return result
+
+    def _is_decided(self, result: Result, deadline: float) -> bool:
+        return (self.settings.score == "all" and not result.cases[-1]) or time.monotonic() >= deadline
+
+
+class _NoValue:
+    """Stands for an object that stayed in the sandbox; equals nothing that a row can hold."""
+
+
+def _refuse(value: object) -> object:
+    raise Unreadable(f"a call's argument is a {type(value).__name__}")
