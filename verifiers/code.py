@@ -20,6 +20,14 @@ from prerlkit.verify.outputs import same_text, same_value
 from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, read
 
 _GIB = 1 << 30
+_HUMANEVAL = {
+    "prompt": 'def after(n: int) -> int:\n    """The number after n."""\n',
+    "entry_point": "after",
+    "test": "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(-1) == 0\n",
+}
+_MBPP = {"test_list": ["assert double(3) == 6", "assert double(0.25) == 0.5"], "test_setup_code": ""}
+_APPS = {"input_output": '{"inputs": ["1 2\\n", "3 4\\n"], "outputs": ["3\\n", "7\\n"]}'}
+_CALLS = {"fn_name": "mean", "inputs": [[[1, 2]], [[2, 2]]], "outputs": [1.5, [2]]}
 _ENDS = 400  # characters of a program's last words that are worth keeping
 
 
@@ -32,13 +40,13 @@ class CodeSettings(Settings):
     case_seconds: PositiveFloat = 2.0
     """What the code may take for one case."""
     total_seconds: PositiveFloat = 4.0
-    """For all cases of a completion. Keep it below the recipe's `timeout`: a completion that is slow here fails, one that
-    the runner has to end is unjudged."""
+    """For all cases of a completion. Keep it below the recipe's `timeout`: a completion that is slow here fails, one
+    that the runner has to end is unjudged."""
     memory_gib: PositiveFloat = 0.5
     """Address space of the code."""
     float_tolerance: NonNegativeFloat = 1e-6
-    """Allowed difference of expected and returned or printed fractions, relative (absolute below 1). Tests that are code
-    compare as they say."""
+    """Allowed difference of expected and returned or printed fractions, relative (absolute below 1). Tests that are
+    code compare as they say."""
     layer: Literal["auto", "bubblewrap", "landlock"] = "auto"
     """The sandbox. auto: bubblewrap where it works, else Landlock."""
     i_accept_that_untrusted_code_runs_unsandboxed: Bool = False
@@ -153,6 +161,32 @@ class Code(Verifier):
 
     def _is_decided(self, result: Result, deadline: float) -> bool:
         return (self.settings.score == "all" and not result.cases[-1]) or time.monotonic() >= deadline
+
+    gold = (
+        GoldCase("    return n + 1\n", "pass", row=_HUMANEVAL),
+        GoldCase("Sure:\n```python\ndef after(n):\n    return n + 1\n```\nDone.", "pass", row=_HUMANEVAL),
+        GoldCase("```python\ndef after(n):\n    return 3\n```", "fail", row=_HUMANEVAL),
+        GoldCase("    pass", "fail", row=_HUMANEVAL),
+        GoldCase("    import sys; sys.exit(0)", "fail", row=_HUMANEVAL),
+        GoldCase("    import os; os._exit(0)", "fail", row=_HUMANEVAL),
+        GoldCase("    return type('T', (), {'__eq__': lambda *a: True})()", "fail", row=_HUMANEVAL),
+        GoldCase("    while True: pass", "fail", row=_HUMANEVAL, settings={"case_seconds": 0.3}),
+        GoldCase("I can't.", "fail", row=_HUMANEVAL),
+        GoldCase("", "fail", row=_HUMANEVAL),
+        GoldCase("def double(n): return 2 * n", "pass", row=_MBPP),
+        GoldCase("def double(n): return 6", "fail", row=_MBPP),
+        GoldCase("def double(n): return 6", "fail", row=_MBPP, settings={"score": "fraction"}),
+        GoldCase("print(sum(map(int, input().split())))", "pass", row=_APPS),
+        GoldCase("print(3)", "fail", row=_APPS),
+        GoldCase("def mean(a): return sum(a) / len(a)", "pass", row=_CALLS),
+        GoldCase("def mean(a): return a[0]", "fail", row=_CALLS),
+        GoldCase("class Solution:\n    def mean(self, a): return sum(a) / len(a)", "pass", row=_CALLS),
+        GoldCase("    return n + 1", "unjudged", row={**_HUMANEVAL, "test": "def check(candidate) assert"}),
+        GoldCase("    return n + 1", "unjudged", row={**_HUMANEVAL, "test": "def check(candidate):\n    pass"}),
+        GoldCase("    return n + 1", "unjudged", row={**_HUMANEVAL, "test": "def check(f):\n    assert zip(g)"}),
+        GoldCase("print(3)", "unjudged", row={"inputs": [], "outputs": []}),
+        GoldCase("print(3)", "unjudged"),
+    )
 
 
 class _NoValue:

@@ -3,8 +3,7 @@
 `choose` finds a layer that works here, `run` runs a whole program in it, `Trial` has its functions called by tests.
 """
 
-from prerlkit.sandbox.host import choose
-from prerlkit.sandbox.host import Sandbox
+from prerlkit.sandbox.host import Sandbox, choose
 from prerlkit.sandbox.limits import Limits
 from prerlkit.sandbox.program import run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.sandbox import seccomp
-from prerlkit.sandbox.layers import Name, abi
+from prerlkit.sandbox.layers import Name, abi, can_change_user
 from prerlkit.sandbox.limits import Limits
 from prerlkit.sandbox.program import run
 
@@ -62,6 +62,7 @@ class Host:
     landlock_abi: int
     seccomp: bool
     root: bool
+    guest_user: str
     works: dict[Name, str]
 
 
@@ -138,6 +139,7 @@ def look() -> Host:
         landlock_abi=abi() if linux else 0,
         seccomp=linux and seccomp.supported() and Path("/proc/sys/kernel/seccomp").is_dir(),
         root=os.geteuid() == 0,
+        guest_user="a user of their own each" if can_change_user() else "this user",
         works={name: tried(name) for name in ("bubblewrap", "landlock")},
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # the C library and what extension modules link to
 _LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
-             "lib2to3", "config-*", "*.a")  # fmt: skip
+             "lib2to3", "distutils", "config-*", "*.opt-*.pyc", "*.a")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Interpreter:
 
 def base() -> Interpreter:
     """The interpreter below this process's environment, where it is."""
-    executable = os.path.realpath(sys._base_executable or sys.executable)
+    executable = os.path.realpath(sys._base_executable or sys.executable)  # type: ignore[attr-defined]
     prefix = Path(sys.base_prefix)
     stdlib = sysconfig.get_path("stdlib")
     # libpython lies beside the library of a Python outside /usr; inside /usr that is a system folder anyway.
@@ -70,20 +70,20 @@ def _open_to_all(path: Path, reachable: bool) -> bool:
 
 
 def _copy(found: Interpreter) -> Interpreter:
-    """A copy that everyone may read and only its owner may change. About 40 MB, made in about a second."""
+    """A copy that everyone may read and only its owner may change. Some 80 MB, made in about a second."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stdlib = Path(sysconfig.get_path("stdlib"))
     identity = f"{found.executable} {os.stat(found.executable).st_mtime_ns} {sys.version}"
     name = f"prerlkit-python-{version}-{os.geteuid()}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    target = Path(tempfile.gettempdir()) / name
+    target = _public_folder() / name
     if not _ours(target):
-        fresh = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        fresh = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=target.parent))
         try:
             (fresh / "bin").mkdir()
             shutil.copy2(found.executable, fresh / "bin" / f"python{version}")
             shutil.copytree(stdlib, fresh / "lib" / f"python{version}", ignore=shutil.ignore_patterns(*_LEFT_OUT))
             for library in Path(sys.base_prefix, "lib").glob("libpython*.so*"):
-                shutil.copy2(library, fresh / "lib" / library.name)
+                shutil.copy2(library, fresh / "lib" / library.name, follow_symlinks=False)
             _open_up(fresh)
             try:
                 fresh.rename(target)
@@ -92,9 +92,16 @@ def _copy(found: Interpreter) -> Interpreter:
                     raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    executable, library = str(target / "bin" / f"python{version}"), str(target / "lib")
+    executable, libraries = str(target / "bin" / f"python{version}"), str(target / "lib")
     shared = [path for path in (*_SYSTEM, "/etc/ld.so.cache") if os.path.exists(path)]
-    return Interpreter(executable, (executable, library, *shared), library)
+    return Interpreter(executable, (executable, libraries, *shared), libraries)
+
+
+def _public_folder() -> Path:
+    """The temporary folder, or where that is a private one, the system's."""
+    own = Path(tempfile.gettempdir()).resolve()
+    passable = all(folder.stat().st_mode & stat.S_IXOTH for folder in (own, *own.parents))
+    return own if passable else Path("/var/tmp")
 
 
 def _ours(path: Path) -> bool:

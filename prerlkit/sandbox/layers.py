@@ -1,15 +1,14 @@
 """The ways to isolate a guest: bubblewrap, or Landlock without any system package, or (on request) nothing.
 
-    bubblewrap  mount, pid, network, ipc and uts namespaces of its own; a private folder of limited size; seccomp
-    landlock    the host's namespaces, but no file can be opened except Python's own, and none written; seccomp
-    none        limits of time and memory only: the code can do what its user can
+bubblewrap  mount, pid, network, ipc and uts namespaces of its own; a private folder of limited size; seccomp
+landlock    the host's namespaces, but no file can be opened except Python's own, and none written; seccomp
+none        limits of time and memory only: the code can do what its user can
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +37,9 @@ GAPS: dict[Name, tuple[str, ...]] = {
     "none": ("no isolation: the code can read, write, send and start whatever this user can",),
 }
 
+_USERS = (0x7000_0000, 1 << 24)  # first and how many, where all user ids exist
+_FEW_USERS = (61_184, 4_336)  # in a container; systemd takes its throw-away users from this range
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -51,7 +53,7 @@ class Launch:
 
 def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> Launch:
     """What starts one guest in that layer. A descriptor in `inherited` is the caller's to close."""
-    root = os.geteuid() == 0
+    root = can_change_user()
     config: dict[str, Any] = {
         "limits": limits.rlimits(),
         "uid": None,
@@ -122,7 +124,7 @@ def _mounts(python: interpreter.Interpreter, disk: int) -> list[str]:
 
 def _filter_fd() -> int:
     """A seccomp filter as a file at its start."""
-    fd = os.memfd_create("filter") if hasattr(os, "memfd_create") else os.dup(tempfile.TemporaryFile().fileno())
+    fd = os.memfd_create("filter")
     os.write(fd, seccomp.build())
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
@@ -130,14 +132,24 @@ def _filter_fd() -> int:
 
 def _unprivileged() -> int:
     """A user id that nothing else on this host has, and no other guest: signals and limits go by user."""
-    start, span = 0x7000_0000, 1 << 24
-    last = 0
-    for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
-        first, _, count = (int(word) for word in line.split())
-        last = max(last, first + count - 1)
-    if last < start + span:  # a container with few users; from the range that systemd takes for throw-away ones
-        start, span = 61_184, 4_336
+    start, span = _USERS if _last_user() >= sum(_USERS) else _FEW_USERS
     return start + secrets.randbelow(span)
+
+
+@lru_cache
+def can_change_user() -> bool:
+    """Whether this is root with the right to become another user, and there are others (in some containers not)."""
+    if os.geteuid() != 0:
+        return False
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    capabilities = int(status.partition("CapEff:")[2].split()[0], 16)
+    return capabilities >> 6 & 0b11 == 0b11 and _last_user() >= sum(_FEW_USERS)  # CAP_SETGID, CAP_SETUID
+
+
+def _last_user() -> int:
+    """The highest user id that exists in this namespace."""
+    lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    return max((int(first) + int(count) - 1 for first, _, count in map(str.split, lines)), default=0)
 
 
 def abi() -> int:

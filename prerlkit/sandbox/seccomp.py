@@ -1,7 +1,7 @@
 """A seccomp filter in plain bytes: no new processes, no sockets, none of the kernel's administrative corners.
 
-The filter denies what is listed and lets the rest through, as an interpreter needs a few hundred calls; calls newer than
-this table "don't exist" (ENOSYS). Forking is denied so that a limit of memory per process is a limit of the whole.
+The filter denies what is listed and lets the rest through, as an interpreter needs a few hundred calls; calls newer
+than this table "don't exist" (ENOSYS). Forking is denied so that a limit of memory per process is a limit of the whole.
 """
 
 from __future__ import annotations

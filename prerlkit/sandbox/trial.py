@@ -179,9 +179,9 @@ def _carry(judge: Guest, candidate: Candidate, result: Result, stop: bool, deadl
     """Carry requests to the candidate and answers back until the judge is done."""
     while True:
         match judge.receive(deadline):
-            case {"op": op, **arguments}:
+            case {"op": str(op), **arguments}:
                 try:
-                    answer = candidate.ask(op, arguments)
+                    answer = candidate.ask(op, {str(key): value for key, value in arguments.items()})
                 except Gone as gone:
                     if stop or time.monotonic() >= deadline:
                         raise

@@ -30,11 +30,15 @@ def same_value(expected: Any, value: Any, tolerance: float) -> bool:
     if isinstance(expected, bool) or isinstance(value, bool):
         return expected is value
     if isinstance(expected, float) or isinstance(value, float):
-        return isinstance(expected, int | float) and isinstance(value, int | float) and _close(expected, value, tolerance)
+        return (
+            isinstance(expected, int | float) and isinstance(value, int | float) and _close(expected, value, tolerance)
+        )
     if isinstance(expected, list):
         items = list(value) if isinstance(value, list | tuple) else None
-        return items is not None and len(items) == len(expected) and all(
-            same_value(a, b, tolerance) for a, b in zip(expected, items, strict=True)
+        return (
+            items is not None
+            and len(items) == len(expected)
+            and all(same_value(a, b, tolerance) for a, b in zip(expected, items, strict=True))
         )
     if isinstance(expected, dict):
         if not isinstance(value, dict) or len(value) != len(expected):

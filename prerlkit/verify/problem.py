@@ -1,9 +1,9 @@
 """Reads a row's tests, in the shapes that data sets of programming problems have.
 
-    HumanEval           test, entry_point (prompt: the code to complete)
-    MBPP                test_list, test_setup_code, test_imports (code: a right solution, for its names)
-    APPS                inputs, outputs, fn_name, in the row or as JSON in `input_output`
-    lists of cases      test_cases, tests or public_test_cases: {input, output} each, with fn_name or func_name
+HumanEval           test, entry_point (prompt: the code to complete)
+MBPP                test_list, test_setup_code, test_imports (code: a right solution, for its names)
+APPS                inputs, outputs, fn_name, in the row or as JSON in `input_output`
+lists of cases      test_cases, tests or public_test_cases: {input, output} each, with fn_name or func_name
 """
 
 from __future__ import annotations

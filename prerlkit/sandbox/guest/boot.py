@@ -19,7 +19,7 @@ def confine(config: dict[str, Any]) -> None:
 
     Args:
         config: limits (name: value for `resource.RLIMIT_name`), uid (or None), landlock (its ABI, or 0) with the paths
-            that may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its process id).
+            that may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its id).
 
     Raises:
         OSError: the kernel refuses something; nothing untrusted has run then.

@@ -1,4 +1,4 @@
-"""The guest's end of the pipes to its host: marshal comes in, JSON goes out, each in a frame with its length in front."""
+"""The guest's end of the pipes to its host: marshal comes in, JSON goes out, in frames with their length in front."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 try:  # the C half alone: `json` itself brings `re` and costs as much as the interpreter's start
     from _json import encode_basestring_ascii as _quote
 except ImportError:
-    from json import dumps as _quote  # type: ignore[assignment]
+    from json import dumps as _quote
 
 
 class Channel:

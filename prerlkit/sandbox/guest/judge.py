@@ -1,7 +1,7 @@
 """Runs the tests. The functions that they call live in another process and answer in plain data only.
 
-    host → judge   the job (see `main`), then the answers to its requests
-    judge → host   {op, …}: a request to the candidate · {case, why} · {done} · {broken: why}
+host → judge   the job (see `main`), then the answers to its requests
+judge → host   {op, …}: a request to the candidate · {case, why} · {done} · {broken: why}
 """
 
 from __future__ import annotations

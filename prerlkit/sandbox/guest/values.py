@@ -43,7 +43,7 @@ def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
     return _pack_rest(value, opaque, depth)
 
 
-_SEQUENCES = ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset"))
+_SEQUENCES: tuple[tuple[Any, str], ...] = ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset"))
 
 
 def _pack_rest(value: Any, opaque: Callable[[Any], Any], depth: int) -> Any:
