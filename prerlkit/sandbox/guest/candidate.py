@@ -18,7 +18,7 @@ from prerlkit.sandbox.guest.values import pack, unpack
 
 _APPLY: dict[str, Any] = {
     "list": list, "len": len, "bool": bool, "str": str, "repr": repr, "getattr": getattr, "setattr": setattr,
-    "next": next, "getitem": lambda value, key: value[key], "contains": lambda value, item: item in value,
+    "next": next, "getitem": lambda value, key: value[key],
     "setitem": lambda value, key, item: value.__setitem__(key, item),
 }  # fmt: skip
 _MUTABLE = (list, dict, set, bytearray)

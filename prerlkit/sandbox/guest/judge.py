@@ -98,7 +98,10 @@ class Link:
 
 
 class Remote:
-    """A function or object of the candidate's. It equals nothing but itself: its own `__eq__` is never asked."""
+    """A function or object of the candidate's. It equals nothing but itself: its own `__eq__` is never asked.
+
+    Nor is its `__contains__`, which would be told what is looked for: `in` goes through its items here.
+    """
 
     __slots__ = ("_link", "_name")
 
@@ -135,9 +138,6 @@ class Remote:
 
     def __next__(self) -> Any:
         return self._apply("next")
-
-    def __contains__(self, item: Any) -> bool:
-        return bool(self._apply("contains", item))
 
     def __len__(self) -> int:
         return int(self._apply("len"))
