@@ -71,10 +71,10 @@ def main() -> None:
         settings = {"layer": layer, "case_seconds": 10.0, "total_seconds": 20.0}
         samples = [Sample("", WRONG if i % 4 == 0 else RIGHT, None, ROW) for i in range(arguments.samples)]
         verifier = make("code", settings)
-        singles = [_timed(lambda: verifier.judge(samples[1]))[1] for _ in range(20)]  # noqa: B023 - called at once
+        singles = [_timed(lambda: verifier.judge(samples[1]))[1] for _ in range(20)]  # noqa: B023 - called here
         with Runner([Use(settings)], workers=arguments.workers) as runner:
             runner.judge(samples[:4])  # start and first imports
-            verdicts, seconds = _timed(lambda: runner.judge(samples))
+            verdicts, seconds = _timed(lambda: runner.judge(samples))  # noqa: B023 - called here
         right = sum(verdict.passed is (i % 4 != 0) for i, verdict in enumerate(verdicts))
         print(
             f"{layer:<11} {len(samples) / seconds:5.1f} verdicts/s, {arguments.workers} workers, "

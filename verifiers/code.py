@@ -7,8 +7,11 @@ sandbox; expected values and outputs are compared in this process. See docs/sand
 from __future__ import annotations
 
 import time
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
 
+from prerlkit.errors import PrerlkitError
 from prerlkit.sandbox import Limits, Sandbox, choose, run
 from prerlkit.sandbox.guest.values import pack, unpack
 from prerlkit.sandbox.trial import Candidate, Gone, Program, Result, try_with_tests
@@ -18,6 +21,8 @@ from prerlkit.verify.asserts import Unreadable, count, job
 from prerlkit.verify.fences import code_of
 from prerlkit.verify.outputs import same_text, same_value
 from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, read
+from prerlkit.verify.simple import Call, Case
+from prerlkit.verify.simple import cases as simple_cases
 
 _GIB = 1 << 30
 _HUMANEVAL = {
@@ -29,6 +34,8 @@ _MBPP = {"test_list": ["assert double(3) == 6", "assert double(0.25) == 0.5"], "
 _APPS = {"input_output": '{"inputs": ["1 2\\n", "3 4\\n"], "outputs": ["3\\n", "7\\n"]}'}
 _CALLS = {"fn_name": "mean", "inputs": [[[1, 2]], [[2, 2]]], "outputs": [1.5, [2]]}
 _ENDS = 400  # characters of a program's last words that are worth keeping
+
+Check = tuple[Sequence[Call], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
 
 
 class CodeSettings(Settings):
@@ -93,54 +100,56 @@ class Code(Verifier):
             case Asserts():
                 return self._asserts(problem, code)
             case Calls():
-                return self._calls(problem, code), len(problem.cases)
+                return self._calls(Program(code), self._expected(problem)), len(problem.cases)
             case Programs():
                 return self._programs(problem, code), len(problem.cases)
 
     def _asserts(self, problem: Asserts, code: str) -> tuple[Result, int]:
-        tests = job(
-            problem.units,
-            helpers=problem.prompt,
-            entry=problem.entry,
-            targets=problem.targets,
-            stop=self.settings.score == "all",
-        )
+        stop = self.settings.score == "all"
+        tests, simple = _prepared(problem, stop)
         program = Program(code, problem.prompt, problem.entry)
+        if simple is not None:
+            checks = [(case.calls, _holds(case)) for case in simple]
+            return self._calls(program, checks), len(checks)
         settings = self.settings
         result = try_with_tests(
             self._sandbox, self._limits, program, tests, settings.case_seconds, settings.total_seconds
         )
         return result, count(problem.units)
 
-    def _calls(self, problem: Calls, code: str) -> Result:
+    def _expected(self, problem: Calls) -> list[Check]:
+        """Each case as one call, and the comparison with its value."""
+
+        def check(expected: Any) -> Callable[[list[Any]], str]:
+            def compare(values: list[Any]) -> str:
+                same = same_value(expected, values[0], self.settings.float_tolerance)
+                if not same and problem.wrapped and isinstance(expected, list) and len(expected) == 1:
+                    same = same_value(expected[0], values[0], self.settings.float_tolerance)
+                return "" if same else "returns another value"
+
+            return compare
+
+        return [((Call(problem.function, tuple(given), {}),), check(wanted)) for given, wanted in problem.cases]
+
+    def _calls(self, program: Program, checks: Sequence[Check]) -> Result:
+        """Make the calls of each case, and compare here what they return."""
         result = Result()
         deadline = time.monotonic() + self.settings.total_seconds
-        seconds = self.settings.case_seconds
-        with Candidate(self._sandbox, self._limits, Program(code), seconds, deadline) as candidate:
-            for arguments, expected in problem.cases:
+        with Candidate(self._sandbox, self._limits, program, self.settings.case_seconds, deadline) as candidate:
+            for calls, compare in checks:
                 candidate.new_case()
                 try:
-                    packed = [pack(value, _refuse) for value in arguments]
-                    answer = candidate.ask("call", {"target": problem.function, "args": packed, "kwargs": {}})
-                    result.add(*self._compare(expected, answer, problem.wrapped))
+                    why = compare([_call(candidate, call) for call in calls])
                 except Gone as gone:
-                    result.add(False, str(gone))
+                    why = str(gone)
+                except (PrerlkitError, Unreadable):
+                    raise  # the sandbox or the row is at fault
+                except Exception as error:  # noqa: BLE001 - as the assert would raise, for a value of another type
+                    why = f"{type(error).__name__}: {error}"[:_ENDS]
+                result.add(not why, why)
                 if self._is_decided(result, deadline):
                     break
         return result
-
-    def _compare(self, expected: object, answer: dict[str, object], wrapped: bool) -> tuple[bool, str]:
-        """Whether that is the expected value, and if not, why."""
-        if "v" not in answer:
-            return False, f"raises {answer['e']!r}"[:_ENDS]
-        try:
-            value = unpack(answer["v"], lambda name: _NoValue())
-            same = same_value(expected, value, self.settings.float_tolerance)
-            if not same and wrapped and isinstance(expected, list) and len(expected) == 1:
-                same = same_value(expected[0], value, self.settings.float_tolerance)
-        except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError, MemoryError):
-            return False, "returns what is no value"
-        return same, "" if same else "returns another value"
 
     def _programs(self, problem: Programs, code: str) -> Result:
         result = Result()
@@ -191,6 +200,37 @@ class Code(Verifier):
 
 class _NoValue:
     """Stands for an object that stayed in the sandbox; equals nothing that a row can hold."""
+
+
+@lru_cache(maxsize=64)
+def _prepared(problem: Asserts, stop: bool) -> tuple[dict[str, Any], tuple[Case, ...] | None]:
+    """The tests for the judge, and as plain cases where they are. Cached: a group's completions share their row."""
+    tests = job(problem.units, helpers=problem.prompt, entry=problem.entry, targets=problem.targets, stop=stop)
+    return tests, simple_cases(problem.units, tests["names"], problem.entry)
+
+
+def _holds(case: Case) -> Callable[[list[Any]], str]:
+    return lambda values: "" if case.holds(values) else case.text
+
+
+def _call(candidate: Candidate, call: Call) -> Any:
+    """What a call returns, rebuilt from built-in types.
+
+    Raises:
+        Gone: the program has ended.
+        Exception: it raised, or returned what is no value.
+    """
+    args = [pack(value, _refuse) for value in call.args]
+    kwargs = {key: pack(value, _refuse) for key, value in call.kwargs.items()}
+    answer = candidate.ask("call", {"target": call.function, "args": args, "kwargs": kwargs})
+    if "e" in answer:
+        (kind, *_), message = answer["e"]
+        raise _RaisedThere(f"{kind}: {message}")
+    return unpack(answer["v"], lambda name: _NoValue())
+
+
+class _RaisedThere(Exception):  # noqa: N818 - what the program raised
+    pass
 
 
 def _refuse(value: object) -> object:

@@ -172,6 +172,9 @@ class Guest:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
+        # One that was about to be tied to its starter is now without: it finds its pipe closed, and ends.
+        os.close(self._write_fd)
+        self._write_fd = -1
         try:
             self._process.wait(_PATIENCE)
             if self.layer != "none":  # which promises nothing
@@ -179,9 +182,7 @@ class Guest:
         except subprocess.TimeoutExpired:
             raise PrerlkitError(f"a sandbox ({self.layer}) can't be ended") from None
         finally:
-            os.close(self._write_fd)
             os.close(self._read_fd)
-            self._write_fd = -1
 
     def _drain(self) -> None:
         """Wait until the last process that holds the pipe is gone: bubblewrap's own end comes first."""

@@ -109,7 +109,7 @@ class Candidate:
             Gone: it ended, took too long, or answers what is no answer.
         """
         if why := self.load():
-            return {"e": [["ImportError"], why]}
+            return {"e": [["while its top level ran"], why]}
         return self._exchange(op, arguments)
 
     def _exchange(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

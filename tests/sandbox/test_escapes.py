@@ -41,7 +41,7 @@ for name in ('passwd', 'shadow', 'hostname', 'machine-id'):
     try: open('/etc/' + name).read(); yes()
     except OSError: pass""",
     "list the host": """
-for folder in ('/root', '/home', '/var', FOLDER, '/opt', '/proc', '/sys', '/run', '/etc'):
+for folder in ('/root', '/home', '/var', FOLDER, '/opt', '/proc', '/sys', '/run'):
     try: names = os.listdir(folder)
     except OSError: continue
     # A folder above Python's own is there, with the next one in it and nothing else.
@@ -111,7 +111,9 @@ yes()""",
 os.execv(sys.executable, [sys.executable, '-I', '-S', '-c', f'open({SECRET!r}).read(); print("escaped")'])""",
     "kill a process": "os.kill(VICTIM, 9); yes()",
     "kill everyone": "os.kill(-1, 9); import time; time.sleep(9)",
-    "kill the group above": "os.killpg(os.getppid() or 1, 9); os.kill(os.getppid() or 1, 9); import time; time.sleep(9)",
+    "kill the group above": """
+os.killpg(os.getppid() or 1, 9); os.kill(os.getppid() or 1, 9)
+import time; time.sleep(9)""",
     "signal by queue and descriptor": """
 import ctypes
 libc = ctypes.CDLL(None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SIGKILL = 9

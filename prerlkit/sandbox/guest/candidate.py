@@ -9,12 +9,15 @@ Each request carries a nonce that its answer must repeat, so that answers can't 
 
 from __future__ import annotations
 
-import ast
+import _ast
 import sys
-from typing import Any
 
 from prerlkit.sandbox.guest.channel import Channel
 from prerlkit.sandbox.guest.values import pack, unpack
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from typing import Any
 
 _APPLY: dict[str, Any] = {
     "list": list, "len": len, "bool": bool, "str": str, "repr": repr, "getattr": getattr, "setattr": setattr,
@@ -54,7 +57,8 @@ class Served:
         function = self._find(target) if isinstance(target, str) else self._objects[target["obj"]]
         values = [unpack(item, self._object) for item in args]
         result = function(*values, **{key: unpack(item, self._object) for key, item in kwargs.items()})
-        answer = {"v": pack(result, self._keep)}
+        made = isinstance(function, type) and function.__module__ == "candidate"
+        answer = {"v": self._keep(result) if made else pack(result, self._keep)}  # a new object stays, list or not
         if result is None and any(isinstance(value, _MUTABLE) for value in values):
             answer["m"] = [pack(value, self._keep) for value in values]
         return answer
@@ -92,20 +96,26 @@ def _units(prompt: str, code: str, entry: str) -> list[str]:
     return [prompt, code] if _parse(prompt) is not None else [code]
 
 
-def _parse(source: str) -> ast.Module | None:
+def _parse(source: str) -> Any:
+    """Its tree, or None. Not by the module `ast`, which costs as much as the interpreter's start."""
     try:
-        return ast.parse(source)
+        return compile(source, "program.py", "exec", _ast.PyCF_ONLY_AST, dont_inherit=True)
     except (SyntaxError, ValueError):
         return None
 
 
-def _defined(tree: ast.Module) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+def _defined(tree: Any) -> set[str]:
+    """Functions, classes and variables that it defines anywhere."""
+    names, nodes = set(), [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, _ast.FunctionDef | _ast.AsyncFunctionDef | _ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, _ast.Name) and isinstance(node.ctx, _ast.Store):
             names.add(node.id)
+        for field in node._fields:
+            value = getattr(node, field, None)
+            nodes += [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, _ast.AST)]
     return names
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import marshal
 import os
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 try:  # the C half alone: `json` itself brings `re` and costs as much as the interpreter's start
     from _json import encode_basestring_ascii as _quote

@@ -7,11 +7,14 @@ judge → host   {op, …}: a request to the candidate · {case, why} · {done} 
 from __future__ import annotations
 
 import builtins
-from types import ModuleType, TracebackType
-from typing import Any
 
 from prerlkit.sandbox.guest.channel import Channel
 from prerlkit.sandbox.guest.values import pack, unpack
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
 
 
 class Gone(BaseException):
@@ -188,7 +191,7 @@ class Cases:
             return ""
         if not self._link.requests or isinstance(error, NameError | ImportError | MemoryError | SystemExit):
             return own
-        return own if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType) else ""
+        return own if isinstance(error, AttributeError) and isinstance(error.obj, type(builtins)) else ""
 
 
 def _name_of(value: Any) -> Any:

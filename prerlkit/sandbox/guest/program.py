@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from prerlkit.sandbox.guest.channel import Channel
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main(channel: Channel, config: dict[str, Any]) -> None:

@@ -11,11 +11,17 @@ function, an iterator) stays where it is; `opaque` gives it a name, or refuses.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _DEEPEST = 200
 _SMALL = 1 << 63
+# A few bytes that whoever compares might spell out: `list(range(10**12))`, `int(Decimal("1e999999999"))`.
+_LONGEST_RANGE = 1_000_000
+_LARGEST_EXPONENT = 10_000
 
 
 def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
@@ -59,7 +65,7 @@ def _pack_rest(value: Any, opaque: Callable[[Any], Any], depth: int) -> Any:
         return {"bytearray": bytearray.hex(value)}
     if isinstance(value, complex):
         return {"complex": [value.real, value.imag]}
-    if isinstance(value, range):
+    if isinstance(value, range) and _length(value) <= _LONGEST_RANGE:
         return {"range": [pack(part, opaque) for part in (value.start, value.stop, value.step)]}
     # Only where the program has loaded these itself: their import costs more than most calls.
     fractions, decimal = sys.modules.get("fractions"), sys.modules.get("decimal")
@@ -101,7 +107,10 @@ def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
         case "complex":
             return complex(*[float(part) for part in body])
         case "range":
-            return range(*[unpack(part, opaque) for part in body])
+            numbers = range(*[unpack(part, opaque) for part in body])
+            if _length(numbers) > _LONGEST_RANGE:
+                raise ValueError("the range is too long")
+            return numbers
         case "Fraction":
             from fractions import Fraction
 
@@ -109,5 +118,13 @@ def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
         case "Decimal":
             from decimal import Decimal
 
-            return Decimal(body)
+            number = Decimal(body)
+            if number.is_finite() and abs(number.adjusted()) > _LARGEST_EXPONENT:
+                raise ValueError("the exponent is too large")
+            return number
     raise ValueError(f"no value is called {name!r}")
+
+
+def _length(numbers: range) -> int:
+    """`len`, without its limit of 2^63."""
+    return max(0, -((numbers.start - numbers.stop) // numbers.step)) if numbers.step else 0
