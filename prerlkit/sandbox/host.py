@@ -30,7 +30,10 @@ def attempt(name, way):
         return
     print(name)
 attempt("open a host file", lambda: os.open(FILE, os.O_RDONLY))
-attempt("write a host file", lambda: os.open("/prerlkit-probe", os.O_WRONLY | os.O_CREAT))
+def write():
+    os.close(os.open("/prerlkit-probe", os.O_WRONLY | os.O_CREAT))
+    os.unlink("/prerlkit-probe")
+attempt("write a host file", write)
 def network():
     import socket
     socket.socket()

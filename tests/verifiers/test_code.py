@@ -224,7 +224,7 @@ def test_every_shape_of_row_tells_right_from_wrong(shape: str) -> None:
         ({"test": "import numpy\ndef check(f):\n    assert numpy.all(f(1))", "entry_point": "f"}, ""),
         ({"test": "def check(f):\n    assert math.nothing(f(1))", "entry_point": "f"}, "AttributeError"),
         ({"test": "def check(f):\n    assert f(lambda x: x) == 1", "entry_point": "f"}, "can't leave their process"),
-        ({"test": "def check(f):\n    f(1)\n    exit(0)\n    assert f(1)", "entry_point": "f"}, "exit"),
+        ({"test": "def check(f):\n    f(1)\n    exit(0)\n    assert f(1)", "entry_point": "f"}, "SystemExit"),
         ({"test": "raise ValueError('x')\ndef check(f):\n    assert f(1)", "entry_point": "f"}, "ValueError: x"),
         ({"inputs": ["1"], "outputs": []}, "same length"),
         ({"inputs": ["1"], "outputs": [""]}, "every expected output is empty"),
@@ -304,6 +304,7 @@ if __name__ == '__main__':
 """
     assert judge(row, solution).passed is True
     assert judge(row, solution.replace("1 / 3", "1 / 2")).passed is False
+    assert judge(row, "print(6, 1 / 3, sep='\\n'); exit()").passed is True
     assert judge(row, solution + "\nraise SystemExit(1)").passed is False
     assert (
         judge(row, "import asyncio\nasync def main(): print(6, 1 / 3, sep='\\n')\nasyncio.run(main())").passed is True

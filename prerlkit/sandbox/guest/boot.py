@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import resource
 import sys
@@ -52,6 +53,7 @@ def confine(config: dict[str, Any]) -> None:
             os._exit(1)
     if config["seccomp"]:
         _seccomp(libc, config["seccomp"])
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what `site` would have added, and programs use
     # Neither the host's paths nor the way in are the program's business.
     sys.argv[1:] = []
     sys.path[:] = [path for path in sys.path if path]
