@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,10 @@ RIGHT = """    for i, a in enumerate(numbers):
 """
 WRONG = "    return numbers[0] > threshold\n"
 ROW = {"prompt": PROMPT, "entry_point": "below_distance", "test": TEST}
+# The same, written so that it takes the judge's process.
+CASES = "[" + ", ".join(f"({line[20:].replace(') ==', '),')})" for line in TEST.splitlines()[2:]) + "]"
+LOOP = {**ROW, "test": f"def check(candidate):\n    for (given, limit), close in {CASES}:\n"
+        "        assert candidate(given, limit) == close\n"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,21 +73,26 @@ def main() -> None:
         if why := tried(layer):
             print(f"{layer:<11} left out: {why}")
             continue
-        settings = {"layer": layer, "case_seconds": 10.0, "total_seconds": 20.0}
-        samples = [Sample("", WRONG if i % 4 == 0 else RIGHT, None, ROW) for i in range(arguments.samples)]
-        verifier = make("code", settings)
-        singles = [_timed(lambda: verifier.judge(samples[1]))[1] for _ in range(20)]  # noqa: B023 - called here
-        with Runner([Use(settings)], workers=arguments.workers) as runner:
-            runner.judge(samples[:4])  # start and first imports
-            verdicts, seconds = _timed(lambda: runner.judge(samples))  # noqa: B023 - called here
-        right = sum(verdict.passed is (i % 4 != 0) for i, verdict in enumerate(verdicts))
-        print(
-            f"{layer:<11} {len(samples) / seconds:5.1f} verdicts/s, {arguments.workers} workers, "
-            f"{right}/{len(samples)} right; alone {statistics.median(singles) * 1000:.0f} ms"
-        )
+        for kind, row in (("plain asserts", ROW), ("asserts in a loop", LOOP)):
+            print(f"{layer:<11} {kind:<18} {_measure(layer, row, arguments.samples, arguments.workers)}")
 
 
-def _timed(work: Any) -> tuple[list[Verdict], float]:
+def _measure(layer: str, row: dict[str, str], count: int, workers: int) -> str:
+    settings = {"layer": layer, "case_seconds": 10.0, "total_seconds": 20.0}
+    samples = [Sample("", WRONG if i % 4 == 0 else RIGHT, None, row) for i in range(count)]
+    verifier = make("code", settings)
+    singles = [_timed(lambda: [verifier.judge(samples[1])])[1] for _ in range(20)]
+    with Runner([Use(settings)], workers=workers) as runner:
+        runner.judge(samples[:4])  # start and first imports
+        verdicts, seconds = _timed(lambda: runner.judge(samples))
+    right = sum(verdict.passed is (i % 4 != 0) for i, verdict in enumerate(verdicts))
+    return (
+        f"{count / seconds:5.1f} verdicts/s, {workers} workers, {right}/{count} right; "
+        f"alone {statistics.median(singles) * 1000:.0f} ms"
+    )
+
+
+def _timed(work: Callable[[], list[Verdict]]) -> tuple[list[Verdict], float]:
     start = time.monotonic()
     result = work()
     return result, time.monotonic() - start

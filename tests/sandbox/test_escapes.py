@@ -7,6 +7,7 @@ many of them do pass, which a test shows too.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -227,8 +228,10 @@ def program(source: str, host) -> str:
     )
 
 
-def test_the_battery_is_as_long_as_promised() -> None:
+def test_the_battery_is_as_long_as_promised_and_on_the_page() -> None:
     assert len(ESCAPES) >= 60
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    assert [name for name in ESCAPES if name not in page] == []
 
 
 @pytest.mark.parametrize("name", ESCAPES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prerlkit.verify import Sample
@@ -248,3 +250,8 @@ def test_a_forgery_gains_no_fraction(layer) -> None:
 
 def test_the_names_promise_at_least_forty() -> None:
     assert len(FORGERIES) >= 50
+
+
+def test_the_page_lists_every_completion() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    assert [name for name in FORGERIES if name not in page] == []
