@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -57,7 +58,7 @@ def engine_call(policy: Policy, prompts: list[Prompt], shape: Shape) -> Callable
     return call
 
 
-def generate_call(model: torch.nn.Module, prompts: list[Prompt], shape: Shape) -> Callable[[], None]:
+def generate_call(model: Any, prompts: list[Prompt], shape: Shape) -> Callable[[], None]:
     """transformers' rollout as trainers call it: the batch left-padded, every prompt repeated for its samples."""
     width = max(len(prompt.token_ids) for prompt in prompts)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -107,7 +108,7 @@ def _ours(prepared: Prepared, adapter: bool) -> Policy:
     return policy
 
 
-def _theirs(path: str, adapter: bool) -> torch.nn.Module:
+def _theirs(path: str, adapter: bool) -> Any:
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval()
     if adapter:
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")).eval()
