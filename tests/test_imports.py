@@ -14,7 +14,7 @@ RANKS = {
     **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files"), 0),
     "objective": 1,
     "recipe": 2,
-    **dict.fromkeys(("policy", "rollout", "verify", "data"), 3),
+    **dict.fromkeys(("policy", "rollout", "verify", "data", "sandbox"), 3),
     **dict.fromkeys(("verifiers", "trial"), 4),
     "train": 5,
     "cli": 6,

@@ -81,4 +81,4 @@ def _plain(text: str) -> str:
 
 
 # Each module adds its command to `app` when it is imported.
-from prerlkit.cli import recipes, run, verifiers  # noqa: E402, F401
+from prerlkit.cli import doctor, recipes, run, verifiers  # noqa: E402, F401

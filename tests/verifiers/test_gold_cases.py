@@ -9,7 +9,7 @@ BUILT_IN = [found for found in known().values() if isinstance(found, Found) and 
 
 
 def test_the_built_in_verifiers_are_found() -> None:
-    assert {"math", "regex"} <= {found.name for found in BUILT_IN}
+    assert {"code", "math", "regex"} <= {found.name for found in BUILT_IN}
 
 
 @pytest.mark.parametrize("found", BUILT_IN, ids=lambda found: found.name)

@@ -1,0 +1,10 @@
+"""The sandbox room: runs code that a model wrote, where it can reach nothing.
+
+`choose` finds a layer that works here, `run` runs a whole program in it, `Trial` has its functions called by tests.
+"""
+
+from prerlkit.sandbox.host import Sandbox, choose
+from prerlkit.sandbox.limits import Limits
+from prerlkit.sandbox.program import run
+
+__all__ = ["Limits", "Sandbox", "choose", "run"]

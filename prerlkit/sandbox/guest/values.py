@@ -1,0 +1,130 @@
+"""Python values as plain data and back: what crosses between processes is rebuilt from built-in types alone.
+
+So a class with an `__eq__` of its own never reaches the side that compares. What is no plain value (an instance, a
+function, an iterator) stays where it is; `opaque` gives it a name, or refuses.
+
+    None, bool, str, float, int below 2^63, list   as they are
+    {"int": hex} {"tuple": […]} {"set": […]} {"frozenset": […]} {"dict": [[k, v], …]} {"bytes": hex} {"bytearray": hex}
+    {"complex": [re, im]} {"range": [start, stop, step]} {"Fraction": [n, d]} {"Decimal": text} {"obj": …}
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_DEEPEST = 200
+_SMALL = 1 << 63
+# A few bytes that whoever compares might spell out: `list(range(10**12))`, `int(Decimal("1e999999999"))`.
+_LONGEST_RANGE = 1_000_000
+_LARGEST_EXPONENT = 10_000
+
+
+def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
+    """Plain data for a value. Instances of a subclass of a built-in type count as that type.
+
+    Raises:
+        ValueError: it is nested too deeply.
+        Whatever `opaque` raises for what is no plain value.
+    """
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is float:
+        return value
+    if kind is int:
+        return value if -_SMALL < value < _SMALL else {"int": hex(value)}
+    if depth > _DEEPEST:
+        raise ValueError("the value is nested too deeply")
+    if kind is list:
+        return [pack(item, opaque, depth + 1) for item in value]
+    for base, name in _SEQUENCES:
+        if isinstance(value, base):
+            items = [pack(item, opaque, depth + 1) for item in base.__iter__(value)]
+            return items if name == "list" else {name: items}
+    if isinstance(value, dict):
+        return {"dict": [[pack(k, opaque, depth + 1), pack(v, opaque, depth + 1)] for k, v in dict.items(value)]}
+    return _pack_rest(value, opaque, depth)
+
+
+_SEQUENCES: tuple[tuple[Any, str], ...] = ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset"))
+
+
+def _pack_rest(value: Any, opaque: Callable[[Any], Any], depth: int) -> Any:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return pack(int.__add__(value, 0), opaque, depth)
+    if isinstance(value, float):
+        return float.__add__(value, 0.0)
+    if isinstance(value, bytes):
+        return {"bytes": bytes.hex(value)}
+    if isinstance(value, bytearray):
+        return {"bytearray": bytearray.hex(value)}
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, range) and _length(value) <= _LONGEST_RANGE:
+        return {"range": [pack(part, opaque) for part in (value.start, value.stop, value.step)]}
+    # Only where the program has loaded these itself: their import costs more than most calls.
+    fractions, decimal = sys.modules.get("fractions"), sys.modules.get("decimal")
+    if fractions is not None and isinstance(value, fractions.Fraction):
+        return {"Fraction": [pack(value.numerator, opaque), pack(value.denominator, opaque)]}
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        return {"Decimal": str(value)}
+    return opaque(value)
+
+
+def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
+    """The value of plain data; `opaque` turns what stands behind "obj" into a value.
+
+    Raises:
+        ValueError, TypeError, RecursionError, ArithmeticError: that is no such data.
+    """
+    if data is None or isinstance(data, bool | str | float | int):
+        return data
+    if isinstance(data, list):
+        return [unpack(item, opaque) for item in data]
+    ((name, body),) = data.items()
+    match name:
+        case "obj":
+            return opaque(body)
+        case "int":
+            return int(body, 16)
+        case "tuple":
+            return tuple([unpack(item, opaque) for item in body])
+        case "set":
+            return {unpack(item, opaque) for item in body}
+        case "frozenset":
+            return frozenset([unpack(item, opaque) for item in body])
+        case "dict":
+            return {unpack(key, opaque): unpack(item, opaque) for key, item in body}
+        case "bytes":
+            return bytes.fromhex(body)
+        case "bytearray":
+            return bytearray.fromhex(body)
+        case "complex":
+            return complex(*[float(part) for part in body])
+        case "range":
+            numbers = range(*[unpack(part, opaque) for part in body])
+            if _length(numbers) > _LONGEST_RANGE:
+                raise ValueError("the range is too long")
+            return numbers
+        case "Fraction":
+            from fractions import Fraction
+
+            return Fraction(*[unpack(part, opaque) for part in body])
+        case "Decimal":
+            from decimal import Decimal
+
+            number = Decimal(body)
+            if number.is_finite() and abs(number.adjusted()) > _LARGEST_EXPONENT:
+                raise ValueError("the exponent is too large")
+            return number
+    raise ValueError(f"no value is called {name!r}")
+
+
+def _length(numbers: range) -> int:
+    """`len`, without its limit of 2^63."""
+    return max(0, -((numbers.start - numbers.stop) // numbers.step)) if numbers.step else 0

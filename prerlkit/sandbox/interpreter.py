@@ -1,0 +1,120 @@
+"""Finds a Python that the sandbox can read: the base interpreter and its standard library, never the environment's.
+
+A virtual environment often points to an interpreter under a private home, which an unprivileged user can't reach. Then
+a copy of the interpreter and its standard library is made once, in the temporary folder, and kept for the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # the C library and what extension modules link to
+_LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
+             "lib2to3", "distutils", "config-*", "*.opt-*.pyc", "*.a")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """An executable, the paths that it needs to read (files and folders), and where its own shared library is."""
+
+    executable: str
+    readable: tuple[str, ...]
+    library_path: str | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What has to be set for it to start; the guest clears it before anything untrusted runs."""
+        return {} if self.library_path is None else {"LD_LIBRARY_PATH": self.library_path}
+
+
+def base() -> Interpreter:
+    """The interpreter below this process's environment, where it is."""
+    executable = os.path.realpath(sys._base_executable or sys.executable)  # type: ignore[attr-defined]
+    prefix = Path(sys.base_prefix)
+    stdlib = sysconfig.get_path("stdlib")
+    # libpython lies beside the library of a Python outside /usr; inside /usr that is a system folder anyway.
+    libraries = [str(stdlib) if prefix == Path("/usr") else str(prefix / "lib")]
+    # Its dynamic modules may lie apart, in lib64.
+    libraries += [str(path) for path in (prefix / "lib64",) if path.is_dir() and not path.is_symlink()]
+    paths = [executable, *libraries, *_SYSTEM, "/etc/ld.so.cache"]
+    return Interpreter(executable, tuple(dict.fromkeys(path for path in paths if os.path.exists(path))))
+
+
+def for_everyone(reachable: bool) -> Interpreter:
+    """An interpreter that any user can read: the base one, or a copy.
+
+    Args:
+        reachable: also the folders above it must let everyone pass (False where it is mounted elsewhere).
+    """
+    found = base()
+    if all(_open_to_all(Path(path), reachable) for path in found.readable if path not in _SYSTEM):
+        return found
+    return _copy(found)
+
+
+def _open_to_all(path: Path, reachable: bool) -> bool:
+    """By its modes; of a library folder its own and those of the standard library's first files."""
+    wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+    probes = [path, *sorted(path.glob("python3.*/os.py"))] if path.is_dir() else [path]
+    if any(probe.stat().st_mode & (wanted if probe == path else stat.S_IROTH) == 0 for probe in probes):
+        return False
+    return not reachable or all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
+
+
+def _copy(found: Interpreter) -> Interpreter:
+    """A copy that everyone may read and only its owner may change. Some 80 MB, made in about a second."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    identity = f"{found.executable} {os.stat(found.executable).st_mtime_ns} {sys.version}"
+    name = f"prerlkit-python-{version}-{os.geteuid()}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    target = _public_folder() / name
+    if not _ours(target):
+        fresh = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=target.parent))
+        try:
+            (fresh / "bin").mkdir()
+            shutil.copy2(found.executable, fresh / "bin" / f"python{version}")
+            shutil.copytree(stdlib, fresh / "lib" / f"python{version}", ignore=shutil.ignore_patterns(*_LEFT_OUT))
+            for library in Path(sys.base_prefix, "lib").glob("libpython*.so*"):
+                shutil.copy2(library, fresh / "lib" / library.name, follow_symlinks=False)
+            _open_up(fresh)
+            try:
+                fresh.rename(target)
+            except OSError:  # another worker was faster
+                if not _ours(target):
+                    raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    executable, libraries = str(target / "bin" / f"python{version}"), str(target / "lib")
+    shared = [path for path in (*_SYSTEM, "/etc/ld.so.cache") if os.path.exists(path)]
+    return Interpreter(executable, (executable, libraries, *shared), libraries)
+
+
+def _public_folder() -> Path:
+    """The temporary folder, or where that is a private one, the system's."""
+    own = Path(tempfile.gettempdir()).resolve()
+    passable = all(folder.stat().st_mode & stat.S_IXOTH for folder in (own, *own.parents))
+    return own if passable else Path("/var/tmp")
+
+
+def _ours(path: Path) -> bool:
+    """Whether it is a folder that nobody but this user can have made or changed."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _open_up(folder: Path) -> None:
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)

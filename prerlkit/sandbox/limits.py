@@ -1,0 +1,39 @@
+"""How much a guest may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Memory and files in bytes, times in seconds.
+
+    Attributes:
+        memory: address space. Forking is denied, so this is the total.
+        cpu: processor time, a net below the host's clock.
+        disk: size of the private folder, where the layer has one; also of the largest file.
+        output: of stdout and stderr together; more ends the program.
+        threads, files: how many at once.
+    """
+
+    memory: int = 512 * MIB
+    cpu: int = 10
+    disk: int = 16 * MIB
+    output: int = 4 * MIB
+    threads: int = 64
+    files: int = 64
+
+    def rlimits(self) -> dict[str, int]:
+        """By the names that `resource` gives them, without `RLIMIT_`."""
+        return {
+            "AS": self.memory,
+            "CPU": self.cpu,
+            "FSIZE": self.disk,
+            "NOFILE": self.files,
+            "CORE": 0,
+            "MEMLOCK": 0,
+            "MSGQUEUE": 0,
+        }

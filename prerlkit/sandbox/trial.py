@@ -1,0 +1,217 @@
+"""A trial: tests in one sandbox call functions in another, and this process carries the calls and counts the time.
+
+The candidate's process never holds a test or an expected value, and the judge's never runs a line of the candidate's.
+What goes from one to the other is plain data (`guest.values`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.sandbox.host import Sandbox
+from prerlkit.sandbox.limits import Limits
+from prerlkit.sandbox.process import Ended, Guest, TimedOut
+
+
+class Gone(Exception):  # noqa: N818 - said of a candidate
+    """The candidate's process had to be ended, or ended itself. A new one starts with the next request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the candidate is: its code, and the prompt (code, or nothing) whose function `entry` it completes."""
+
+    code: str
+    prompt: str = ""
+    entry: str = ""
+
+
+@dataclass(slots=True)
+class Result:
+    """How the cases went.
+
+    Attributes:
+        why: what the first failure was.
+        broken: how the tests are at fault, so that nobody can know.
+        finished: every case was tried.
+    """
+
+    cases: list[bool] = field(default_factory=list)
+    why: str = ""
+    broken: str = ""
+    finished: bool = False
+
+    def add(self, passed: bool, why: str) -> None:
+        self.cases.append(passed)
+        if not passed and not self.why:
+            self.why = why
+
+
+class Candidate:
+    """A program whose functions can be called. A context manager.
+
+    Args:
+        case_seconds: what the program may take for one case, all its calls together.
+        deadline: when everything has to be over, on the monotonic clock.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, limits: Limits, program: Program, case_seconds: float, deadline: float
+    ) -> None:
+        self._sandbox, self._limits, self._program = sandbox, limits, program
+        self._case_seconds, self._deadline = case_seconds, deadline
+        self._left = case_seconds
+        self._guest: Guest | None = self._start()
+        self._loaded = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._guest is not None:
+            self._guest.close()
+
+    def new_case(self) -> None:
+        """The clock of the case starts afresh."""
+        self._left = self._case_seconds
+
+    def load(self) -> str:
+        """Run the program's top level, if that hasn't happened. What it raised, or nothing.
+
+        Raises:
+            Gone: it ended, or took too long.
+        """
+        if self._guest is None:
+            self._guest = self._start()
+        if self._loaded:
+            return ""
+        self._guest.wait_ready()
+        program = self._program
+        answer = self._exchange("load", {"prompt": program.prompt, "code": program.code, "entry": program.entry})
+        if "e" in answer:
+            (kind, *_), message = answer["e"]
+            return f"{kind}: {message}"
+        self._loaded = True
+        return ""
+
+    def ask(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Its answer to `call` or `apply`: {"v": plain data} or {"e": [class names, message]}.
+
+        Raises:
+            Gone: it ended, took too long, or answers what is no answer.
+        """
+        if why := self.load():
+            return {"e": [["while its top level ran"], why]}
+        return self._exchange(op, arguments)
+
+    def _exchange(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._guest is not None
+        nonce = secrets.token_hex(8)
+        start = time.monotonic()
+        deadline = min(self._deadline, start + self._left)
+        try:
+            self._guest.send((nonce, op, dict(arguments)), deadline)
+            answer = self._guest.receive(deadline)
+        except TimedOut:
+            why = f"ran longer than {self._case_seconds:g} s" if deadline < self._deadline else "time is up"
+            self._drop(why)
+        except Ended as error:
+            self._drop(str(error))
+        self._left = max(0.0, self._left - (time.monotonic() - start))
+        if not _is_answer(answer, nonce):
+            self._drop("its process wrote what is no answer")
+        return answer
+
+    def _drop(self, why: str) -> None:
+        guest, self._guest, self._loaded = self._guest, None, False
+        assert guest is not None
+        guest.close()
+        raise Gone(why)
+
+    def _start(self) -> Guest:
+        return Guest(self._sandbox.layer, "candidate", self._limits, bwrap=self._sandbox.bwrap)
+
+
+def try_with_tests(
+    sandbox: Sandbox, limits: Limits, program: Program, job: Mapping[str, Any], case_seconds: float, seconds: float
+) -> Result:
+    """Have tests run against a program; see `guest.judge` for the job.
+
+    Args:
+        case_seconds: for the program, in one case.
+        seconds: for everything.
+
+    Raises:
+        PrerlkitError: the sandbox doesn't work, or the tests themselves take too long.
+    """
+    deadline = time.monotonic() + seconds
+    result = Result()
+    # Both start at once; what each waits for is mostly the kernel.
+    with (
+        Candidate(sandbox, limits, program, case_seconds, deadline) as candidate,
+        Guest(sandbox.layer, "judge", limits, bwrap=sandbox.bwrap) as judge,
+    ):
+        try:
+            if why := candidate.load():
+                result.add(False, why)
+                return result
+            judge.wait_ready()
+            judge.send(dict(job), deadline)
+            _carry(judge, candidate, result, bool(job["stop"]), deadline)
+        except Gone as gone:
+            result.add(False, str(gone))
+        except TimedOut:
+            raise PrerlkitError("the tests take too long, though the program answers them") from None
+        except Ended as ended:
+            raise PrerlkitError(f"the tests can't be run: {ended}") from None
+    return result
+
+
+def _carry(judge: Guest, candidate: Candidate, result: Result, stop: bool, deadline: float) -> None:
+    """Carry requests to the candidate and answers back until the judge is done."""
+    while True:
+        match judge.receive(deadline):
+            case {"op": str(op), **arguments}:
+                try:
+                    answer = candidate.ask(op, {str(key): value for key, value in arguments.items()})
+                except Gone as gone:
+                    if stop or time.monotonic() >= deadline:
+                        raise
+                    answer = {"gone": str(gone)}
+                try:
+                    judge.send(answer, deadline)
+                except ValueError:  # deeper than marshal goes
+                    raise Gone("its answer is nested too deeply") from None
+            case {"case": bool(passed), "why": why}:
+                result.add(passed, str(why))
+                candidate.new_case()
+                if stop and not passed:
+                    return
+            case {"broken": why}:
+                result.broken = str(why)
+                return
+            case {"done": True}:
+                result.finished = True
+                if not result.cases:  # asserts in functions of the tests' own: none failed
+                    result.add(True, "")
+                return
+            case _:
+                raise Ended("they say what makes no sense")
+
+
+def _is_answer(answer: Any, nonce: str) -> bool:
+    """Whether it has the form of one, so that neither the judge nor this process trips over it."""
+    match answer:
+        case {"n": given, "v": _}:
+            return bool(given == nonce)
+        case {"n": given, "e": [[str(), *others], str()]}:
+            return bool(given == nonce) and all(isinstance(other, str) for other in others)
+    return False

@@ -1,0 +1,162 @@
+"""Makes tests written as code runnable apart from what they test: finds which names are the candidate's, marks asserts.
+
+Everything here reads only the data's own tests, never a completion.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_BUILTINS = frozenset(dir(builtins))
+
+
+class Unreadable(ValueError):  # noqa: N818 - said of tests
+    """The row's tests can't be used, so that nobody can judge."""
+
+
+def job(
+    units: Sequence[str], *, helpers: str = "", entry: str = "", targets: Iterable[str] = (), stop: bool = True
+) -> dict[str, Any]:
+    """What `prerlkit.sandbox.guest.judge` needs to run tests.
+
+    Args:
+        units: sources, run one after the other in one namespace.
+        helpers: code of the prompt; what it defines besides `entry` is there for the tests.
+        entry: the function that `check` is called with.
+        targets: names that the completion defines even where they are built-in ones (`sum`).
+        stop: end at the first assert that fails.
+
+    Raises:
+        Unreadable: they don't parse, assert nothing, or call nothing that a completion could define.
+    """
+    trees = [_parse(unit) for unit in units]
+    remote = {name for tree in trees for name in _take_foreign_imports(tree)}
+    helper_tree = _parse_or_none(helpers)
+    defined = [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [name for name in defined if name.startswith("test")]
+    check = entry if "check" in defined and entry else ""
+    if "check" in defined and not entry:
+        raise Unreadable("the tests define check(candidate), but the row has no entry_point")
+    bound = {name for tree in [*trees, helper_tree] if tree is not None for name in _bound(tree)}
+    loaded = {name for tree in trees for name in _names(tree, ast.Load)}
+    own = {entry, *targets} - {""}
+    free = loaded - bound - _BUILTINS - own
+    imports = free & set(sys.stdlib_module_names)
+    # Where the row says what is the completion's, a name that nobody defines is the tests' mistake: a completion that
+    # could define any name would define `isclose` too.
+    remote |= (own & loaded) | (set() if own else free - imports)
+    if not remote and not check:
+        raise Unreadable("the tests call nothing that a completion could define")
+    if not any(isinstance(node, ast.Assert | ast.Raise) for tree in trees for node in ast.walk(tree)):
+        raise Unreadable("the tests assert nothing")
+    return {
+        "helpers": [] if helper_tree is None else [_compile(helper_tree, "prompt")],
+        "imports": sorted(imports),
+        "names": sorted(remote),
+        "units": [_compile(_marked(tree), f"tests {number}") for number, tree in enumerate(trees, 1)],
+        "check": check,
+        "functions": functions,
+        "stop": stop,
+    }
+
+
+def count(units: Sequence[str]) -> int:
+    """How many asserts are cases of their own, as far as the text shows: a lower bound where some are in loops."""
+    return sum(isinstance(node, ast.With) and _is_mark(node) for unit in units for node in _walk_marked(unit))
+
+
+def defined_by(source: str) -> set[str]:
+    """The functions and classes at the top of a source; none when it doesn't parse."""
+    tree = _parse_or_none(source)
+    return set() if tree is None else {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+
+
+def _walk_marked(unit: str) -> Iterable[ast.AST]:
+    return ast.walk(_marked(_parse(unit)))
+
+
+def _parse(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Unreadable(f"the tests don't parse: {error}") from error
+
+
+def _parse_or_none(source: str) -> ast.Module | None:
+    if not source.strip():
+        return None
+    try:
+        return _parse(source)
+    except Unreadable:
+        return None
+
+
+def _compile(tree: ast.Module, name: str) -> Any:
+    try:
+        return compile(tree, f"<{name}>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise Unreadable(f"the tests don't compile: {error}") from error
+
+
+def _take_foreign_imports(tree: ast.Module) -> set[str]:
+    """Remove `from solution import f`, of modules that no Python has: these names are the candidate's."""
+    taken, kept = set(), []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in sys.stdlib_module_names:
+            if any(alias.name == "*" or alias.asname not in (None, alias.name) for alias in node.names):
+                raise Unreadable(f"the tests import from {node.module or '.'} under other names")
+            taken |= {alias.name for alias in node.names}
+        else:
+            kept.append(node)
+    tree.body = kept
+    return taken
+
+
+def _bound(tree: ast.AST) -> set[str]:
+    """Every name that is assigned, defined, imported or an argument anywhere."""
+    names = _names(tree, ast.Store)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+    return names
+
+
+def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def _marked(tree: ast.Module) -> ast.Module:
+    """The same with `with __case__("assert …"):` around each assert that stands on its own."""
+    tree.body = _mark(tree.body, top=True)
+    return ast.fix_missing_locations(tree)
+
+
+def _mark(body: list[ast.stmt], top: bool = False) -> list[ast.stmt]:
+    marked: list[ast.stmt] = []
+    for node in body:
+        if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant):
+            call = ast.Call(ast.Name("__case__", ast.Load()), [ast.Constant(ast.unparse(node)[:200])], [])
+            node = ast.copy_location(ast.With([ast.withitem(call)], [node]), node)
+        elif isinstance(node, ast.For | ast.While | ast.If | ast.With):
+            node.body = _mark(node.body)
+            if not isinstance(node, ast.With):
+                node.orelse = _mark(node.orelse)
+        elif top and isinstance(node, ast.FunctionDef) and (node.name == "check" or node.name.startswith("test")):
+            node.body = _mark(node.body)
+        marked.append(node)
+    return marked
+
+
+def _is_mark(node: ast.With) -> bool:
+    call = node.items[0].context_expr
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "__case__"

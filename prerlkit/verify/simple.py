@@ -1,0 +1,151 @@
+"""Asserts so plain that nothing has to be run to judge them: calls with literal arguments, compared with literals.
+
+Most tests of HumanEval and MBPP are such. Their calls go to the completion's process, and what comes back is compared
+here, by an expression that is made of nothing but comparisons, sums and a few pure functions. All else needs the
+judge (`prerlkit.sandbox.guest.judge`).
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_PURE = {f.__name__: f for f in (abs, bool, dict, float, frozenset, int, len, list, max, min, round, set, sorted, str,
+                                 sum, tuple)}  # fmt: skip
+_NODES = (
+    ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load,
+    ast.cmpop, ast.boolop, ast.Not, ast.USub, ast.UAdd, ast.Add, ast.Sub,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of the completion's, and plain values."""
+
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One assert: its calls, and an expression over what they return."""
+
+    text: str
+    calls: tuple[Call, ...]
+    expression: Any
+
+    def holds(self, values: Sequence[Any]) -> bool:
+        """Whether the assert holds for these values, which must be of built-in types.
+
+        Raises:
+            Exception: as the assert itself would, for values of another type than it expects.
+        """
+        names = {f"__{number}": value for number, value in enumerate(values)}
+        return bool(eval(self.expression, {"__builtins__": {}, **_PURE, "math": math, **names}))
+
+
+class _NotSimple(Exception):  # noqa: N818 - it is no error
+    pass
+
+
+def cases(units: Sequence[str], remote: Collection[str], entry: str) -> tuple[Case, ...] | None:
+    """The asserts of tests that hold nothing else; None where they do.
+
+    Args:
+        units: sources that parse.
+        remote: the completion's names.
+        entry: what `check`'s argument stands for.
+    """
+    found: list[Case] = []
+    try:
+        for unit in units:
+            for node in ast.parse(unit).body:
+                if isinstance(node, ast.FunctionDef) and (node.name == "check" or node.name.startswith("test")):
+                    for statement in node.body:
+                        _statement(statement, _names(node, remote, entry), found)
+                elif not (isinstance(node, ast.Assign) and _is_literal(node.value)):
+                    _statement(node, {name: name for name in remote}, found)
+    except (_NotSimple, RecursionError):
+        return None
+    return tuple(found) or None
+
+
+def _names(function: ast.FunctionDef, remote: Collection[str], entry: str) -> dict[str, str]:
+    """What names in a test function stand for: check's argument for the entry."""
+    names = {name: name for name in remote}
+    arguments = [argument.arg for argument in function.args.args]
+    if function.decorator_list or len(arguments) != (function.name == "check"):
+        raise _NotSimple
+    return {**names, **dict.fromkeys(arguments, entry)}
+
+
+def _statement(node: ast.stmt, names: dict[str, str], found: list[Case]) -> None:
+    if isinstance(node, ast.Assert):
+        if isinstance(node.test, ast.Constant) and node.test.value:
+            return
+        taker = _CallTaker(names)
+        text = ast.unparse(node)[:200]
+        expression = ast.fix_missing_locations(ast.Expression(taker.visit(node.test)))
+        if not taker.calls:
+            raise _NotSimple
+        found.append(Case(text, tuple(taker.calls), compile(expression, "<assert>", "eval", dont_inherit=True)))
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        # It matters only where it binds a name that is let through; the module math may be called so.
+        for alias in node.names:
+            is_math = isinstance(node, ast.Import) and alias.name == "math" and alias.asname is None
+            if not is_math and (alias.asname or alias.name) in (*_PURE, "math"):
+                raise _NotSimple
+    elif not isinstance(node, ast.Pass) and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        raise _NotSimple
+
+
+class _CallTaker(ast.NodeTransformer):
+    """Puts `__0`, `__1` … in the place of the completion's calls, and stops at whatever isn't harmless."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+        self.calls: list[Call] = []
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.Call):
+            return self._call(node)
+        if not isinstance(node, _NODES):
+            raise _NotSimple
+        return self.generic_visit(node)
+
+    def _call(self, node: ast.Call) -> ast.expr:
+        if isinstance(node.func, ast.Name) and node.func.id in self._names:
+            arguments = [_literal(argument) for argument in node.args]
+            kwargs = {keyword.arg: _literal(keyword.value) for keyword in node.keywords if keyword.arg is not None}
+            if len(kwargs) != len(node.keywords):
+                raise _NotSimple
+            self.calls.append(Call(self._names[node.func.id], tuple(arguments), kwargs))
+            return ast.Name(f"__{len(self.calls) - 1}", ast.Load())
+        pure = isinstance(node.func, ast.Name) and node.func.id in _PURE
+        close = isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "math.isclose"
+        if not pure and not close:
+            raise _NotSimple
+        args = [self.visit(argument) for argument in node.args]
+        keywords = [ast.keyword(keyword.arg, self.visit(keyword.value)) for keyword in node.keywords]
+        if any(keyword.arg is None for keyword in keywords):
+            raise _NotSimple
+        return ast.Call(node.func, args, keywords)
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError) as error:
+        raise _NotSimple from error
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        _literal(node)
+    except _NotSimple:
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""The layers on hosts of other kinds: an ordinary user, a container without namespaces, a Python in a private home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import prerlkit
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.sandbox import Limits, choose, host, interpreter, layers, run, seccomp
+from prerlkit.sandbox.host import bwrap, tried
+from prerlkit.sandbox.process import Guest
+
+ROOT = Path(prerlkit.__file__).parents[1]
+# What a fresh process on another kind of host says: the layer it would use, and whether a program runs in it.
+ASK = """
+from prerlkit.sandbox import Limits, choose, run
+found = choose()
+ran = run(found.layer, "print(6 * 7)", b"", Limits(), 10.0, found.bwrap)
+print(found.layer, ran.stdout.decode().strip())
+"""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def system_python() -> str:
+    """One that every user can start; it needs no package."""
+    for name in ("python3.11", "python3.12", "python3.13", "python3"):
+        if (path := shutil.which(name, path="/usr/bin:/usr/local/bin")) is not None:
+            ask = [path, "-c", "import sys; print(sys.version_info >= (3, 11))"]
+            if subprocess.run(ask, capture_output=True, text=True, check=False).stdout == "True\n":
+                return path
+    pytest.skip("there is no system Python of at least 3.11")
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The package where every user can read it."""
+    folder = Path("/var/tmp") / f"prerlkit-test-{os.getpid()}"
+    for name in ("sandbox", "sandbox/guest"):
+        (folder / "prerlkit" / name).mkdir(parents=True, exist_ok=True)
+        for file in (ROOT / "prerlkit" / name).glob("*.py"):
+            shutil.copy(file, folder / "prerlkit" / name)
+    for file in ("__init__.py", "errors.py"):
+        shutil.copy(ROOT / "prerlkit" / file, folder / "prerlkit")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def ask(command: list[str], checkout: Path, **options) -> str:
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@as_root
+def test_an_ordinary_user_gets_the_same_layer(checkout) -> None:
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    layer = next(name for name in ("bubblewrap", "landlock") if not tried(name))
+    assert ask([system_python(), "-c", ASK], checkout, **nobody) in (f"{layer} 42", "landlock 42")
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_container_that_forbids_namespaces_gets_landlock(user, checkout) -> None:
+    if why := tried("bubblewrap") or tried("landlock"):
+        pytest.skip(f"needs both layers: {why}")
+    # In a user namespace that allows no further one, as root of a container that has no other user, or as its user.
+    box = [bwrap(), "--unshare-user", "--disable-userns", "--uid", str(user), "--gid", str(user)]
+    command = [*box, "--ro-bind", "/", "/", "--proc", "/proc", system_python(), "-c", ASK]
+    assert ask(command, checkout) == "landlock 42"
+
+
+@as_root
+def test_root_without_the_right_to_mount_gets_landlock(checkout) -> None:
+    """As in most containers: root, all users, but no CAP_SYS_ADMIN."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or tried("landlock"):
+        pytest.skip("needs setpriv and Landlock")
+    command = [setpriv, "--bounding-set", "-sys_admin", "--inh-caps", "-all", system_python(), "-c", ASK]
+    assert ask(command, checkout) == "landlock 42"
+
+
+@as_root
+def test_a_python_under_a_private_home_is_copied_once(tmp_path, monkeypatch) -> None:
+    if why := tried("landlock"):
+        pytest.skip(why)
+    monkeypatch.setattr(interpreter, "_open_to_all", lambda path, reachable: False)
+    monkeypatch.setattr(interpreter, "_public_folder", lambda: Path("/var/tmp"))
+    monkeypatch.setattr(interpreter.hashlib, "sha256", lambda data: type("H", (), {"hexdigest": lambda _: "0" * 64})())
+    monkeypatch.setattr(layers, "_interpreter", lambda root, reachable: interpreter.for_everyone(reachable))
+    copy = Path(interpreter.for_everyone(True).executable).parents[1]
+    try:
+        assert copy.parent == Path("/var/tmp")
+        assert all(path.lstat().st_uid == 0 for path in copy.rglob("*"))
+        assert all(not path.lstat().st_mode & 0o022 for path in copy.rglob("*") if not path.is_symlink())
+        made = copy.stat().st_ino
+        for name in ("landlock", "bubblewrap"):
+            if not tried(name):
+                source = "import sys, json, decimal, asyncio, os; print(sys.prefix, os.environ)"
+                ran = run(name, source, b"", Limits(), 10.0, bwrap())
+                assert ran.stdout.decode() == f"{copy} environ({{}})\n", ran.stderr
+        assert copy.stat().st_ino == made
+    finally:
+        shutil.rmtree(copy)
+
+
+@as_root
+def test_a_folder_that_others_can_change_is_not_taken_for_the_copy(tmp_path) -> None:
+    assert interpreter._ours(tmp_path)
+    tmp_path.chmod(0o777)
+    assert not interpreter._ours(tmp_path)
+    tmp_path.chmod(0o755)
+    os.chown(tmp_path, 65534, 65534)
+    assert not interpreter._ours(tmp_path)
+    (tmp_path / "link").symlink_to("/usr")
+    assert not interpreter._ours(tmp_path / "link")
+
+
+def test_guests_run_as_nobody_when_root_starts_them(layer) -> None:
+    ran = run(layer, "import os; print(os.getuid(), os.getgroups())", b"", Limits(), 5.0, bwrap())
+    uid, groups = ran.stdout.decode().strip().split(" ", 1)
+    assert uid != "0"
+    if os.geteuid() == 0:
+        assert int(uid) >= 60_000
+        assert groups == "[]"
+
+
+def test_threads_and_loops_of_events_work_inside(layer) -> None:
+    source = """
+import asyncio, threading, random, tempfile, zoneinfo, hashlib, bisect
+threads = [threading.Thread(target=print, args=(n,)) for n in range(3)]
+for thread in threads: thread.start(); thread.join()
+async def main(): return await asyncio.gather(*[asyncio.sleep(0.01, n) for n in range(3)])
+print(asyncio.run(main()))
+"""
+    ran = run(layer, source, b"", Limits(), 5.0, bwrap())
+    assert ran.stdout.decode().split("\n") == ["0", "1", "2", "[0, 1, 2]", ""], ran
+
+
+def test_bubblewrap_has_a_private_folder_of_limited_size() -> None:
+    if why := tried("bubblewrap"):
+        pytest.skip(why)
+    source = """
+import os
+open('note', 'w').write('x'); print(os.getcwd(), open('/tmp/note').read())
+free = os.statvfs('/tmp'); print(free.f_blocks * free.f_bsize)
+"""
+    for _ in range(2):  # and nothing of it is left for the next one
+        ran = run("bubblewrap", f"import os; print(os.listdir('/tmp'))\n{source}", b"", Limits(), 5.0, bwrap())
+        assert ran.stdout.decode().split("\n") == ["[]", "/tmp x", str(16 << 20), ""], ran
+
+
+def test_a_program_reads_and_writes_more_than_a_pipe_holds(layer) -> None:
+    source = "import sys; text = sys.stdin.read(); print(len(text)); print(text)"
+    ran = run(layer, source, b"x" * 1_000_000, Limits(), 10.0, bwrap())
+    assert ran.exit_code == 0
+    assert ran.stdout == b"1000000\n" + b"x" * 1_000_000 + b"\n"
+    ran = run(layer, "print('done')", b"x" * 1_000_000, Limits(), 10.0, bwrap())
+    assert (ran.exit_code, ran.stdout) == (0, b"done\n")
+
+
+def test_the_end_of_a_program_is_told(layer) -> None:
+    assert run(layer, "raise SystemExit(3)", b"", Limits(), 5.0, bwrap()).exit_code == 3
+    crashed = run(layer, "import ctypes; ctypes.string_at(0)", b"", Limits(), 5.0, bwrap())
+    assert crashed.exit_code not in (0, None)
+    slow = run(layer, "print('so far', flush=True)\nwhile True: pass", b"", Limits(), 0.5, bwrap())
+    assert (slow.exit_code, slow.stdout, slow.stopped) == (None, b"so far\n", "ran longer than 0.5 s")
+    flood = run(layer, "while True: print('x' * 999)", b"", Limits(output=100_000), 5.0, bwrap())
+    assert flood.stopped == "wrote more than 100000 bytes"
+    assert len(flood.stdout) < 300_000
+    error = run(layer, "import sys\n1 / 0", b"", Limits(), 5.0, bwrap())
+    assert error.stderr.decode().strip().splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_guest_that_is_ended_while_it_starts_leaves_nothing(layer, nothing_left) -> None:
+    for delay in range(40):
+        with Guest(layer, "judge", Limits(), bwrap=bwrap()):
+            time.sleep(delay / 2000)
+
+
+def test_no_descriptor_is_lost(layer) -> None:
+    run(layer, "", b"", Limits(), 5.0, bwrap())
+    before = sorted(os.listdir("/proc/self/fd"))
+    for source in ("print(1)", "while True: pass", "1 / 0"):
+        run(layer, source, b"some input", Limits(), 0.3, bwrap())
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_jump_of_the_filter_stays_inside_it(machine) -> None:
+    for own in (None, 4242):
+        program = list(struct.iter_unpack("=HBBI", seccomp.build(own, machine)))
+        assert 150 < len(program) < 4096
+        assert program[-1] == (0x06, 0, 0, 0x7FFF0000)
+        for at, (code, true, false, _) in enumerate(program):
+            if code & 0x07 == 0x05:
+                assert at + 1 + max(true, false) < len(program)
+        assert any(value == 4242 for *_, value in program) == (own is not None)
+
+
+def test_the_choice_is_explained(monkeypatch) -> None:
+    with pytest.raises(UsageError, match='no sandbox layer is called "docker"'):
+        choose("docker")
+    monkeypatch.setattr(host, "tried", lambda layer: f"no {layer} today")
+    with pytest.raises(PrerlkitError, match=r"bubblewrap: no bubblewrap today; landlock: no landlock today"):
+        choose()
+    assert choose(unsandboxed=True).layer == "none"
+    monkeypatch.setattr(host, "tried", lambda layer: "" if layer == "landlock" else "no")
+    assert choose(unsandboxed=True).layer == "landlock"
+
+
+def test_a_layer_that_does_not_hold_is_not_used(monkeypatch) -> None:
+    """The probe tries ways out; here the layer is secretly none."""
+    monkeypatch.setattr(host, "run", lambda layer, *rest: run("none", *rest))
+    host.tried.cache_clear()
+    try:
+        if host.bwrap() is not None:
+            assert "it doesn't hold: a program in it could open a host file" in tried("bubblewrap")
+    finally:
+        host.tried.cache_clear()
+    assert not Path("/prerlkit-probe").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+def test_landlock_is_asked_for_its_version() -> None:
+    assert layers.abi() >= 0

@@ -1,0 +1,237 @@
+"""Runs code that a model wrote against a row's unit tests, shut in; what it does there can't decide its own verdict.
+
+The program runs in a sandbox and is told what to call, never what is expected. Tests that are code run in a second
+sandbox; expected values and outputs are compared in this process. See docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.sandbox import Limits, Sandbox, choose, run
+from prerlkit.sandbox.guest.values import pack, unpack
+from prerlkit.sandbox.trial import Candidate, Gone, Program, Result, try_with_tests
+from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
+from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify.asserts import Unreadable, count, job
+from prerlkit.verify.fences import code_of
+from prerlkit.verify.outputs import same_text, same_value
+from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, read
+from prerlkit.verify.simple import Call, Case
+from prerlkit.verify.simple import cases as simple_cases
+
+_GIB = 1 << 30
+_HUMANEVAL = {
+    "prompt": 'def after(n: int) -> int:\n    """The number after n."""\n',
+    "entry_point": "after",
+    "test": "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(-1) == 0\n",
+}
+_MBPP = {"test_list": ["assert double(3) == 6", "assert double(0.25) == 0.5"], "test_setup_code": ""}
+_APPS = {"input_output": '{"inputs": ["1 2\\n", "3 4\\n"], "outputs": ["3\\n", "7\\n"]}'}
+_CALLS = {"fn_name": "mean", "inputs": [[[1, 2]], [[2, 2]]], "outputs": [1.5, [2]]}
+_ENDS = 400  # characters of a program's last words that are worth keeping
+
+Check = tuple[Sequence[Call], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
+
+
+class CodeSettings(Settings):
+    """How strict the tests are, and how much the code may use."""
+
+    score: Literal["all", "fraction"] = "all"
+    """all: 1 when every case passes, else 0, and the first failure ends it. fraction: the share of cases that pass. It
+    passes when all do, either way."""
+    case_seconds: PositiveFloat = 2.0
+    """What the code may take for one case."""
+    total_seconds: PositiveFloat = 4.0
+    """For all cases of a completion. Keep it below the recipe's `timeout`: a completion that is slow here fails, one
+    that the runner has to end is unjudged."""
+    memory_gib: PositiveFloat = 0.5
+    """Address space of the code."""
+    float_tolerance: NonNegativeFloat = 1e-6
+    """Allowed difference of expected and returned or printed fractions, relative (absolute below 1). Tests that are
+    code compare as they say."""
+    layer: Literal["auto", "bubblewrap", "landlock"] = "auto"
+    """The sandbox. auto: bubblewrap where it works, else Landlock."""
+    i_accept_that_untrusted_code_runs_unsandboxed: Bool = False
+    """Where no sandbox works, run the code with all that this user may do, instead of refusing."""
+
+
+class Code(Verifier):
+    """Passes a completion whose code passes the row's tests."""
+
+    name = "code"
+    Settings = CodeSettings
+    settings: CodeSettings
+    resources = "sandbox"
+    needs_answer = False
+
+    def __init__(self, settings: CodeSettings) -> None:
+        super().__init__(settings)
+        self._sandbox: Sandbox = choose(settings.layer, settings.i_accept_that_untrusted_code_runs_unsandboxed)
+        self._limits = Limits(memory=int(settings.memory_gib * _GIB), cpu=int(settings.total_seconds) + 2)
+
+    def judge(self, sample: Sample) -> Verdict:
+        try:
+            problem = read(sample.row)
+        except Unreadable as error:
+            return Verdict.unjudged(str(error))
+        code = code_of(sample.completion)
+        if not code.strip():
+            return Verdict.of(False, "no code")
+        try:
+            result, total = self._try(problem, code)
+        except Unreadable as error:
+            return Verdict.unjudged(str(error))
+        if result.broken:
+            return Verdict.unjudged(result.broken, layer=self._sandbox.layer)
+        passed = sum(result.cases)
+        total = len(result.cases) if result.finished else max(total, len(result.cases))
+        right = passed == total
+        score = passed / total if self.settings.score == "fraction" else float(right)
+        return Verdict(score, right, result.why, {"cases": total, "passed": passed, "layer": self._sandbox.layer})
+
+    def _try(self, problem: Problem, code: str) -> tuple[Result, int]:
+        """How the cases went, and how many there are."""
+        match problem:
+            case Asserts():
+                return self._asserts(problem, code)
+            case Calls():
+                return self._calls(Program(code), self._expected(problem)), len(problem.cases)
+            case Programs():
+                return self._programs(problem, code), len(problem.cases)
+
+    def _asserts(self, problem: Asserts, code: str) -> tuple[Result, int]:
+        stop = self.settings.score == "all"
+        tests, simple = _prepared(problem, stop)
+        program = Program(code, problem.prompt, problem.entry)
+        if simple is not None:
+            checks = [(case.calls, _holds(case)) for case in simple]
+            return self._calls(program, checks), len(checks)
+        settings = self.settings
+        result = try_with_tests(
+            self._sandbox, self._limits, program, tests, settings.case_seconds, settings.total_seconds
+        )
+        return result, count(problem.units)
+
+    def _expected(self, problem: Calls) -> list[Check]:
+        """Each case as one call, and the comparison with its value."""
+
+        def check(expected: Any) -> Callable[[list[Any]], str]:
+            def compare(values: list[Any]) -> str:
+                same = same_value(expected, values[0], self.settings.float_tolerance)
+                if not same and problem.wrapped and isinstance(expected, list) and len(expected) == 1:
+                    same = same_value(expected[0], values[0], self.settings.float_tolerance)
+                return "" if same else "returns another value"
+
+            return compare
+
+        return [((Call(problem.function, tuple(given), {}),), check(wanted)) for given, wanted in problem.cases]
+
+    def _calls(self, program: Program, checks: Sequence[Check]) -> Result:
+        """Make the calls of each case, and compare here what they return."""
+        result = Result()
+        deadline = time.monotonic() + self.settings.total_seconds
+        with Candidate(self._sandbox, self._limits, program, self.settings.case_seconds, deadline) as candidate:
+            for calls, compare in checks:
+                candidate.new_case()
+                try:
+                    why = compare([_call(candidate, call) for call in calls])
+                except Gone as gone:
+                    why = str(gone)
+                except (PrerlkitError, Unreadable):
+                    raise  # the sandbox or the row is at fault
+                except Exception as error:  # noqa: BLE001 - as the assert would raise, for a value of another type
+                    why = f"{type(error).__name__}: {error}"[:_ENDS]
+                result.add(not why, why)
+                if self._is_decided(result, deadline):
+                    break
+        return result
+
+    def _programs(self, problem: Programs, code: str) -> Result:
+        result = Result()
+        deadline = time.monotonic() + self.settings.total_seconds
+        for given, wanted in problem.cases:
+            seconds = max(0.01, min(self.settings.case_seconds, deadline - time.monotonic()))
+            stdin = given.encode("utf-8", "surrogatepass")
+            ran = run(self._sandbox.layer, code, stdin, self._limits, seconds, self._sandbox.bwrap)
+            if ran.stopped or ran.exit_code != 0:
+                said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+                result.add(False, (ran.stopped or (said[-1] if said else f"exit code {ran.exit_code}"))[:_ENDS])
+            else:
+                same = same_text(wanted, ran.stdout.decode("utf-8", "replace"), self.settings.float_tolerance)
+                result.add(same, "" if same else "prints another output")
+            if self._is_decided(result, deadline):
+                break
+        return result
+
+    def _is_decided(self, result: Result, deadline: float) -> bool:
+        return (self.settings.score == "all" and not result.cases[-1]) or time.monotonic() >= deadline
+
+    gold = (
+        GoldCase("    return n + 1\n", "pass", row=_HUMANEVAL),
+        GoldCase("Sure:\n```python\ndef after(n):\n    return n + 1\n```\nDone.", "pass", row=_HUMANEVAL),
+        GoldCase("```python\ndef after(n):\n    return 3\n```", "fail", row=_HUMANEVAL),
+        GoldCase("    pass", "fail", row=_HUMANEVAL),
+        GoldCase("    import sys; sys.exit(0)", "fail", row=_HUMANEVAL),
+        GoldCase("    import os; os._exit(0)", "fail", row=_HUMANEVAL),
+        GoldCase("    return type('T', (), {'__eq__': lambda *a: True})()", "fail", row=_HUMANEVAL),
+        GoldCase("    while True: pass", "fail", row=_HUMANEVAL, settings={"case_seconds": 0.3}),
+        GoldCase("I can't.", "fail", row=_HUMANEVAL),
+        GoldCase("", "fail", row=_HUMANEVAL),
+        GoldCase("def double(n): return 2 * n", "pass", row=_MBPP),
+        GoldCase("def double(n): return 6", "fail", row=_MBPP),
+        GoldCase("def double(n): return 6", "fail", row=_MBPP, settings={"score": "fraction"}),
+        GoldCase("print(sum(map(int, input().split())))", "pass", row=_APPS),
+        GoldCase("print(3)", "fail", row=_APPS),
+        GoldCase("def mean(a): return sum(a) / len(a)", "pass", row=_CALLS),
+        GoldCase("def mean(a): return a[0]", "fail", row=_CALLS),
+        GoldCase("class Solution:\n    def mean(self, a): return sum(a) / len(a)", "pass", row=_CALLS),
+        GoldCase("    return n + 1", "unjudged", row={**_HUMANEVAL, "test": "def check(candidate) assert"}),
+        GoldCase("    return n + 1", "unjudged", row={**_HUMANEVAL, "test": "def check(candidate):\n    pass"}),
+        GoldCase("    return n + 1", "unjudged", row={**_HUMANEVAL, "test": "def check(f):\n    assert zip(g)"}),
+        GoldCase("print(3)", "unjudged", row={"inputs": [], "outputs": []}),
+        GoldCase("print(3)", "unjudged"),
+    )
+
+
+class _NoValue:
+    """Stands for an object that stayed in the sandbox; equals nothing that a row can hold."""
+
+
+@lru_cache(maxsize=64)
+def _prepared(problem: Asserts, stop: bool) -> tuple[dict[str, Any], tuple[Case, ...] | None]:
+    """The tests for the judge, and as plain cases where they are. Cached: a group's completions share their row."""
+    tests = job(problem.units, helpers=problem.prompt, entry=problem.entry, targets=problem.targets, stop=stop)
+    return tests, simple_cases(problem.units, tests["names"], problem.entry)
+
+
+def _holds(case: Case) -> Callable[[list[Any]], str]:
+    return lambda values: "" if case.holds(values) else case.text
+
+
+def _call(candidate: Candidate, call: Call) -> Any:
+    """What a call returns, rebuilt from built-in types.
+
+    Raises:
+        Gone: the program has ended.
+        Exception: it raised, or returned what is no value.
+    """
+    args = [pack(value, _refuse) for value in call.args]
+    kwargs = {key: pack(value, _refuse) for key, value in call.kwargs.items()}
+    answer = candidate.ask("call", {"target": call.function, "args": args, "kwargs": kwargs})
+    if "e" in answer:
+        (kind, *_), message = answer["e"]
+        raise _RaisedThere(f"{kind}: {message}")
+    return unpack(answer["v"], lambda name: _NoValue())
+
+
+class _RaisedThere(Exception):  # noqa: N818 - what the program raised
+    pass
+
+
+def _refuse(value: object) -> object:
+    raise Unreadable(f"a call's argument is a {type(value).__name__}")
