@@ -16,7 +16,10 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
 from prerlkit.verify.expressions import arithmetic_only, evaluating
+from prerlkit.verify.size import too_large
 
+_ARITHMETIC = re.compile(r"[\s()+\-*/^.!]*\d[\d\s()+\-*/^.!]*")
+_LONGEST = 1_000  # characters of numbers and signs: more are no answer to any task, and take long to read
 _TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 
 
@@ -55,6 +58,8 @@ class ReasoningGym(Verifier):
         answer = self._answer(sample.completion)
         if answer is None:
             return Verdict.of(False, "no answer found")
+        if _ARITHMETIC.fullmatch(answer) and (len(answer) > _LONGEST or too_large(answer)):
+            return Verdict.of(False, "the answer is too large to be worked out", answer=answer[:500])
         scorer = self._scorer(str(sample.row["task"]))
         with arithmetic_only(self._evaluating):
             score = float(scorer(answer, dict(sample.row)))
@@ -99,5 +104,6 @@ class ReasoningGym(Verifier):
         GoldCase("<answer>8</answer>", "fail", row=_SUM),
         GoldCase("I think it is 7", "fail", row=_SUM, settings={"partial": False}),
         GoldCase("7", "fail", row=_SUM, settings={"extract": "tag"}),
+        GoldCase("<answer>9**9**9**9</answer>", "fail", row=_SUM),
         GoldCase("7", "unjudged", row={"answer": "7"}),
     )

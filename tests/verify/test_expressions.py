@@ -69,6 +69,20 @@ def test_no_reasoning_gym_task_runs_an_answer_and_each_still_passes_its_own(task
             assert verifier.judge(Sample("", row["answer"], "", row)).passed, row
 
 
+@pytest.mark.parametrize("answer", ["9**9**9**9", "(9^9)^9^9 + 1", "99999999!", "9" * 100_000, "1" + "+1" * 3000])
+def test_an_answer_too_large_to_work_out_fails_at_once(answer):
+    """Unjudged, as the time limit would have it, would be a way out of a bad mark."""
+    from prerlkit.data.sources import load_rows
+    from prerlkit.recipe.schema import VerifierUse
+    from prerlkit.recipe.sources import ReasoningGym
+    from prerlkit.verify.runner import Runner
+
+    (row,) = load_rows(ReasoningGym(kind="reasoning_gym", task="countdown", rows=1), folder=None)
+    with Runner([VerifierUse(name="reasoning_gym", timeout=2.0)], workers=1) as runner:
+        (verdict,) = runner.judge([Sample("", f"<answer>{answer}</answer>", "", row)])
+    assert verdict.passed is False, verdict.reason
+
+
 def test_right_answers_by_another_way_still_count():
     """Integrals are compared by sympy: C, x, powers and functions must get through."""
     from reasoning_gym.factory import create_dataset
