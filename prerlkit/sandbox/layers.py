@@ -81,9 +81,9 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> Launch:
     fd = _filter_fd()
     assert bwrap is not None
     command = (bwrap, *_namespaces(root), *_mounts(python, limits.disk), "--seccomp", str(fd), "--", python.executable)
-    if python.library_path is not None:
-        at = command.index("--clearenv") + 1
-        command = (*command[:at], "--setenv", "LD_LIBRARY_PATH", python.library_path, *command[at:])
+    at = command.index("--clearenv") + 1
+    for name, value in python.environment.items():
+        command = (*command[:at], "--setenv", name, value, *command[at:])
     # Bubblewrap itself starts with no environment: inside, /proc/1/environ would be its own.
     return Launch(command, {}, config, (fd,))
 

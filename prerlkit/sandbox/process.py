@@ -74,7 +74,7 @@ class Guest:
         self.layer = layer
         try:
             self._process = subprocess.Popen(
-                [*start.command, "-I", "-S", "-B", "-c", _STUB, str(guest_reads), str(guest_writes)],
+                [*start.command, "-P", "-s", "-S", "-B", "-c", _STUB, str(guest_reads), str(guest_writes)],
                 stdin=stdin, stdout=stdout, stderr=stderr, env=start.environment, cwd="/",
                 pass_fds=ours, start_new_session=True,
             )  # fmt: skip
@@ -169,9 +169,10 @@ class Guest:
         if self._write_fd < 0:
             return
         # A namespace ends with its first process, and nothing in a guest can fork: one kill is all.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
+        if self._process.returncode is None:  # else its number may be a stranger's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
         # One that was about to be tied to its starter is now without: it finds its pipe closed, and ends.
         os.close(self._write_fd)
         self._write_fd = -1

@@ -46,7 +46,9 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 _CLONE, _CLONE3, _SOCKETPAIR, _PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
 _SIGNALS = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)}
-_TKILL, _PRLIMIT = (200, 130), (302, 261)
+_TKILL, _PRLIMIT, _FCNTL, _IOCTL = (200, 130), (302, 261), (72, 25), (16, 29)
+# A file's owner is signalled when it has data, with any signal that he was given: the back door to `kill`.
+_OWNER = {_FCNTL: (8, 15), _IOCTL: (0x8901, 0x8902, 0x5412)}  # F_SETOWN, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP, TIOCSTI
 _NEWEST = 462  # mseal, Linux 6.10; what came later was not looked at
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
@@ -102,6 +104,11 @@ def build(own_pid: int | None = None, machine: str | None = None) -> bytes:
         program += _when([pair[column] for pair in _SIGNALS.values()], to_itself)
         limits = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
         program += _when([_PRLIMIT[column]], limits)
+        for call, commands in _OWNER.items():
+            # Each comparison jumps to the refusal at the end; the last one past it.
+            checks = [(_EQUAL, len(commands) - 1 - i, 0, command) for i, command in enumerate(commands[:-1])]
+            last = [(_EQUAL, 0, 1, commands[-1])]
+            program += _when([call[column]], [(_LOAD, 0, 0, _ARG1), *checks, *last, *_refuse_else_allow()])
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 

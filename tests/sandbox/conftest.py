@@ -11,12 +11,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from prerlkit.sandbox import process
 from prerlkit.sandbox.host import tried
 from prerlkit.verify.registry import make
 
@@ -39,23 +41,24 @@ def code(layer):
 
 
 @pytest.fixture
-def nothing_left() -> Iterator[None]:
-    """Afterwards no guest runs any more and no hostile file is on the host."""
-    assert guests() == []
-    yield
+def nothing_left(monkeypatch) -> Iterator[Callable[[], list[str]]]:
+    """Afterwards no guest runs any more and no hostile file is on the host. Gives what lists the living guests."""
+    own = uuid.uuid4().hex  # other sandboxes on this machine are none of ours
+    monkeypatch.setattr(process, "_STUB", f"{process._STUB}# {own}\n")
+    yield lambda: guests(own)
     deadline = time.monotonic() + 1.0
-    while (left := guests()) and time.monotonic() < deadline:
+    while (left := guests(own)) and time.monotonic() < deadline:
         time.sleep(0.01)  # a process that is gone stays in the table until its parent has looked
     assert left == []
     assert traces() == []
 
 
-def guests() -> list[str]:
-    """Command lines of living guests, whoever their parent is."""
+def guests(own: str) -> list[str]:
+    """Command lines of living guests with that word in it, whoever their parent is."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and b"prerlkit.sandbox.guest" in (line := (entry / "cmdline").read_bytes()):
+            if entry.name.isdigit() and own.encode() in (line := (entry / "cmdline").read_bytes()):
                 found.append(f"{entry.name} {line[:80]!r}")
     return found
 

@@ -123,6 +123,10 @@ libc.syscall(129, VICTIM, 9, info) == 0 and yes()
 libc.syscall(200, VICTIM, 9) == 0 and yes()
 fd = libc.syscall(434, VICTIM, 0)
 fd >= 0 and yes()""",
+    "signal by a file's owner": """
+import fcntl
+r, w = os.pipe()
+fcntl.fcntl(r, fcntl.F_SETOWN, VICTIM); yes()""",
     "ptrace": """
 import ctypes
 libc = ctypes.CDLL(None)

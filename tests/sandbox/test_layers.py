@@ -146,6 +146,13 @@ print(asyncio.run(main()))
     assert ran.stdout.decode().split("\n") == ["0", "1", "2", "[0, 1, 2]", ""], ran
 
 
+def test_text_and_the_order_of_sets_are_the_same_in_every_run(layer) -> None:
+    source = "print(list({'é', '→', input()}), hash('a'))"
+    first, second = (run(layer, source, "ü\n".encode(), Limits(), 5.0, bwrap()).stdout.decode() for _ in range(2))
+    assert first == second
+    assert {"é", "→", "ü"} <= set(first)
+
+
 def test_bubblewrap_has_a_private_folder_of_limited_size() -> None:
     if why := tried("bubblewrap"):
         pytest.skip(why)
@@ -185,6 +192,13 @@ def test_a_guest_that_is_ended_while_it_starts_leaves_nothing(layer, nothing_lef
     for delay in range(40):
         with Guest(layer, "judge", Limits(), bwrap=bwrap()):
             time.sleep(delay / 2000)
+
+
+def test_a_living_guest_is_seen(layer, nothing_left) -> None:
+    """Else the battery's "no guest is left" would say nothing."""
+    with Guest(layer, "judge", Limits(), bwrap=bwrap()) as guest:
+        guest.wait_ready()
+        assert nothing_left() != []
 
 
 def test_no_descriptor_is_lost(layer) -> None:

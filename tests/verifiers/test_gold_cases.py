@@ -2,6 +2,7 @@
 
 import pytest
 
+from prerlkit.sandbox.host import tried
 from prerlkit.verify.gold import failures
 from prerlkit.verify.registry import Found, known
 
@@ -14,4 +15,6 @@ def test_the_built_in_verifiers_are_found() -> None:
 
 @pytest.mark.parametrize("found", BUILT_IN, ids=lambda found: found.name)
 def test_gold_cases(found: Found) -> None:
+    if found.verifier.resources == "sandbox" and all(whys := [tried("bubblewrap"), tried("landlock")]):
+        pytest.skip("; ".join(whys))
     assert failures(found.verifier) == []
