@@ -7,7 +7,7 @@ sandbox; expected values and outputs are compared in this process. See docs/sand
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from prerlkit.sandbox.trial import Candidate, Gone, Program, Result, try_with_te
 from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
 from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
 from prerlkit.verify.asserts import Unreadable, count, job
+from prerlkit.verify.cheats import cheats
 from prerlkit.verify.fences import code_of
 from prerlkit.verify.outputs import same_text, same_value
-from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, read
+from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, called, read, solutions
 from prerlkit.verify.simple import Call, Case
 from prerlkit.verify.simple import cases as simple_cases
 
@@ -170,6 +171,17 @@ class Code(Verifier):
 
     def _is_decided(self, result: Result, deadline: float) -> bool:
         return (self.settings.score == "all" and not result.cases[-1]) or time.monotonic() >= deadline
+
+    def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
+        """The row's own right solution. What else the data call the answer is no program that could be tried."""
+        own = solutions(row)
+        return next((text for text in own if answer in ("", text)), None)
+
+    def attacks(self, sample: Sample) -> Mapping[str, str]:
+        try:
+            return cheats(called(read(sample.row)))
+        except Unreadable:
+            return {}
 
     gold = (
         GoldCase("    return n + 1\n", "pass", row=_HUMANEVAL),

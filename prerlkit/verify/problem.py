@@ -9,6 +9,7 @@ lists of cases      test_cases, tests or public_test_cases: {input, output} each
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -166,3 +167,31 @@ def _targets(row: Mapping[str, Any]) -> frozenset[str]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def called(problem: Problem) -> str:
+    """The function that the tests call; empty for programs, and where it can't be told."""
+    match problem:
+        case Calls():
+            return problem.function
+        case Asserts():
+            if problem.entry or problem.targets:
+                return problem.entry or min(problem.targets)
+            found = re.search(r"\bassert\s+\(*(\w+)\(", "\n".join(problem.units))
+            return found[1] if found else ""
+        case Programs():
+            return ""
+
+
+def solutions(row: Mapping[str, Any]) -> list[str]:
+    """A row's right solutions, where it has any: HumanEval's, MBPP's and APPS's columns."""
+    try:
+        several = _json(row.get("solutions"))
+    except Unreadable:
+        several = None
+    listed = several if isinstance(several, list) else []
+    return [
+        text
+        for text in [row.get("canonical_solution"), row.get("code"), row.get("solution"), *listed]
+        if isinstance(text, str) and text.strip()
+    ]
