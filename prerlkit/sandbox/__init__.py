@@ -1,6 +1,7 @@
 """The sandbox room: runs code that a model wrote, where it can reach nothing.
 
-`choose` finds a layer that works here, `run` runs a whole program in it, `Trial` has its functions called by tests.
+`choose` finds a layer that works here, `run` runs a whole program in it, `prerlkit.sandbox.trial` has its
+functions called by tests.
 """
 
 from prerlkit.sandbox.host import Sandbox, choose

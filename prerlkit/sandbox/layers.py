@@ -99,7 +99,7 @@ def _namespaces(root: bool) -> list[str]:
     flags += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
     if root:  # no user namespace: the guest really changes its user, or the limit of processes wouldn't hold
         return [*flags, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    return [*flags, "--unshare-user", "--disable-userns"]
+    return [*flags, "--unshare-user"]  # further ones are denied by seccomp; --disable-userns came with 0.8
 
 
 def _mounts(python: interpreter.Interpreter, disk: int) -> list[str]:

@@ -190,7 +190,7 @@ class Bomb:
 def solve(values): return [Bomb(), Bomb()]""",
     "an endless iterator": "import itertools\ndef solve(values): return itertools.count()",
     "a list that holds itself": "def solve(values):\n    a = []\n    a.append(a)\n    return a",
-    "a value of 100 MB": "def solve(values): return 'x' * 100_000_000",
+    "a value of 20 MB": "def solve(values): return 'x' * 20_000_000",
     "a number without end": "def solve(values): return 1 << 100_000_000",
     "not a number": "def solve(values): return [float('nan'), float('inf')]",
     "deeply nested": "def solve(values):\n    a = []\n    for _ in range(150): a = [a]\n    return a",
