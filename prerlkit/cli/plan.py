@@ -34,7 +34,7 @@ def print_plan(console: Console, loaded: Loaded, folder: Path) -> None:
     _line(console, "seed", str(recipe.seed))
     _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
     for text in source.describe(recipe.model):
-        _line(console, "model", text)
+        _line(console, "model", text.removeprefix("model: "))
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
     unchecked = _print_data(console, loaded)
