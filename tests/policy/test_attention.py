@@ -49,16 +49,18 @@ def test_without_a_mask_it_is_causal_from_the_end():
 
 
 def test_many_queries_and_special_arguments_go_to_the_fused_kernel(monkeypatch):
-    monkeypatch.setattr(module, "grouped_attention", lambda *a: pytest.fail("it should have stood back"))
-    layer = torch.nn.Module()
-    layer.num_key_value_groups = 3
-    query, key, value = tensors(module.MOST_QUERIES_WITH_GRADIENT + 1, module.MOST_QUERIES_WITH_GRADIENT + 1)
-    assert attention(layer, query, key, value, None, scaling=0.3)[0].shape == (3, 129, 6, 8)
+    from transformers.integrations import sdpa_attention
+
+    fused = []
+    monkeypatch.setattr(sdpa_attention, "sdpa_attention_forward", lambda *args, **others: fused.append(others))
+    long, short = tensors(129, 129), tensors(65, 65)
+    attention(torch.nn.Module(), *long, None, scaling=0.3)
     with torch.no_grad():
-        attention(layer, query[:, :, :65], key[:, :, :65], value[:, :, :65], None, scaling=0.3)
-    query, key, value = tensors(4, 4)
-    with pytest.raises(ValueError, match="softcap"):
-        attention(layer, query, key, value, None, scaling=0.3, softcap=50.0)
+        attention(torch.nn.Module(), *short, None, scaling=0.3)
+    attention(torch.nn.Module(), *tensors(4, 4), None, scaling=0.3, softcap=50.0)
+    assert [others.get("softcap") for others in fused] == [None, None, 50.0]
+    attention(torch.nn.Module(), *short, None, scaling=0.3)  # with gradient 65 are still few
+    assert len(fused) == 3
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
