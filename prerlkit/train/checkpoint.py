@@ -17,6 +17,9 @@ from torch import Tensor
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.adapters import AdapterStack
 
+_TENSOR = "$tensor"
+"""Key that stands for a tensor in the JSON part of an optimizer's state."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -68,22 +71,29 @@ def restore(folder: Path, adapters: AdapterStack, optimizer: torch.optim.Optimiz
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimizer's state into tensors by name, and the plain rest as JSON."""
+    """Split an optimizer's state into tensors by name, and the plain rest as JSON.
+
+    bitsandbytes nests: its 8-bit state is a dict within a parameter's. Where a tensor was, the rest holds its name.
+    """
     tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for index, values in state["state"].items():
-        plain[str(index)] = {}
-        for key, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value.detach().cpu().clone().contiguous()
-            else:
-                plain[str(index)][key] = value
+
+    def split(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach().cpu().clone().contiguous()
+            return {_TENSOR: name}
+        if isinstance(value, dict):
+            return {str(key): split(item, f"{name}.{key}") for key, item in value.items()}
+        return value
+
+    plain = {str(index): split(values, str(index)) for index, values in state["state"].items()}
     return tensors, {"state": plain, "param_groups": state["param_groups"]}
 
 
 def _unflatten(tensors: dict[str, Tensor], layout: dict[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {int(i): dict(values) for i, values in layout["state"].items()}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        state[int(index)][key] = tensor
+    def join(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return tensors[value[_TENSOR]] if _TENSOR in value else {key: join(item) for key, item in value.items()}
+
+    state = {int(index): join(values) for index, values in layout["state"].items()}
     return {"state": state, "param_groups": layout["param_groups"]}
