@@ -1,6 +1,6 @@
 """Tokens a second of the hf engine against `model.generate`: same prompts, samples, lengths, dtype and adapter state.
 
-    python -m benchmarks.rollout [--repeats N] [--quick] [--json FILE]
+    python -m benchmarks.rollout [--shapes SHAPE ...] [--repeats N] [--quick] [--json FILE]
 
 SmolLM2-135M in bfloat16. Every completion has the full length on both sides. A ratio above 1 means that the engine is
 faster; the two are timed in turns in one process.
@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from benchmarks.common import arguments, ratios, report
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.recipe.load import load
-from prerlkit.recipe.schema import Adapter
+from prerlkit.recipe.model import Adapter
 from prerlkit.rollout.hf import HfEngine
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.train.prepare import Prepared, prepare
@@ -84,7 +84,9 @@ def generate_call(model: Any, prompts: list[Prompt], shape: Shape) -> Callable[[
 
 
 def main() -> None:
-    options = arguments(argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="SHAPE")
+    options = arguments(parser)
     recipe = load("quickstart_grpo").recipe
     prepared = prepare(recipe, None)
     found = {}
@@ -92,7 +94,7 @@ def main() -> None:
         ours = _ours(prepared, adapter)
         theirs = _theirs(prepared.model.path, adapter)
         for name, shape in SHAPES.items():
-            if shape.adapter is adapter:
+            if shape.adapter is adapter and name in options.shapes:
                 prompts = list(prepared.prompts.train[: shape.prompts])
                 calls = generate_call(theirs, prompts, shape), engine_call(ours, prompts, shape)
                 found[name] = ratios(*calls, min(options.repeats, 5))

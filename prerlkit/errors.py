@@ -1,5 +1,9 @@
 """The errors a person is meant to read: one paragraph that says what is wrong and what to do next."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class PrerlkitError(Exception):
     """A failure with advice. The command line prints it without a traceback and exits with `exit_code`.
@@ -24,3 +28,23 @@ class UsageError(PrerlkitError):
     """What was asked for is wrong: a recipe, an option, a path. Exit code 2."""
 
     exit_code = 2
+
+
+class EngineError(PrerlkitError):
+    """A rollout engine failed: it didn't start, it died, its server is out of reach or answers with an error."""
+
+
+class CanaryError(PrerlkitError):
+    """The rollout engine does not hold the policy that is being trained."""
+
+
+class ShownElsewhereError(PrerlkitError):
+    """This process ends because another one of its run failed and has said why: nothing is printed."""
+
+
+def joined(errors: Sequence[PrerlkitError]) -> PrerlkitError:
+    """One error that says all of `errors`, of the first one's kind; a hint that several share is said once."""
+    if len(errors) == 1:
+        return errors[0]
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    return type(errors[0])("\n".join(error.message for error in errors), "\n".join(hints))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -24,8 +25,44 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add `text` at the end and sync it. When that fails, a full disk for instance, the file is as it was before."""
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), before)
+            raise
+
+
+def sync_folder(path: Path) -> None:
+    """Make names that were given or taken in a folder outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether the name is one that `write_text` and `new_folder` use while they write."""
+    return re.fullmatch(r"\..+\.\d+(\.old)?", path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `write_text` and `new_folder` of a killed process left behind in `folder`."""
+    for path in folder.glob(".*"):
+        if is_leftover(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -47,9 +84,11 @@ def new_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
+        sync_folder(temporary)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
+        sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -91,9 +91,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one step left behind: its metrics (docs/metrics.md defines every name) and the groups it came from."""
+    """What one step left behind: its metrics (docs/metrics.md defines every name) and the groups it came from.
+
+    `details`: what probes found that is more than one number, by the probe's name.
+    """
 
     step: int
     stage: str
     metrics: Mapping[str, float]
     groups: tuple[Group, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)

@@ -71,7 +71,7 @@ def tiny_policy(tiny_model):
     """A loaded policy on the tiny model, in float32, with no adapter yet."""
     from prerlkit.policy.policy import load_policy
     from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
-    from prerlkit.recipe.schema import Model
+    from prerlkit.recipe.model import Model
 
     settings = Model(id=str(tiny_model), dtype="float32", device="cpu")
     tokenizer = load_tokenizer(str(tiny_model))
@@ -116,7 +116,7 @@ def make_family():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_recipe(tiny_model):
     """A function that gives a recipe of two short stages for the tiny model, as plain data."""
 
@@ -145,3 +145,20 @@ def _recipe(model: Path) -> dict:
         ],
         "evaluation": {"prompts": 4},
     }
+
+
+@pytest.fixture(scope="session")
+def new_hub():
+    """The class of a Hub on localhost, `tests/hub`; close it after use. Loaded by path: tests are no package."""
+    import importlib.util
+    import sys
+
+    if "test_hub" not in sys.modules:
+        place = Path(__file__).with_name("hub")
+        spec = importlib.util.spec_from_file_location("test_hub", place / "__init__.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["test_hub"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["test_hub"].Hub

@@ -1,4 +1,4 @@
-"""Imports point one way: types ← objective ← recipe ← policy, rollout, verify, data ← train ← cli."""
+"""Imports point one way: types ← objective ← recipe ← policy, rollout, verify, data ← train ← plan ← cli."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
-    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files"), 0),
+    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets"), 0),
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("policy", "rollout", "verify", "data", "sandbox"), 3),
-    **dict.fromkeys(("verifiers", "trial"), 4),
-    "train": 5,
-    "cli": 6,
-    "__main__": 7,
+    **dict.fromkeys(("verifiers", "trial", "evaluation"), 4),
+    "probes": 5,
+    "train": 6,
+    **dict.fromkeys(("harness", "publish", "plan", "recorded", "page", "trackers"), 7),
+    **dict.fromkeys(("compare", "sweep"), 8),
+    "report": 9,
+    **dict.fromkeys(("cli", "api"), 10),
+    "__main__": 11,
 }
 
 

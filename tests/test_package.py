@@ -89,6 +89,11 @@ def test_the_wheel_holds_all_verifiers_and_recipes_and_no_top_level_folder_of_th
         assert files
         for file in files:
             assert f"prerlkit/{folder}/{file.relative_to(ROOT / folder)}" in names
+    for room in ("page", "report"):
+        parts = [file for kind in ("assets", "templates") for file in (ROOT / "prerlkit" / room / kind).iterdir()]
+        assert len(parts) >= 6
+        assert [file.name for file in parts if str(file.relative_to(ROOT)) not in names] == []
+    assert any(name.endswith("licenses/prerlkit/page/assets/uPlot.LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"prerlkit"}
 
 

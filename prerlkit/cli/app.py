@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -12,7 +13,8 @@ import typer
 from rich.console import Console
 
 import prerlkit
-from prerlkit.errors import PrerlkitError
+from prerlkit.errors import PrerlkitError, ShownElsewhereError
+from prerlkit.secrets import redact
 
 app = typer.Typer(
     name="prerlkit",
@@ -40,6 +42,18 @@ def root(
     """
 
 
+_FULL = "Free some space, then give the command again; `run` and `sweep` go on from there (`run` with --resume)."
+_FORBIDDEN = "Permit it there, or name another place."
+_IN_THE_WAY = "A file is where a folder should be, or a folder where a file should be: name another place."
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _FORBIDDEN),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST), _IN_THE_WAY),
+    errno.ENOENT: "Name a place that exists, or that can be made.",
+}
+"""What to do about an error of the system that no part of the product explains better."""
+
+
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Show a PrerlkitError as one paragraph on stderr and exit with its code; a traceback only with `verbose`."""
 
@@ -47,24 +61,35 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **options: Any) -> None:
         try:
             command(*args, **options)
+        except ShownElsewhereError as error:
+            raise typer.Exit(error.exit_code) from None
         except PrerlkitError as error:
             if options.get("verbose"):
-                raise
+                _redacted_traceback()
+                raise typer.Exit(error.exit_code) from None
             _show(error.message, error.hint)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             if options.get("verbose") or error.errno is None:
-                raise
+                _redacted_traceback()
+                raise typer.Exit(1) from None
             place = f" ({error.filename})" if error.filename else ""
-            writing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-            hint = "Free some space or permit writing there, then run again with --resume."
-            _show(f"{error.strerror}{place}.", hint if writing else "Add -v to see where it happened.")
+            _show(f"{error.strerror}{place}.", _HINTS.get(error.errno, "Add -v to see where it happened."))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            _show("Stopped at once; nothing after the last checkpoint was kept.", "")
+            _show("Stopped at once; nothing after the last checkpoint was kept.", "--resume goes on from there.")
             raise typer.Exit(130) from None
+        except typer.Exit:
+            raise
+        except Exception:  # noqa: BLE001 -- a bug: shown whole, but for what must not be shown
+            _redacted_traceback()
+            raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _redacted_traceback() -> None:
+    sys.stderr.write(redact(traceback.format_exc()))
 
 
 def _show(message: str, hint: str) -> None:
@@ -77,8 +102,23 @@ def _show(message: str, hint: str) -> None:
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(redact(text))
 
 
 # Each module adds its command to `app` when it is imported.
-from prerlkit.cli import doctor, recipes, run, verifiers  # noqa: E402, F401
+from prerlkit.cli import (  # noqa: E402, F401
+    compare,
+    doctor,
+    eval,
+    export,
+    merge,
+    plan,
+    push,
+    recipes,
+    report,
+    resume,
+    run,
+    sweep,
+    verifiers,
+    verify_resume,
+)

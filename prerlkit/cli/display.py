@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from prerlkit.secrets import redact
+
 if TYPE_CHECKING:
     from prerlkit.train.evaluate import EvalResult
     from prerlkit.train.run import Summary
@@ -58,7 +60,7 @@ class Display:
             self._live.stop()
 
     def note(self, text: str) -> None:
-        self._print(Text(f"· {text}", style="dim"))
+        self._print(Text(redact(f"· {text}"), style="dim"))
 
     def stage_started(self, name: str, steps: int, done: int) -> None:
         if self._stage is not None:
@@ -95,10 +97,11 @@ class Display:
             f"peak memory {summary.peak_memory_bytes / 2**30:.1f} GiB"
         )
         if summary.exit_reason == "stopped":
-            console.print(f"go on with:  [bold]{escape(command)} --output {escape(str(folder))} --resume[/bold]")
+            console.print(f"go on with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
             return
         console.print(f"adapter      {folder / 'adapter'}  (all stages as one PEFT adapter)")
         console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
+        console.print(f"look at it   prerlkit report {escape(str(folder))}", soft_wrap=True)
         console.print("load it with:")
         console.print(
             f'  [bold]PeftModel.from_pretrained(base, "{escape(str(folder / "adapter"))}")[/bold]', soft_wrap=True
@@ -128,7 +131,9 @@ def step_line(record: StepRecord, done: int, steps: int) -> str:
         f"unjudged {_percent(m['sample/unjudged'])}  length {m['tokens/completion_mean']:.1f}  "
         f"entropy {m['policy/entropy']:.2f}  grad {m['optim/grad_norm']:.2f}  "
         f"{_rate(m, 'tokens/generated', 'time/rollout')}+{_rate(m, 'tokens/trained', 'time/train')} tok/s  "
-        f"{m['time/step']:.1f} s" + ("  skipped: no gradient" if m["optim/skipped"] else "")
+        f"{m['time/step']:.1f} s"
+        + (f" + {m['time/probes']:.1f} s probes" if "time/probes" in m else "")
+        + ("  skipped: no gradient" if m["optim/skipped"] else "")
     )
 
 

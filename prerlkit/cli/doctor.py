@@ -22,7 +22,14 @@ class Section:
 @app.command()
 @guarded
 def doctor() -> None:
-    """Say what this machine offers and what is missing. Exit code 1 when something can't be used."""
+    """Say what this machine offers and what is missing: card, driver, packages, sandbox, disk, Hub.
+
+    Exit code 1 when something that is here can't be used (a card that torch doesn't see, a package outside the accepted
+    versions, no sandbox, no room); what is optional and absent is no fault. A Hub token is never shown.
+    """
+    from prerlkit.cli.quiet import quiet_libraries
+
+    quiet_libraries()
     sections = [section() for section in SECTIONS]
     for section in sections:
         typer.echo(f"{section.title}: {'ok' if section.fine else 'NOT USABLE'}")
@@ -61,4 +68,29 @@ def sandbox() -> Section:
     return Section("sandbox", tuple(lines), used is not None)
 
 
-SECTIONS: tuple[Callable[[], Section], ...] = (sandbox,)
+def _looked(title: str, name: str) -> Callable[[], Section]:
+    """A section that `plan.health` fills, imported only when it is asked."""
+
+    def look() -> Section:
+        from prerlkit.plan import health
+
+        found = {
+            "gpu": health.gpu,
+            "packages": health.packages,
+            "extras": health.extras,
+            "disk": health.disk,
+            "hub": health.hub,
+        }[name]()
+        return Section(title, found.lines, found.fine)
+
+    return look
+
+
+SECTIONS: tuple[Callable[[], Section], ...] = (
+    _looked("GPU", "gpu"),
+    _looked("packages", "packages"),
+    _looked("4-bit and engines", "extras"),
+    sandbox,
+    _looked("disk", "disk"),
+    _looked("Hugging Face Hub", "hub"),
+)

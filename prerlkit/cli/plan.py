@@ -1,143 +1,224 @@
-"""`prerlkit run --dry-run`: what would happen, and what could not be checked without a network."""
+"""`prerlkit plan`: memory and time of a recipe before anything is started, and what would make it fit."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from prerlkit.errors import PrerlkitError
-from prerlkit.recipe.load import Loaded
+from prerlkit.cli.app import app, guarded
+from prerlkit.cli.options import Overrides, RecipeName, Verbose
+from prerlkit.errors import PrerlkitError, UsageError
 
 if TYPE_CHECKING:
-    from prerlkit.objective.choices import Objective
-    from prerlkit.recipe.schema import Recipe, VerifierUse
-    from prerlkit.trial.samples import Row
+    from rich.console import Console
+
+    from prerlkit.plan.advice import Advice
+    from prerlkit.plan.device import Device
+    from prerlkit.plan.plan import Plan
+    from prerlkit.recipe.load import Loaded
+    from prerlkit.recipe.schema import Recipe
+
+_GIB = 2**30
+_BAR = 28
 
 
-def print_plan(console: Console, loaded: Loaded, folder: Path) -> None:
-    """Resolve and check all that needs no weights, and print it.
+@app.command()
+@guarded
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    vram: Annotated[str | None, typer.Option("--vram", help="Plan for a CUDA card with so much memory: 24GiB.")] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", help="Plan for a card by name: rtx4090, rtx3090, l4, …")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The model's config.json, where it is not on this machine.")
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Run two real steps of each stage here, and tell the hours.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say how much memory each phase of a run takes, whether it fits, and what would make it fit.
+
+    [bold]prerlkit plan math_dsrl --gpu rtx4090[/bold]                  for a card that is not here
+    [bold]prerlkit plan my.yaml[/bold]                                  for the device at hand
+    [bold]prerlkit plan my.yaml --set model.quantization=nf4 --vram 12GiB[/bold]
+
+    Nothing is loaded and no network is used: the run's own training step is traced on shapes alone. Every prompt and
+    completion is taken at its limit. Exit code 1 when it does not fit.
+    """
+    from prerlkit.cli.tables import wide_console
+    from prerlkit.recipe.load import load
+
+    if vram and gpu:
+        raise UsageError("--vram and --gpu exclude each other.", "Choose one.")
+    console = wide_console()
+    loaded = load(recipe, overrides or [])
+    if not verbose:
+        from prerlkit.cli.quiet import quiet_libraries
+
+        quiet_libraries()
+    fits = print_memory(console, loaded.recipe, _device(loaded.recipe, vram, gpu), config)
+    if probe:
+        _print_probe(console, loaded)
+    if not fits:
+        raise typer.Exit(1)
+
+
+def print_memory(console: Console, recipe: Recipe, device: Device, config: Path | None = None) -> bool:
+    """Print the plan of `recipe` for `device`, and advice where it doesn't fit; gives whether it fits."""
+    from prerlkit.plan.advice import advise
+    from prerlkit.plan.config import find_config
+    from prerlkit.plan.plan import make_plan
+
+    where = find_config(recipe.model, config)
+    made = make_plan(recipe, where, device)
+    _print_phases(console, recipe, made)
+    if not made.fits:
+        _print_advice(
+            console, advise(recipe, made, lambda changed, same: make_plan(changed, where, device, made, same))
+        )
+    return made.fits
+
+
+def refuse_what_cannot_fit(recipe: Recipe) -> str:
+    """Before weights are loaded: stop a run that the device at hand can't hold.
+
+    Returns:
+        A line for the person who waits for it.
 
     Raises:
-        UsageError: for what is wrong whatever the network says.
+        PrerlkitError: with the settings that would make it fit.
     """
-    from prerlkit.cli.quiet import quiet_libraries
-    from prerlkit.policy import source
-    from prerlkit.train.validate import check_settings
+    from prerlkit.plan.advice import advise
+    from prerlkit.plan.config import find_config
+    from prerlkit.plan.device import at_hand
+    from prerlkit.plan.plan import make_plan
 
-    quiet_libraries()
-    recipe = loaded.recipe
-    check_settings(recipe, loaded.folder)
-    console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
-    _line(console, "seed", str(recipe.seed))
-    _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
-    for text in source.describe(recipe.model):
-        _line(console, "model", text.removeprefix("model: "))
-    quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
-    _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
-    unchecked = _print_data(console, loaded)
-    for use in recipe.verifiers:
-        _line(
-            console,
-            "verifier",
-            f"{use.name} {use.settings or ''} {_share(recipe, use)}, {use.timeout:g} s a verdict",
-        )
-    console.print(_stages(recipe))
-    console.print(_evaluation(recipe), soft_wrap=True)
-    for text in unchecked:
-        console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
-    console.print("dry run: no weights were loaded, nothing was written")
-
-
-def _print_data(console: Console, loaded: Loaded) -> list[str]:
-    """Start token and prompts where tokenizer and rows are within reach; gives what could not be checked."""
-    from prerlkit.data.prompts import build
-    from prerlkit.data.sources import load_rows
-    from prerlkit.policy import source
-    from prerlkit.train.prepare import read_tokens
-    from prerlkit.trial.gold import ROWS
-    from prerlkit.trial.samples import from_data, from_prompts
-
-    recipe = loaded.recipe
-    here = source.cached_config(recipe.model)
     try:
-        if here is None:
-            rows = load_rows(recipe.data.train, folder=loaded.folder)
-            _line(console, "data", f"{len(rows):,} train rows, before filters")
-            _print_gold(console, loaded, from_data(recipe.data, loaded.folder, ROWS))
-            return ["start token, prompt lengths and train/eval overlap: the model's tokenizer is not on this machine"]
-        tokenizer, start, ends = read_tokens(str(here), recipe)
-        _line(console, "start token", f"{start} stands in front of y in P(y); {len(ends)} end tokens")
-        prompts = build(
-            recipe.data,
-            tokenizer=tokenizer,
-            max_prompt_tokens=recipe.rollout.max_prompt_tokens,
-            long_prompts=recipe.rollout.long_prompts,
-            seed=recipe.seed,
-            folder=loaded.folder,
+        where = find_config(recipe.model, network=True)
+    except UsageError:
+        return "no plan: the model's shapes were not found"  # a model that can't be found is told where it is loaded
+    begun = time.perf_counter()
+    device = at_hand(recipe.model.device)
+    made = make_plan(recipe, where, device)
+    if made.fits:
+        return (
+            f"planned in {time.perf_counter() - begun:.0f} s: at most {_gib(made.needed)}, in "
+            f"{_phase(made.tightest.name, made.tightest.stage)}, of {_gib(device.memory)} free"
         )
-        for note in prompts.notes:
-            _line(console, "data", note)
-        _print_gold(console, loaded, from_prompts(prompts, ROWS))
-    except PrerlkitError as error:
-        if error.exit_code == 2:
-            raise
-        missing = "" if here else ", and with them the start token: the model's tokenizer is not on this machine"
-        return [f"prompts{missing}. {error.message}"]
-    return []
+    advice = advise(recipe, made, lambda changed, same: make_plan(changed, where, device, made, same))
+    ways = [f"--set {' --set '.join(a.settings)} ({a.cost}): {_gib(a.needed)}" for a in advice if a.fits]
+    raise PrerlkitError(
+        f"{recipe.name} needs {_gib(made.needed)} in {_phase(made.tightest.name, made.tightest.stage)}, and "
+        f"{device.name} has {_gib(device.memory)} free. Nothing was loaded.",
+        ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
+        + f"`prerlkit plan {recipe.name}` shows every phase; --force tries anyway.",
+    )
 
 
-def _print_gold(console: Console, loaded: Loaded, rows: list[Row]) -> None:
-    from prerlkit.trial.gold import try_gold
+def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:
+    from prerlkit.plan.device import at_hand, card, of_size
 
-    for note in try_gold(loaded.recipe.verifiers, rows, loaded.folder):
-        _line(console, "data", note)
-
-
-def _line(console: Console, label: str, text: str) -> None:
-    console.print(f"{label:<12} {text}", soft_wrap=True, markup=False)
+    if gpu:
+        return card(gpu)
+    return of_size(vram) if vram else at_hand(recipe.model.device)
 
 
-def _share(recipe: Recipe, use: VerifierUse) -> str:
-    if use.gate:
-        return "gate"
-    return "factor" if recipe.reward == "product" else f"weight {use.weight:g}"
+def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
+    from rich.table import Table
 
+    from prerlkit.plan.hours import guess_hours, shares_contexts, tokens_of
 
-def _adapter(recipe: Recipe) -> str:
-    adapter = recipe.adapter
-    targets = adapter.targets if isinstance(adapter.targets, str) else ", ".join(adapter.targets)
-    return f"LoRA r={adapter.rank} alpha={adapter.alpha:g} on {targets}"
-
-
-def _stages(recipe: Recipe) -> Table:
-    table = Table("stage", "takes over by", "objective", "steps", "learning rate", "prompts × samples", "new tokens ≤")
-    for index, stage in enumerate(recipe.stages):
-        rollout = stage.rollout
-        samples = rollout.prompts_per_step * rollout.group_size
-        table.add_row(
-            stage.name,
-            stage.reincarnation if index else "fresh",
-            "\n".join(_words(o) for o in stage.objective),
-            str(stage.steps),
-            f"{stage.learning_rate:g} {stage.schedule.kind}",
-            f"{rollout.prompts_per_step} × {rollout.group_size}",
-            f"{rollout.max_new_tokens} ({samples * rollout.max_new_tokens:,} a step)",
+    device, tightest = made.device, made.tightest
+    table = Table("phase", "stage", "GiB", "of the device", "where its bytes are", title_justify="left")
+    table.title = f"{recipe.name} on {device.name}, {_gib(device.memory)}: the most that each phase holds"
+    for phase in made.phases:
+        used = made.needed_in(phase) / device.memory
+        bar = "█" * min(_BAR, round(used * _BAR)) + "·" * max(0, _BAR - round(used * _BAR))
+        kinds = sorted(((size, kind) for kind, size in phase.by_kind.items()), reverse=True)
+        where = ", ".join(f"{kind} {size / _GIB:.2f}" for size, kind in kinds if size >= 0.005 * _GIB)
+        name = phase.name if phase.traced else f"{phase.name} (by sizes)"
+        style = "red" if used > 1 else "bold" if phase is tightest else ""
+        table.add_row(name, phase.stage, f"{phase.total / _GIB:.2f}", f"{bar} {100 * used:.0f} %", where, style=style)
+    console.print(table)
+    room = device.memory - made.needed
+    verdict = f"[green]fits[/green] with {_gib(room)} to spare"
+    if not made.fits:
+        verdict = f"[red]does not fit[/red]: {made.engine.problem or _gib(-room) + ' short'}"
+    console.print(
+        f"tightest: {_phase(tightest.name, tightest.stage)}. With what the allocator loses (8 %, a margin) and the "
+        f"process itself ({_gib(device.overhead)}) it needs {_gib(made.needed)} of {_gib(device.memory)}: {verdict}",
+        soft_wrap=True,
+    )
+    if made.engine.at_once:
+        _print_engine(console, recipe, made)
+    shared = shares_contexts(recipe)
+    for stage in recipe.stages:
+        tokens = tokens_of(stage, share_contexts=shared)
+        console.print(
+            f"{stage.name}: {stage.steps} steps; a step generates at most {tokens.generated:,} tokens and trains on at "
+            f"most {tokens.trained:,}",
+            soft_wrap=True,
         )
-    return table
+    if hours := guess_hours(recipe, made):
+        console.print(
+            f"at most about {hours:.1f} hours without evaluations{' and probes' if recipe.probes else ''}: a guess "
+            "from data sheets, every completion at its limit; --probe on that card measures",
+            soft_wrap=True,
+        )
 
 
-def _words(objective: Objective) -> str:
-    kinds = (objective.advantage.kind, objective.loss.kind, objective.aggregate.kind)
-    weight = "" if objective.coefficient == 1.0 else f"{objective.coefficient:g} × "
-    return f"{weight}{objective.space} · {objective.samples} · " + " · ".join(kinds)
+def _print_engine(console: Console, recipe: Recipe, made: Plan) -> None:
+    """What vLLM is given on the trainer's device, and what that costs elsewhere."""
+    engine, sizes, wanted = made.engine, made.sizes, recipe.rollout.max_sequences
+    share = f", {100 * engine.total / made.device.memory:.0f} % of the device" if made.device.kind == "cuda" else ""
+    waiting = " (the others wait)" if engine.at_once < wanted else ""
+    console.print(
+        f"vLLM: {_gib(engine.total)}{share}; its cache holds {int(engine.at_once)} of {wanted} sequences at full "
+        f"length{waiting}",
+        soft_wrap=True,
+    )
+    places = []
+    if recipe.model.quantization == "nf4" and recipe.rollout.vllm.base == "same":
+        places.append(f"{_gib(sizes.dense_bytes)} of disk for the 16-bit copy of its 4-bit weights")
+    if engine.training != engine.rollout:
+        places.append(f"{_gib(sizes.dense_bytes)} of the host's memory while it sleeps")
+    if places:
+        console.print(f"      and {', '.join(places)}", soft_wrap=True)
 
 
-def _evaluation(recipe: Recipe) -> str:
-    evaluation = recipe.evaluation
-    kinds = ["greedy"] if evaluation.greedy else []
-    kinds += [f"{evaluation.samples} samples"] if evaluation.samples else []
-    every = f", every {evaluation.every} steps" if evaluation.every else ""
-    return f"evaluation   {', '.join(evaluation.when)}{every}: {evaluation.prompts} prompts, {' and '.join(kinds)}"
+def _print_advice(console: Console, advice: list[Advice]) -> None:
+    if not advice:
+        console.print("No setting helps enough: a smaller model, or a larger card.")
+    for one in advice:
+        fit = "[green]fits[/green]" if one.fits else "not enough alone"
+        console.print(
+            f"  --set {' --set '.join(one.settings)}   {_gib(one.needed)}, {fit}   ({one.cost})", soft_wrap=True
+        )
+
+
+def _print_probe(console: Console, loaded: Loaded) -> None:
+    from prerlkit.cli.display import Display
+    from prerlkit.plan.probe import STEPS, probe
+
+    with Display(console) as display:
+        found = probe(loaded.recipe, loaded.folder, display)
+    for name, seconds in found.step_seconds.items():
+        console.print(f"{name}: {seconds:.1f} s a step (the last of {STEPS})")
+    probes = ", and probes," if loaded.recipe.probes else ""
+    long = f"{found.hours:.2g} hours" if found.hours >= 1 else f"{60 * found.hours:.2g} minutes"
+    console.print(
+        f"about {long} for all steps and evaluations{probes} on this machine; peak memory {_gib(found.peak_memory)}",
+        soft_wrap=True,
+    )
+
+
+def _phase(name: str, stage: str) -> str:
+    return f'"{name}" of stage {stage}' if stage else f'"{name}"'
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"

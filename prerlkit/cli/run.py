@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.app import app, guarded
+from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from prerlkit.cli.display import Display
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.train.distributed import World
     from prerlkit.train.folder import Existing
     from prerlkit.train.watch import Stop
 
@@ -24,75 +30,113 @@ if TYPE_CHECKING:
 @app.command()
 @guarded
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override a key: --set stages.rl.steps=3. Repeatable."),
-    ] = None,
+    recipe: RecipeName,
+    overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; the recipe names one.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Resolve and check everything, print the plan, load no weights.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, if it has one.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Libraries' warnings, and tracebacks.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the table at the end, and errors.")] = False,
-    no_color: Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR=1 does the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Try even if the plan says that it can't fit.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
 ) -> None:
     """Run a recipe: its stages in order, evaluated before, between and after.
 
     [bold]prerlkit run quickstart_dsrl[/bold]                         a small model learns sums on a CPU
     [bold]prerlkit run recipes/math_dsrl.yaml --dry-run[/bold]        what would happen on the 24 GB card
     [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
+    [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
 
-    Ctrl-C stops after the current step and saves; twice stops at once.
+    Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
+    on, also after a crash: scripts may always give it.
     """
-    from rich.console import Console
-
     from prerlkit.recipe.load import load
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other.", "Choose one.")
-    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(no_color=no_color or None, highlight=False, width=160)
-    loaded = load(recipe, overrides or [])
-    folder = output or Path(loaded.recipe.output.folder.format(name=loaded.recipe.name, seed=loaded.recipe.seed))
-    if dry_run:
-        from prerlkit.cli.plan import print_plan
-
-        print_plan(console, loaded, folder)
-        return
-    from prerlkit.cli.display import Display
-
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
-    with Display(console, quiet=quiet) as display:
-        _execute(loaded.recipe, loaded.folder, folder, existing, display, verbose)
-    display.finish(folder, command=f"prerlkit run {recipe}" + "".join(f" --set {o}" for o in overrides or []))
+    with _processes() as world:
+        muted = world is not None and not world.primary
+        console = _console(no_color, muted)
+        loaded = load(recipe, overrides or [])
+        folder = output or Path(loaded.recipe.output.folder.format(name=loaded.recipe.name, seed=loaded.recipe.seed))
+        if dry_run:
+            from prerlkit.cli.dry_run import print_plan
+
+            print_plan(console, loaded, folder)
+            return
+        from prerlkit.cli.display import Display
+
+        with Display(console, quiet=quiet or muted) as display:
+            execute(loaded.recipe, loaded.folder, folder, existing, display, verbose, world, force)
+        display.finish(folder, command=f"prerlkit resume {shlex.quote(str(folder))}")
 
 
-def _execute(
-    recipe: Recipe, recipe_folder: Path, folder: Path, existing: Existing, display: Display, verbose: bool
+@contextmanager
+def _processes() -> Iterator[World | None]:
+    """This process's place among those that a launcher started; None, without torch's import, when it is alone."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield None
+        return
+    from prerlkit.train.connect import connect
+
+    with connect() as world:
+        yield world
+
+
+def _console(no_color: bool, muted: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False, quiet=muted)
+    if not console.is_terminal:
+        console = Console(no_color=no_color or None, highlight=False, width=160, quiet=muted)
+    return console
+
+
+def execute(
+    recipe: Recipe,
+    recipe_folder: Path | None,
+    folder: Path,
+    existing: Existing,
+    display: Display,
+    verbose: bool,
+    world: World | None = None,
+    force: bool = False,
 ) -> None:
+    """Run `recipe` with the display as its watcher; Ctrl-C and SIGTERM ask it to stop."""
     display.note(f"recipe {recipe.name}, seed {recipe.seed} → {folder}")
     display.note("loading libraries")
     from prerlkit.cli.quiet import quiet_libraries
 
     if not verbose:
         quiet_libraries()
+    from prerlkit.cli.plan import refuse_what_cannot_fit
+    from prerlkit.trackers.watching import tracked
+    from prerlkit.train.distributed import ALONE
     from prerlkit.train.run import run as run_recipe
     from prerlkit.train.watch import Stop
 
+    if world:
+        display.note(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
+    if not force and (world is None or not recipe.memory.shard_base):  # a plan is for one device that holds it all
+        display.note(refuse_what_cannot_fit(recipe))
     stop = Stop()
-    with _signals(stop, display):
+    primary = world is None or world.primary
+    with _signals(stop, display), tracked(recipe, folder, display) if primary else nullcontext(display) as watcher:
         display.summary = run_recipe(
             recipe,
             folder,
             recipe_folder=recipe_folder,
-            watcher=display,
+            watcher=watcher,
             stop=stop,
             existing=existing,
             report=display.note,
+            world=world or ALONE,
         )
 
 

@@ -75,6 +75,23 @@ def build(
     return PromptSets(tuple(sets[0]), tuple(sets[1]), tuple(notes))
 
 
+def build_eval(
+    data: Data, *, tokenizer: Any, max_prompt_tokens: int, long_prompts: Literal["error", "drop"], folder: Path | None
+) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+    """Only the eval prompts, of a source of their own, and notes: for a policy that isn't trained here. See `build`.
+
+    Raises:
+        UsageError: as `build`, and where `data.eval` is held out of train, which only `build` can do.
+    """
+    if isinstance(data.eval, HeldOut):
+        raise UsageError("data.eval is held out of train: it has no source of its own")
+    renderer = Renderer(data, tokenizer)
+    notes = list(renderer.notes)
+    rows = _numbered("eval", data.eval, folder)
+    drafts = renderer.draft(_filtered(data, rows, notes) if data.filter_eval else rows)
+    return tuple(_fitting(renderer.tokenize(drafts), max_prompt_tokens, long_prompts, notes)), tuple(notes)
+
+
 Numbered = dict[str, dict[str, Any]]
 """Rows by id, in source order."""
 

@@ -40,9 +40,16 @@ class Template:
     def fill(self, row: Row, where: str) -> str:
         """The text for a row. `where` names it in errors (`train/17`)."""
         return "".join(
-            literal + (as_text(column(row, field, where, "data.prompt"), where, field) if field else "")
+            literal + (_field(column(row, field, where, "data.prompt"), where, field) if field else "")
             for literal, field in self._parts
         )
+
+
+def _field(value: Any, where: str, name: str) -> str:
+    """A column's text in a prompt. A list of texts, as MBPP's tests are, is one a line."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    return as_text(value, where, name)
 
 
 def column(row: Row, name: str, where: str, key: str) -> Any:

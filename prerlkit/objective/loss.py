@@ -30,6 +30,7 @@ class TokenTerms:
         sequences: number of sequences in the micro-batch.
         reference_N: log-probs under the reference policy, when the objective has KL.
         entropy_N: entropy of the next-token distribution, nats, with gradient, when the objective has an entropy bonus.
+        importance_N: what each token's policy loss is multiplied by, where another engine sampled; no gradient.
     """
 
     logprobs_N: Tensor
@@ -40,6 +41,7 @@ class TokenTerms:
     sequences: int
     reference_N: Tensor | None = None
     entropy_N: Tensor | None = None
+    importance_N: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class LossParts:
 def objective_loss(objective: Objective, terms: TokenTerms) -> LossParts:
     """coefficient · (Σ w·loss + β·Σ w·KL − entropy·Σ w·H) over a micro-batch."""
     losses_N, clipped_N = token_losses(objective.loss, terms)
+    if terms.importance_N is not None:
+        losses_N = terms.importance_N * losses_N
     policy = (terms.weights_N * losses_N).sum()
     total, kl_value, entropy_value = policy, 0.0, 0.0
     if objective.kl is not None:
@@ -91,6 +95,18 @@ def token_losses(loss: Loss, terms: TokenTerms) -> tuple[Tensor, Tensor]:
         case Cispo():
             ratio_N = log_ratio_N.exp().detach()
             return -ratio_N.clamp(max=loss.max) * terms.advantages_N * logprobs_N, (ratio_N > loss.max).float()
+
+
+def truncated_importance(trainer_N: Tensor, sampler_N: Tensor, cap: float) -> tuple[Tensor, Tensor]:
+    """min(π/μ, cap) of each token, and π/μ itself. [N], [N]
+
+    Samples come from the engine's μ, the gradient is of the trainer's π. Truncation bounds the variance at the price of
+    a bias where the two differ much (Yao et al., "Your efficient RL framework secretly brings you off-policy RL
+    training", 2025; the bound is of Ionides, 2008). Both are log-probs given the prompt, whatever the objective's
+    space: that is how the token was drawn.
+    """
+    ratio_N = (trainer_N - sampler_N).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return ratio_N.clamp(max=cap), ratio_N
 
 
 def _clip(loss: Clip, ratio_N: Tensor, advantages_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ is in exactly one state: trainable, frozen on top of the weights, or merged into
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from prerlkit.errors import UsageError
 from prerlkit.policy.base import linear_layers
-from prerlkit.recipe.schema import Adapter
+from prerlkit.recipe.model import Adapter
 from prerlkit.suggest import nearest
 
 Status = Literal["trainable", "frozen", "merged"]
@@ -60,6 +61,23 @@ class CastLinear(nn.Linear):
         return nn.functional.linear(input, self.weight.to(input.dtype))
 
 
+def compute_in_base_dtype(base: Any, key: str) -> None:
+    """Let PEFT hand on inputs as they are, to factors of the adapter `key` that cast themselves."""
+    for module in base.modules():
+        if isinstance(module, LoraLayer) and key in module.lora_A:
+            module.cast_input_dtype_enabled = False
+            for factors in (module.lora_A, module.lora_B):
+                factors[key] = CastLinear.around(factors[key])
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of an adapter's weights (on the CPU) and their names: equal only for equal bits."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(tensors.items()):
+        digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 class AdapterStack:
     """The adapters of a policy on one base model, through PEFT.
 
@@ -84,6 +102,11 @@ class AdapterStack:
     def trainable(self) -> list[nn.Parameter]:
         """Parameters of the one trainable adapter."""
         return [p for p in self.base.parameters() if p.requires_grad]
+
+    @property
+    def linear_names(self) -> tuple[str, ...]:
+        """Last names of the layers that an adapter can sit on (`q_proj`), sorted."""
+        return tuple(sorted({name.rpartition(".")[2] for name in self._linear}))
 
     def fresh(self, name: str, settings: Adapter, seed: int) -> None:
         """Put a new trainable adapter on top, the identity at its start; everything below is frozen.
@@ -114,23 +137,19 @@ class AdapterStack:
             if f".{key}." in parameter_name:
                 parameter.data = parameter.data.to(dtype)
         if not settings.dora:  # its norms want the full precision
-            self._compute_in_base_dtype(key)
+            compute_in_base_dtype(self.base, key)
         frozen = tuple(replace(x, status="frozen") if x.status == "trainable" else x for x in self.layers)
         self.layers = (*frozen, Layer(name, key, settings, "trainable"))
         self._activate()
 
-    def _compute_in_base_dtype(self, key: str) -> None:
-        """Let PEFT hand on inputs as they are, to factors that cast themselves."""
-        for module in self.base.modules():
-            if isinstance(module, LoraLayer) and key in module.lora_A:
-                module.cast_input_dtype_enabled = False
-                for factors in (module.lora_A, module.lora_B):
-                    factors[key] = CastLinear.around(factors[key])
+    def check(self, settings: Adapter) -> None:
+        """Raise UsageError for a target that matches no linear layer, before anything is changed or written."""
+        self._targets(settings)
 
     def merge_top(self) -> float:
         """Fold the trainable adapter into the base weights and take it out of the model.
 
-        The sum is made in float32 and rounded once. A 4-bit base is dequantized, added to and quantized again.
+        The sum is made in float32 and rounded once. A 4-bit or 8-bit base is dequantized, added to and quantized again.
 
         Returns:
             The largest relative rounding error over layers, ‖W' − (W + Δ)‖ / ‖Δ‖: how much of the adapter was lost.
@@ -153,7 +172,18 @@ class AdapterStack:
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within it the model is the reference policy: everything below the trainable adapter."""
-        self._set([x.key for x in self.layers if x.status == "frozen"], trainable=None)
+        with self._only([x.key for x in self.layers if x.status == "frozen"]):
+            yield
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Within it the model has no adapter: it is the base, with what was merged into it."""
+        with self._only([]):
+            yield
+
+    @contextmanager
+    def _only(self, keys: list[str]) -> Iterator[None]:
+        self._set(keys, trainable=None)
         try:
             yield
         finally:
@@ -173,6 +203,10 @@ class AdapterStack:
         if set(tensors) != set(self.state(name)):
             raise ValueError(f"these are not the weights of adapter {name}: their names differ")
         set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=layer.key)
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the weights of stage `name`'s adapter: equal only for equal bits."""
+        return weights_digest(self.state(name))
 
     def config(self, name: str) -> LoraConfig:
         """PEFT's configuration of the adapter of stage `name`."""
@@ -203,7 +237,7 @@ class AdapterStack:
                     parameter.requires_grad_(True)
 
     def _targets(self, settings: Adapter) -> list[str]:
-        leaves = sorted({name.rpartition(".")[2] for name in self._linear})
+        leaves = list(self.linear_names)
         if settings.targets == "all-linear":
             # Where leaf names are not telling (a bare "0"), PEFT would match too much: use whole names then.
             return leaves if all(not leaf.isdigit() for leaf in leaves) else list(self._linear)
@@ -222,7 +256,7 @@ def _merge_layer(module: LoraLayer, key: str) -> float:
     linear = module.get_base_layer()
     before = _dense(linear)
     delta = module.get_delta_weight(key).float()
-    if type(linear).__name__ == "Linear4bit":
+    if type(linear).__name__ in ("Linear4bit", "Linear8bitLt"):
         module.merge(adapter_names=[key])
         # PEFT would skip every adapter above a merged one; we delete this one from the model instead.
         module.merged_adapters.clear()
@@ -233,10 +267,14 @@ def _merge_layer(module: LoraLayer, key: str) -> float:
 
 
 def _dense(linear: Any) -> Tensor:
-    """A layer's weight in float32, dequantized where it is 4-bit."""
-    if type(linear).__name__ != "Linear4bit":
+    """A layer's weight in float32, dequantized where it is 4-bit or 8-bit."""
+    kind = type(linear).__name__
+    if kind not in ("Linear4bit", "Linear8bitLt"):
         return linear.weight.data.float()
     import bitsandbytes.functional as bnb
 
+    if kind == "Linear8bitLt":
+        scales = linear.weight.SCB if linear.state.SCB is None else linear.state.SCB
+        return bnb.int8_vectorwise_dequant(linear.weight.data, scales).float()
     weight: Tensor = bnb.dequantize_4bit(linear.weight.data, linear.weight.quant_state)
     return weight.float()

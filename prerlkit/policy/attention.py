@@ -1,4 +1,4 @@
-"""Attention on a CPU for few queries: two matrix products on the keys as they are, not expanded to the queries' heads.
+"""Attention: of packed rows, and on a CPU of few queries by two matrix products on keys not expanded to their heads.
 
 torch's fused kernel is made for long sequences. With one query a sequence (decoding) it is 5 to 12 times slower than
 two `bmm`, and training it on short sequences 2 to 8 times (`python -m benchmarks.attention`).
@@ -6,29 +6,75 @@ two `bmm`, and training it on short sequences 2 to 8 times (`python -m benchmark
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-NAME = "prerlkit_grouped"
+from prerlkit.policy.packed import Packed
+
+NAMES = {"cpu": "prerlkit_cpu", "cuda": "prerlkit_cuda"}
+"""What transformers knows these by."""
 MOST_QUERIES = 64
 """Above this many queries a sequence the fused kernel is faster; measured on two x86-64 cores, bfloat16."""
 MOST_QUERIES_WITH_GRADIENT = 128
 """The same in training, where the fused kernel's backward is slow."""
 
 
-def use_grouped_attention(base: Any) -> None:
-    """Let a model on the CPU that uses torch's fused attention use this one where it is faster."""
+def use_own_attention(base: Any, device_type: str) -> None:
+    """Let a model that uses torch's fused attention take packed rows, and on a CPU the products below where faster."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    base.set_attn_implementation(NAME)
+    if base.config._attn_implementation != "sdpa":
+        return
+    name = NAMES["cpu" if device_type == "cpu" else "cuda"]
+    AttentionInterface.register(name, on_cpu if device_type == "cpu" else on_cuda)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    base.set_attn_implementation(name)
 
 
-def attention(
+Attention = Callable[..., tuple[Tensor, None]]
+
+
+def taking_packed_rows(kernel: Attention) -> Attention:
+    """What transformers calls, by `kernel`: on a batch as it is, or on the blocks of a packed row.
+
+    Heads first, [B, H, T, D] and [B, K, S, D]; gives [B, T, H, D]. `attention_mask` is boolean [B, 1, T, S], True where
+    a key is seen, or None for plain causal attention; a packed row says itself what is seen.
+    """
+
+    def attention(
+        module: torch.nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        packed: Packed | None = None,
+        **others: Any,
+    ) -> tuple[Tensor, None]:
+        if packed is None:
+            return kernel(module, query, key, value, attention_mask, **others)
+        window = others.pop("sliding_window", None)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+            return kernel(module, q, k, v, seen, **others)[0]
+
+        return packed.attend(query, key, value, window, attend), None
+
+    return attention
+
+
+def _fused(*args: Any, **others: Any) -> tuple[Tensor, None]:
+    """torch's fused kernel."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    out: tuple[Tensor, None] = sdpa_attention_forward(*args, **others)
+    return out
+
+
+def _few_queries(
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -37,10 +83,7 @@ def attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls: heads first, [B, H, T, D] and [B, K, S, D]; gives [B, T, H, D].
-
-    `attention_mask` is boolean [B, 1, T, S], True where a key is seen, or None for plain causal attention.
-    """
+    """The products below where they are faster, else torch's fused kernel."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     queries, limit = query.shape[2], MOST_QUERIES_WITH_GRADIENT if torch.is_grad_enabled() else MOST_QUERIES
@@ -59,6 +102,10 @@ def attention(
         attention_mask = attention_mask.tril(key.shape[2] - queries)[None, None]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return grouped_attention(query, key, value, attention_mask, scale).transpose(1, 2), None
+
+
+on_cpu = taking_packed_rows(_few_queries)
+on_cuda = taking_packed_rows(_fused)
 
 
 def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:

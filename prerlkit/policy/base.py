@@ -1,4 +1,4 @@
-"""The frozen base model: loaded in 16 bit or NF4, made deterministic, its head checked once."""
+"""The frozen base model: loaded in 16 bit, int8 or NF4, made deterministic, its head checked once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.policy.attention import use_grouped_attention
-from prerlkit.recipe.schema import Model
+from prerlkit.policy.attention import use_own_attention
+from prerlkit.policy.shard import shard_base
+from prerlkit.recipe.model import Model
 
 HEAD_TOLERANCE = 1e-3
 """Relative difference under which head(decoder(x)) counts as the model's own logits."""
@@ -23,23 +24,30 @@ def pick_device(wanted: str) -> torch.device:
             "model.device is cuda, but torch sees no CUDA device.",
             "Use device: auto, or install a CUDA build of torch and check nvidia-smi.",
         )
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())  # with several processes, each has its own
 
 
-def load_base(path: str, model: Model, device: torch.device) -> Any:
+def load_base(path: str, model: Model, device: torch.device, *, shard: bool = False) -> Any:
     """Load the causal LM in `path`, frozen, in eval mode, every dropout at 0.
+
+    With `shard` its layers are shared out over all processes, from the host's memory (`shard.shard_base`).
 
     Dropout is set to 0 rather than relied on to be off: gradient checkpointing needs train mode, and sampler and
     trainer must be the same function.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
-    _disable_dropout(config)
-    arguments: dict[str, Any] = {"config": config, "dtype": getattr(torch, model.dtype), "device_map": {"": device}}
-    if model.quantization == "nf4":
-        arguments["quantization_config"] = _nf4(getattr(torch, model.dtype))
+    arguments: dict[str, Any] = {
+        "dtype": getattr(torch, model.dtype),
+        "device_map": {"": "cpu" if shard else device},
+    }
+    if model.quantization != "none":
+        arguments["quantization_config"] = quantization_config(model)
     try:
+        arguments["config"] = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+        disable_dropout(arguments["config"])
         base = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=model.trust_remote_code, **arguments)
     except torch.OutOfMemoryError as error:
         raise PrerlkitError(
@@ -52,8 +60,15 @@ def load_base(path: str, model: Model, device: torch.device) -> Any:
             f"The model in {path} could not be loaded: {str(error).splitlines()[0]}",
             "It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
-    if device.type == "cpu" and base.config._attn_implementation == "sdpa":
-        use_grouped_attention(base)
+    settle(base, device.type)
+    if shard:
+        shard_base(base, device)
+    return base
+
+
+def settle(base: Any, device_type: str) -> None:
+    """Freeze a base that will compute on `device_type`, and make it the same function in training and in rollouts."""
+    use_own_attention(base, device_type)
     base.requires_grad_(False)
     base.eval()
     for module in base.modules():
@@ -64,26 +79,32 @@ def load_base(path: str, model: Model, device: torch.device) -> Any:
             # to bfloat16, and from then on computes without autograd: training after a rollout would get wrong
             # gradients in silence, and sampler and trainer would differ.
             module.support_avx512bf16_for_cpu = False
-    return base
 
 
-def _disable_dropout(config: Any) -> None:
+def disable_dropout(config: Any) -> None:
+    """Set every dropout of a transformers config to 0."""
     for key in list(config.to_dict()):
         if key.endswith(("dropout", "_pdrop")) and isinstance(getattr(config, key), float):
             setattr(config, key, 0.0)
 
 
-def _nf4(compute: torch.dtype) -> Any:
+def quantization_config(model: Model) -> Any:
+    """What bitsandbytes is asked for. Embeddings and head stay in `dtype` either way."""
     from transformers import BitsAndBytesConfig
 
+    if model.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, model.dtype),
     )
 
 
 def quantized_layers(base: nn.Module) -> list[str]:
-    """Names of the layers whose weights are 4-bit."""
-    return [name for name, module in base.named_modules() if type(module).__name__ == "Linear4bit"]
+    """Names of the layers whose weights are 4-bit or 8-bit."""
+    return [name for name, module in base.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")]
 
 
 def linear_layers(base: Any) -> list[str]:

@@ -194,10 +194,10 @@ def convert(gguf: Path, out: Path, step: Step) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet_transformers():
+    with quiet_transformers():
         with _advice_on_gguf():
             where, name = str(gguf.parent), gguf.name
-            loaded = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.bfloat16, **_dense())
+            loaded = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.bfloat16, **dense())
             tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
         settings = loaded.config.to_dict()
         for key in ("quantization_config", "_name_or_path", "dtype"):
@@ -217,7 +217,7 @@ def convert(gguf: Path, out: Path, step: Step) -> None:
         tokenizer.save_pretrained(out)
 
 
-def _dense() -> dict[str, object]:
+def dense() -> dict[str, object]:
     """What asks for plain weights. Newer transformers would keep them in GGUF's blocks where it has a kernel."""
     try:
         from transformers import GgufConfig
@@ -239,7 +239,7 @@ def _name_special_tokens(tokenizer: Any, config: Any) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """transformers' own bars and load reports would tear ours apart; put back as they were afterwards."""
     from transformers.utils import logging
 

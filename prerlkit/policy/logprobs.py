@@ -1,59 +1,58 @@
 """Log-probs of completions: each shared context goes through the model once, and [B, T, V] is never held.
 
-Logits are made a chunk of positions at a time, and again in backward.
+Logits are made a chunk of positions at a time, and in backward not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from prerlkit.policy.packed import Packed, packed_states
 
-@dataclass(frozen=True, slots=True)
+
 class Sequences:
-    """Completions behind their contexts (a prompt, or the start token). Equal contexts stand here once.
+    """Completions behind their contexts (a prompt, or the start token), and two forms in which a model takes them.
+
+    N counts the tokens of the completions, completion by completion. Each form is made when it is first asked for.
 
     Attributes:
-        contexts_PS: left-padded, so that each context's last token is in the last column.
-        mask_PS: 1 for tokens, 0 for padding.
-        owner_B: the context of each completion.
-        completions_BT: right-padded.
-        rows_N, columns_N: the tokens of `completions_BT` that are no padding, completion by completion.
+        contexts, completions: token ids; none may be empty.
+        targets_N: the completions' tokens.
+        rows_N: the completion that each of them is of.
     """
 
-    contexts_PS: Tensor
-    mask_PS: Tensor
-    owner_B: Tensor
-    completions_BT: Tensor
-    rows_N: Tensor
-    columns_N: Tensor
-
-    @classmethod
-    def pack(
-        cls, contexts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]], device: torch.device
-    ) -> Sequences:
-        """Tensors of completions and of the context in front of each; none may be empty."""
-        different = list(dict.fromkeys(contexts))
-        place = {context: p for p, context in enumerate(different)}
-        width = max(map(len, different))
-        contexts_PS = torch.zeros(len(different), width, dtype=torch.long)
-        mask_PS = torch.zeros_like(contexts_PS)
-        for p, context in enumerate(different):
-            contexts_PS[p, width - len(context) :] = torch.tensor(context)
-            mask_PS[p, width - len(context) :] = 1
+    def __init__(
+        self, contexts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]], device: torch.device
+    ) -> None:
+        self.contexts, self.completions = tuple(contexts), tuple(completions)
+        self.targets_N = torch.tensor([token for completion in completions for token in completion], device=device)
         lengths_B = torch.tensor([len(completion) for completion in completions])
-        completions_BT = torch.zeros(len(completions), int(lengths_B.max()), dtype=torch.long)
-        for b, completion in enumerate(completions):
-            completions_BT[b, : len(completion)] = torch.tensor(completion)
-        rows_N, columns_N = (torch.arange(completions_BT.shape[1]) < lengths_B[:, None]).nonzero(as_tuple=True)
-        owner_B = torch.tensor([place[context] for context in contexts])
-        tensors = (contexts_PS, mask_PS, owner_B, completions_BT, rows_N, columns_N)
-        return cls(*(tensor.to(device) for tensor in tensors))
+        self.rows_N = torch.arange(len(completions)).repeat_interleave(lengths_B).to(device)
+        self._device = device
+
+    @cached_property
+    def packed(self) -> Packed:
+        """One row without padding, equal contexts in it once."""
+        return Packed.of(self.contexts, self.completions).to(self._device)
+
+    @cached_property
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """tokens_BL, a right-padded row a completion behind its context, and before_N, where each target is predicted.
+
+        Causal attention makes a mask for that padding needless.
+        """
+        rows = [torch.tensor(x + y) for x, y in zip(self.contexts, self.completions, strict=True)]
+        tokens_BL = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        before = [
+            torch.arange(len(x), len(x) + len(y)) - 1 for x, y in zip(self.contexts, self.completions, strict=True)
+        ]
+        return tokens_BL.to(self._device), torch.cat(before).to(self._device)
 
 
 def token_logprobs(
@@ -63,7 +62,7 @@ def token_logprobs(
     temperature: float = 1.0,
     chunk: int = 1024,
     plain_head: bool = True,
-    share_contexts: bool = True,
+    share_contexts: bool = False,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """log π(y_t | context, y_<t) at `temperature` of every completion token, in float32.
@@ -72,16 +71,18 @@ def token_logprobs(
         base: the causal LM, adapters applied.
         chunk: positions whose logits exist at the same time: [chunk, V].
         plain_head: whether head(decoder(x)) is the model's own logits (`base.head_is_plain`).
-        share_contexts: run each context once and let its completions attend to it; False runs it with each of them,
-            which gradient checkpointing needs.
+        share_contexts: one packed row, each context in it once, for models that can (`packed.packs`); False is a
+            padded row a completion, its context in each.
         entropy: also give the entropy of the distribution each token was drawn from, nats.
 
     Returns:
         logprobs_N, and entropy_N or None. Both carry gradient where grad is enabled.
     """
     model, head = (base.get_decoder(), base.get_output_embeddings()) if plain_head else (base, torch.nn.Identity())
-    states_ND = (_states_shared if share_contexts else _states_plain)(base, model, sequences)
-    targets_N = sequences.completions_BT[sequences.rows_N, sequences.columns_N]
+    states_ND = packed_states(model, sequences.packed) if share_contexts else _padded_states(model, sequences)
+    targets_N = sequences.targets_N
+    if not entropy and isinstance(head, torch.nn.Linear) and _is_dense(head):
+        return head_logprobs(head, states_ND, targets_N, temperature, chunk), None
     logprobs, entropies = [], []
     for states_CD, targets_C in zip(states_ND.split(chunk), targets_N.split(chunk), strict=True):
         arguments = (head, states_CD, targets_C, temperature, entropy)
@@ -94,41 +95,66 @@ def token_logprobs(
     return torch.cat(logprobs), torch.cat(entropies) if entropy else None
 
 
-def _states_shared(base: Any, model: Any, sequences: Sequences) -> Tensor:
-    """What predicts each scored token, [N, D] (or [N, V] where `model` gives logits): contexts once, then completions.
+def head_logprobs(
+    head: torch.nn.Linear, states_ND: Tensor, targets_N: Tensor, temperature: float, chunk: int
+) -> Tensor:
+    """log softmax(head(states) / temperature)[targets] of a frozen head, float32 [N]; keeps [N, D], never [N, V]."""
+    logprobs_N: Tensor = _HeadLogprobs.apply(states_ND, head.weight, head.bias, targets_N, temperature, chunk)
+    return logprobs_N
 
-    The completions' keys and values come after those of their context in a cache that gradient flows through.
+
+def _is_dense(head: torch.nn.Module) -> bool:
+    """Whether the head is one frozen matrix in a floating type."""
+    return type(head) is torch.nn.Linear and head.weight.is_floating_point() and not head.weight.requires_grad
+
+
+class _HeadLogprobs(torch.autograd.Function):
+    """log softmax(head(x) / temperature)[target], and its gradient, without ever keeping logits.
+
+    A log-prob is one number, so its gradient with respect to its state is one vector: (W_target − Σ_v p_v W_v) / τ.
+    It is made in the forward pass, where the probabilities are at hand, and kept: [N, D], as large as the states. The
+    backward pass is a product with the incoming gradient: neither logits are held nor made twice.
     """
-    from transformers import DynamicCache
 
-    cache = DynamicCache(config=base.config)
-    mask_PS, owner_B = sequences.mask_PS, sequences.owner_B
-    positions_PS = (mask_PS.cumsum(-1) - 1).clamp(min=0)
-    inputs = {"past_key_values": cache, "use_cache": True}
-    out_PSD = model(input_ids=sequences.contexts_PS, attention_mask=mask_PS, position_ids=positions_PS, **inputs)[0]
-    states_BTD = out_PSD[owner_B, -1:]  # predicts each completion's first token
-    length = sequences.completions_BT.shape[1] - 1  # the last token predicts nothing
-    if length:
-        cache.batch_select_indices(owner_B)
-        rest_BTD = model(
-            input_ids=sequences.completions_BT[:, :-1],
-            attention_mask=torch.cat([mask_PS[owner_B], mask_PS.new_ones(len(owner_B), length)], dim=1),
-            position_ids=positions_PS[owner_B, -1:] + torch.arange(1, length + 1, device=mask_PS.device),
-            **inputs,
-        )[0]
-        states_BTD = torch.cat([states_BTD, rest_BTD], dim=1)
-    states_ND: Tensor = states_BTD[sequences.rows_N, sequences.columns_N]
-    return states_ND
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        temperature: float,
+        chunk: int,
+    ) -> Tensor:
+        logprobs, gradients = [], []
+        for states_CD, targets_C in zip(states_ND.split(chunk), targets_N.split(chunk), strict=True):
+            logits_CV = torch.nn.functional.linear(states_CD, weight_VD, bias_V)
+            top_C1 = logits_CV.amax(-1, keepdim=True).float()
+            mass_CV = logits_CV - top_C1  # float32, by promotion
+            del logits_CV
+            mass_CV.div_(temperature)
+            chosen_C1 = mass_CV.gather(-1, targets_C[:, None])
+            total_C1 = mass_CV.exp_().sum(-1, keepdim=True)
+            logprobs.append((chosen_C1 - total_C1.log())[:, 0])
+            if ctx.needs_input_grad[0]:
+                probs_CV = mass_CV.div_(total_C1).to(weight_VD.dtype)
+                del mass_CV
+                expected_CD = (probs_CV @ weight_VD).float()
+                gradients.append(((weight_VD[targets_C] - expected_CD) / temperature).to(states_CD.dtype))
+        if gradients:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(logprobs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (gradients_ND,) = ctx.saved_tensors
+        return (grads[0][:, None] * gradients_ND).to(gradients_ND.dtype), None, None, None, None, None
 
 
-def _states_plain(base: Any, model: Any, sequences: Sequences) -> Tensor:
-    """The same from one right-padded row a completion. Causal attention makes a mask for that padding needless."""
-    owner_B, width = sequences.owner_B, sequences.contexts_PS.shape[1]
-    tokens_BL = torch.cat([sequences.contexts_PS[owner_B], sequences.completions_BT], dim=1)
-    padding_B1 = width - sequences.mask_PS.sum(-1)[owner_B][:, None]
-    columns_BL = (torch.arange(tokens_BL.shape[1], device=tokens_BL.device) + padding_B1) % tokens_BL.shape[1]
-    states_BLD = model(input_ids=tokens_BL.gather(1, columns_BL), use_cache=False)[0]
-    before_N = width - padding_B1[sequences.rows_N, 0] + sequences.columns_N - 1
+def _padded_states(model: Any, sequences: Sequences) -> Tensor:
+    """What predicts each completion token, [N, D], or [N, V] where `model` gives logits."""
+    tokens_BL, before_N = sequences.padded
+    states_BLD = model(input_ids=tokens_BL, use_cache=False)[0]
     states_ND: Tensor = states_BLD[sequences.rows_N, before_N]
     return states_ND
 

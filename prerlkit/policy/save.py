@@ -43,13 +43,25 @@ def save_policy(adapters: AdapterStack, folder: Path, base_id: str) -> None:
     Raises:
         PrerlkitError: the concatenated adapter is not the stack; nothing is written.
     """
-    names = [layer.name for layer in adapters.layers]
-    config, tensors = adapters.config(names[0]), adapters.state(names[0])
-    if len(names) > 1:
-        config, tensors = concatenate([adapters.config(n) for n in names], [adapters.state(n) for n in names])
+    config, tensors = _as_one(adapters)
     if not config.use_dora:
         _check_identity(adapters, config, tensors)
     _write(config, tensors, folder, base_id)
+
+
+def hand_over(adapters: AdapterStack, folder: Path) -> None:
+    """Write all adapters as one for an engine that serves the base. Unchecked: the canary looks at what arrives."""
+    config, tensors = _as_one(adapters)
+    folder.mkdir(parents=True)
+    config.save_pretrained(str(folder))
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _as_one(adapters: AdapterStack) -> tuple[LoraConfig, dict[str, Tensor]]:
+    names = [layer.name for layer in adapters.layers]
+    if len(names) == 1:
+        return adapters.config(names[0]), adapters.state(names[0])
+    return concatenate([adapters.config(n) for n in names], [adapters.state(n) for n in names])
 
 
 def concatenate(
@@ -96,7 +108,7 @@ def _check_identity(adapters: AdapterStack, config: LoraConfig, tensors: dict[st
             continue
         live = torch.stack(deltas).sum(0)
         ours = scale_of(config) * tensors[name + _B].float() @ tensors[name + _A].float()
-        live = live if live.shape == ours.shape else live.T  # Conv1D holds its weight transposed
+        live = live.T if module.fan_in_fan_out else live  # Conv1D holds its weight transposed
         error = (ours - live).norm().item()
         if error > IDENTITY_TOLERANCE * max(live.norm().item(), 1e-6):
             raise PrerlkitError(

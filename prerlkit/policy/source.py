@@ -20,7 +20,7 @@ from rich.console import Console
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy import gguf
-from prerlkit.recipe.schema import Model
+from prerlkit.recipe.model import Model
 
 Report = Callable[[str], None] | Console | None
 

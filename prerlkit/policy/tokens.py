@@ -50,7 +50,7 @@ def resolve_start_token(wanted: str, tokenizer: Any) -> StartToken:
             return StartToken(tokenizer.bos_token_id, tokenizer.bos_token, "bos")
         return _turn_opener(tokenizer)
     ids = tokenizer.encode(wanted, add_special_tokens=False)
-    if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
+    if len(ids) == 1 and (ids[0] != tokenizer.unk_token_id or wanted == tokenizer.unk_token):
         return StartToken(ids[0], wanted, "recipe")
     pieces = tokenizer.convert_ids_to_tokens(ids)
     found = f"it is {len(ids)} tokens here: {pieces}" if len(ids) > 1 else "this tokenizer does not know it"

@@ -48,7 +48,7 @@ def _what(item: ErrorDetails) -> str:
         expected = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
         return f'"{context["tag"]}" is not one of {", ".join(expected)}{_close(context["tag"], expected)}'
     if kind == "union_tag_not_found":
-        return "needs `kind`, or a single word"
+        return "needs `{}`, or a single word".format(item["ctx"]["discriminator"].strip("'"))
     message = message.replace("Input should be", "expected")
     return message if kind == "unknown_preset" else f"{message}, got {_short(item['input'])}"
 
@@ -80,7 +80,8 @@ def _trace(loc: tuple[int | str, ...], source: Any) -> tuple[list[str | int], in
     for depth, part in enumerate(loc):
         last = depth == len(loc) - 1
         if _holds(node, part):
-            line = node.lc.data[part][0] + 1 if part in node.lc.data else line
+            lines = node.lc.data or {}  # None where all keys came through `<<`
+            line = lines[part][0] + 1 if part in lines else line
             node = node[part]
         elif not last and not isinstance(part, int) and part not in _known_keys():
             continue  # the tag of a union, such as `clip`
@@ -126,7 +127,7 @@ def _fields_at(loc: Sequence[int | str]) -> list[str]:
         if inside:
             candidates = [model for annotation in inside for model in _models(annotation)]
         else:
-            tagged = [c for c in candidates if "kind" in c.model_fields and part in _literals(c)]
+            tagged = [c for c in candidates if part in _literals(c)]
             candidates = tagged or candidates
     return sorted({name for c in candidates for name in c.model_fields})
 
@@ -138,7 +139,9 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _literals(model: type[BaseModel]) -> tuple[Any, ...]:
-    return typing.get_args(model.model_fields["kind"].annotation)
+    """The words by which a union knows this member."""
+    tags = [model.model_fields[key].annotation for key in ("kind", "name") if key in model.model_fields]
+    return tuple(word for tag in tags if typing.get_origin(tag) is typing.Literal for word in typing.get_args(tag))
 
 
 def _known_keys() -> set[str]:

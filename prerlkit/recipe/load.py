@@ -85,6 +85,8 @@ def read_yaml(path: Path) -> Any:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise UsageError(f"{where}: not valid YAML: {_first_lines(error)}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: not valid YAML: it is nested too deeply to be a recipe") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     except OSError as error:

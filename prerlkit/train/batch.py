@@ -11,20 +11,23 @@ from torch import Tensor
 from prerlkit.objective.aggregate import Counts, Sample, token_weight
 from prerlkit.objective.choices import Objective
 from prerlkit.policy.logprobs import Sequences
+from prerlkit.policy.microbatch import Row, by_context
 
 
 @dataclass(frozen=True, slots=True)
-class TrainRow:
-    """One sequence that goes through the model: context (prompt, or the start token), then y.
+class TrainRow(Row):
+    """One sequence of a train batch.
 
     Attributes:
         weight: what each of y's tokens is multiplied by; holds the step's denominator.
+        prompt: what y was sampled behind.
+        sampler: log-probs of y's tokens as its engine gave them.
     """
 
-    context: tuple[int, ...]
-    completion: tuple[int, ...]
     advantage: float
     weight: float
+    prompt: tuple[int, ...] = ()
+    sampler: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class MicroBatch:
     sequences: Sequences
     advantages_N: Tensor
     weights_N: Tensor
+    sampler_N: Tensor
     indices: tuple[int, ...]
     """Which rows of the train batch these are."""
 
@@ -49,37 +53,33 @@ def train_rows(
         completion = sample.completion.token_ids
         context = sample.prompt.token_ids if objective.space == "conditional" else (start_id,)
         weight = token_weight(objective.aggregate, counts, len(completion), max_new_tokens)
-        rows.append(TrainRow(context, completion, sample.advantage, weight))
+        prompt, sampler = sample.prompt.token_ids, sample.completion.logprobs
+        rows.append(TrainRow(context, completion, sample.advantage, weight, prompt, sampler))
     return rows
 
 
-def micro_batches(rows: Sequence[TrainRow], token_budget: int, *, share_contexts: bool) -> list[list[int]]:
-    """Indices of rows, cut so that no micro-batch has more than `token_budget` tokens with padding.
+def share_rows(rows: Sequence[TrainRow], rank: int, size: int) -> list[TrainRow]:
+    """The rows that process `rank` of `size` trains on: about as many tokens as each of the others.
 
-    Rows of one context stay together, longest contexts and completions first, so that what doesn't fit in memory shows
-    at once. A row longer than the budget goes alone.
+    Neighbours in the order of contexts, so that all but a few contexts go through one process only. Prompts without
+    signal have no rows, so that shares of prompts would be of very different length.
     """
-    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].context), rows[i].context, -len(rows[i].completion)))
-    batches: list[list[int]] = []
-    for index in order:
-        if batches and _padded_size([rows[i] for i in (*batches[-1], index)], share_contexts) <= token_budget:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def _padded_size(rows: Sequence[TrainRow], share_contexts: bool) -> int:
-    """Tokens that go through the model, padding included."""
-    context, completion = max(len(r.context) for r in rows), max(len(r.completion) for r in rows)
-    contexts = len({r.context for r in rows}) if share_contexts else len(rows)
-    return contexts * context + len(rows) * completion
+    total = sum(len(r.context) + len(r.completion) for r in rows)
+    chosen, before = [], 0
+    for row in (rows[i] for i in by_context(rows)):
+        tokens = len(row.context) + len(row.completion)
+        if (2 * before + tokens) * size // (2 * total) == rank:  # where the row's middle lies
+            chosen.append(row)
+        before += tokens
+    return chosen
 
 
 def collate(rows: Sequence[TrainRow], indices: Sequence[int], device: torch.device) -> MicroBatch:
     """The tensors of the chosen rows."""
     chosen = [rows[i] for i in indices]
-    sequences = Sequences.pack([r.context for r in chosen], [r.completion for r in chosen], device)
+    sequences = Sequences([r.context for r in chosen], [r.completion for r in chosen], device)
     advantages_B = torch.tensor([r.advantage for r in chosen], device=device)
     weights_B = torch.tensor([r.weight for r in chosen], device=device)
-    return MicroBatch(sequences, advantages_B[sequences.rows_N], weights_B[sequences.rows_N], tuple(indices))
+    sampler_N = torch.tensor([x for r in chosen for x in r.sampler], device=device)
+    rows_N = sequences.rows_N
+    return MicroBatch(sequences, advantages_B[rows_N], weights_B[rows_N], sampler_N, tuple(indices))

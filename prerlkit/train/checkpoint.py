@@ -1,24 +1,34 @@
-"""Checkpoints: where a run is, its trainable adapter and its optimizer, in safetensors and JSON only.
+"""A checkpoint: where a run is, its adapters and its optimizer, in safetensors and JSON only, each with its checksum.
 
-Randomness needs no state here: every draw is a function of the seed and the position (`prerlkit.seeds`).
+Randomness needs no state here: every draw is a function of the seed and the position (`prerlkit.seeds`), the order of
+the prompts too. Nor does the schedule, a function of the step. One number, the position, stands for all of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from prerlkit.errors import PrerlkitError
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.adapters import AdapterStack
 
 _TENSOR = "$tensor"
 """Key that stands for a tensor in the JSON part of an optimizer's state."""
+_STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
+
+
+class Damaged(Exception):  # noqa: N818 -- never leaves this room: the checkpoint before is used
+    """A checkpoint is not what was written; the text says which file and how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +58,97 @@ class Position:
         return replace(self, stage=self.stage + 1, stage_step=0)
 
 
-def save(folder: Path, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
-    """Write a checkpoint in place of the one before, whole or not at all."""
-    name = adapters.layers[-1].name
+def save(
+    folder: Path,
+    position: Position,
+    adapters: AdapterStack,
+    optimizer: torch.optim.Optimizer,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all. It needs no other file: the adapters of finished stages are in it.
+
+    Args:
+        origin: what a run must have been made from to go on from here; see `resume.Origin`.
+
+    Raises:
+        PrerlkitError: the adapter is not finite, so that nobody would want to go on from it; nothing is written.
+    """
     tensors, layout = _flatten(optimizer.state_dict())
     with new_folder(folder) as temporary:
-        save_file(adapters.state(name), temporary / "adapter.safetensors")
-        save_file(tensors, temporary / "optimizer.safetensors")
-        write_json(temporary / "state.json", {"position": asdict(position), "stage": name, "optimizer": layout})
+        for layer in adapters.layers:
+            state = adapters.state(layer.name)
+            if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+                raise PrerlkitError(
+                    f'The adapter of stage "{layer.name}" holds weights that are not finite at step {position.step}; '
+                    "it was not saved.",
+                    "The checkpoint before is whole. Lower the learning rate, then go on with --resume.",
+                )
+            save_file(state, temporary / _adapter_file(layer.name))
+        save_file(tensors, temporary / _OPTIMIZER)
+        names = [layer.name for layer in adapters.layers]
+        state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
+        write_json(temporary / _STATE, state_json)
+        write_json(temporary / _CHECKSUMS, {file.name: _sha256(file) for file in sorted(temporary.iterdir())})
 
 
-def read_position(folder: Path) -> Position:
-    """The position of the checkpoint in `folder`."""
-    return Position(**json.loads((folder / "state.json").read_text(encoding="utf-8"))["position"])
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on disk whose checksums were found right."""
+
+    folder: Path
+    position: Position
+    stages: tuple[str, ...]
+    """Those whose adapters are in it. A stage that another continued is not: its adapter became the other's."""
+    origin: Mapping[str, Any]
+    _layout: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Checkpoint:
+        """Check every byte of a checkpoint. Raises Damaged with the file and what is wrong with it."""
+        try:
+            sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
+            for name, expected in sums.items():
+                if _sha256(folder / name) != expected:
+                    raise Damaged(f"{name} is not what was written (its SHA-256 differs)")
+            state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            missing = {_STATE, _OPTIMIZER, *map(_adapter_file, state["stages"])} - set(sums)
+            if missing:
+                raise Damaged(f"{min(missing)} has no checksum")
+            position = Position(**state["position"])
+            return cls(folder, position, tuple(state["stages"]), state["origin"], state["optimizer"])
+        except FileNotFoundError as error:
+            raise Damaged(f"{Path(error.filename).name} is missing") from None
+        except OSError as error:
+            raise Damaged(f"it can't be read: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(f"its JSON is not what was written: {error}") from None
+
+    def adapter(self, stage: str) -> Path:
+        """The file with the adapter of a stage in `stages`."""
+        return self.folder / _adapter_file(stage)
+
+    def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
+        """Put the weights of stage `name` into the adapter of that stage."""
+        try:
+            adapters.load_state(name, load_file(self.adapter(name)))
+        except (ValueError, RuntimeError, OSError, SafetensorError) as error:
+            why = " ".join(str(error).split())[:300]
+            raise PrerlkitError(
+                f"{self.folder} does not fit this recipe's model: {why}", "Resume with the model that wrote it."
+            ) from error
+
+    def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the optimizer's state into the current stage's."""
+        optimizer.load_state_dict(_unflatten(load_file(self.folder / _OPTIMIZER), dict(self._layout)))
 
 
-def restore(folder: Path, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
-    """Put the checkpoint's adapter and optimizer state into the current stage's."""
-    layout = json.loads((folder / "state.json").read_text(encoding="utf-8"))["optimizer"]
-    adapters.load_state(adapters.layers[-1].name, load_file(folder / "adapter.safetensors"))
-    optimizer.load_state_dict(_unflatten(load_file(folder / "optimizer.safetensors"), layout))
+def _adapter_file(stage: str) -> str:
+    return f"adapter.{stage}.safetensors"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.rollout.protocol import HandOver, RolloutEngine, Sampling
+from prerlkit.train.distributed import ALONE, World
 from prerlkit.types import Completion, Group, Prompt, Verdict
 from prerlkit.verify import Sample
 
@@ -29,6 +30,8 @@ class Collected:
     rollout_seconds: float
     verify_seconds: float
     """Waiting for verdicts after the last completion: what verification cost, not what it took."""
+    handed: HandOver = field(default_factory=HandOver)
+    """Taking over the policy before the first completion, a part of `rollout_seconds`."""
 
 
 def collect(
@@ -37,14 +40,20 @@ def collect(
     prompts: Sequence[Prompt],
     sampling: Sampling,
     progress: Callable[[int, int], None] | None = None,
+    world: World = ALONE,
 ) -> Collected:
     """Sample `sampling.samples` completions for each prompt and judge each as soon as it is finished.
 
     Args:
-        progress: called with (completions finished, completions in all).
+        progress: called with (completions finished, completions in all), of this process.
+        world: each process takes its share of the prompts.
+
+    Returns:
+        The groups of all processes, in each of them; the slowest one's times.
     """
     begun = time.perf_counter()
-    engine.hand_over()
+    handed = engine.hand_over()
+    everything, prompts = prompts, world.share(prompts)
     total = len(prompts) * sampling.samples
     finished: dict[tuple[int, int], tuple[Completion, Future[Verdict]]] = {}
     for i, s, completion in engine.generate(prompts, sampling):
@@ -57,7 +66,13 @@ def collect(
         pairs = [finished[i, s] for s in range(sampling.samples)]
         verdicts = tuple(verdict.result() for _, verdict in pairs)
         groups.append(Group(prompt, tuple(completion for completion, _ in pairs), verdicts))
-    return Collected(tuple(groups), sampled - begun, time.perf_counter() - sampled)
+    parts = world.gather(Collected(tuple(groups), sampled - begun, time.perf_counter() - sampled, handed))
+    return Collected(
+        tuple(parts[i % world.size].groups[i // world.size] for i in range(len(everything))),
+        max(part.rollout_seconds for part in parts),
+        max(part.verify_seconds for part in parts),
+        handed,
+    )
 
 
 def _sample(prompt: Prompt, completion: Completion) -> Sample:

@@ -1,36 +1,126 @@
-"""One process or several: processes talk only in sums, of counts before a step and of gradients after it."""
+"""One process or several, behind one small class: what they share, what they tell each other, what they agree on.
+
+State is replicated: every process has the same adapters and the same optimizer, does its share of the prompts and of
+the training rows, and adds its gradient to the others'. Because every token's weight holds the denominator of the whole
+step, gradients simply add up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from prerlkit.objective.aggregate import Counts
+from prerlkit.errors import PrerlkitError, UsageError
+
+T = TypeVar("T")
+
+
+class LostError(PrerlkitError):
+    """Another process of the run is gone, or did something else than this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run. Because every token's weight holds the global denominator, gradients add up."""
+    """The processes of a run, as one of them sees them. Alone, every question has its own answer and costs nothing.
+
+    Every method that tells or asks must be called by all processes, in the same order.
+
+    Attributes:
+        rank: which of the `size` processes this is.
+        local_rank: which of those on this machine; its CUDA device has that number.
+        why: asks what made another process fail; "" while nothing is known.
+
+    Raises (every method that tells or asks):
+        LostError: another process is gone.
+    """
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    why: Callable[[], str] = str
 
-    def sum_counts(self, counts: Counts) -> Counts:
+    @property
+    def primary(self) -> bool:
+        """Whether this process writes the run folder and talks to the person."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part of `items`: every `size`-th, so that parts differ by one at most."""
+        return items[self.rank :: self.size]
+
+    def gather(self, value: T) -> list[T]:
+        """The `value` of every process, by rank. It travels pickled, over the CPU."""
         if self.size == 1:
-            return counts
-        both = torch.tensor([counts.tokens, counts.sequences], dtype=torch.int64)
-        dist.all_reduce(both)
-        return Counts(int(both[0]), int(both[1]))
+            return [value]
+        values: list[Any] = [None] * self.size
+        with self._talking():
+            dist.all_gather_object(values, value)
+        return values
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up gradients over processes, in place; a process without gradient takes part with zeros."""
+    def from_primary(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process; it is called in no other."""
+        if self.size == 1:
+            return make()
+        values = [make() if self.primary else None]
+        with self._talking():
+            dist.broadcast_object_list(values, src=0)
+        return values[0]  # type: ignore[return-value]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in at least one process: what all of them then act on."""
+        return any(self.gather(flag))
+
+    def maxima(self, *values: float) -> list[float]:
+        """The largest of each value over the processes."""
+        return [max(column) for column in zip(*self.gather(values), strict=True)]
+
+    def agree(self, what: str, value: object, hint: str) -> None:
+        """Raise UsageError unless `value` is equal in all processes."""
+        values = self.gather(value)
+        if different := [str(rank) for rank, other in enumerate(values) if other != values[0]]:
+            raise UsageError(
+                f"The processes of this run differ in {what}: {', '.join(different)} from process 0.", hint
+            )
+
+    @contextmanager
+    def first_on_each_machine(self) -> Iterator[None]:
+        """The first process of each machine goes through alone, then the others: it downloads, they find the files."""
+        if self.local_rank:
+            self.gather(None)
+        yield
+        if not self.local_rank:
+            self.gather(None)
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add up gradients over processes, in place and in float32; a process without gradient takes part with zeros.
+
+        All of them travel as one vector: a LoRA adapter is hundreds of small tensors.
+        """
         if self.size == 1:
             return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in parameters])
+        with self._talking():
+            dist.all_reduce(flat)
+        for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = summed.view_as(parameter).to(parameter.dtype)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # what torch raises for a closed connection and for a time-out
+            known = self.why()
+            raise LostError(
+                known or f"Process {self.rank} of {self.size} lost the others: {str(error).splitlines()[0]}",
+                "" if known else "One was killed (out of memory?) or can't be reached. Go on with --resume.",
+            ) from error
+
+
+ALONE = World()
+"""The only process of its run."""

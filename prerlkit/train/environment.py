@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import prerlkit
+from prerlkit.policy.identity import base_fingerprint
 from prerlkit.train.prepare import Prepared
 
 _PACKAGES = (
@@ -28,7 +30,7 @@ _PACKAGES = (
 )
 
 
-def describe(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+def describe(prepared: Prepared, device: torch.device, recipe_folder: Path | None) -> dict[str, Any]:
     """The content of environment.json. No environment variables: they hold secrets."""
     versions = {"prerlkit": prerlkit.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
@@ -48,7 +50,12 @@ def describe(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     return {
         "versions": versions,
         "hardware": hardware,
-        "model": {"origin": prepared.model.origin, "revision": prepared.model.revision},
+        "recipe_folder": str(recipe_folder.resolve()) if recipe_folder else None,
+        "model": {
+            "origin": prepared.model.origin,
+            "revision": prepared.model.revision,
+            "fingerprint": base_fingerprint(prepared.model.path),
+        },
         "start_token": {"id": prepared.start.id, "text": prepared.start.text, "source": prepared.start.source},
         "end_token_ids": list(prepared.end_ids),
     }

@@ -7,23 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from prerlkit.evaluation import estimates
+from prerlkit.evaluation.attempts import Problem, from_groups
+from prerlkit.evaluation.estimates import Estimate
 from prerlkit.recipe.schema import Evaluation
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.train.collect import Judge, collect
-from prerlkit.train.statistics import bootstrap_mean, pass_at_k, wilson
+from prerlkit.train.distributed import ALONE, World
 from prerlkit.types import Group, Prompt
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A share with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+NOTHING = Estimate(0.0, 0.0, 1.0)
+"""Where not one verdict was to be had: the whole interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +32,7 @@ class EvalResult:
         pass_at: pass@k for each k asked for (bootstrap over prompts).
         unjudged, truncated: shares of all completions.
         tokens_mean: mean length of a completion, tokens.
+        by_prompt: of each judged prompt, by its id, what `score` is the mean of; two runs are compared on it.
     """
 
     name: str
@@ -50,9 +45,20 @@ class EvalResult:
     unjudged: float = 0.0
     truncated: float = 0.0
     tokens_mean: float = 0.0
+    by_prompt: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float | None:
+        """What evaluations are compared by: greedy accuracy, without it avg@k."""
+        best = self.accuracy or self.average
+        return best.value if best else None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def totals(self) -> dict[str, Any]:
+        """As `to_json`, without the single prompts."""
+        return {key: value for key, value in self.to_json().items() if key != "by_prompt"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EvalResult:
@@ -74,8 +80,9 @@ def evaluate(
     seed: int,
     max_new_tokens: int,
     progress: Callable[[int, int], None] | None = None,
+    world: World = ALONE,
 ) -> tuple[EvalResult, list[Group]]:
-    """Evaluate the policy that `engine` holds on the first `settings.prompts` of `prompts`.
+    """Evaluate the policy that `engine` holds on the first `settings.prompts` of `prompts`, shared by processes.
 
     Returns:
         The result, and every judged group (greedy ones first).
@@ -86,40 +93,28 @@ def evaluate(
     greedy: Sequence[Group] = ()
     sampled: Sequence[Group] = ()
     if settings.greedy:
-        greedy = collect(engine, judge, chosen, Sampling(1, limit, None, seed), progress).groups
+        greedy = collect(engine, judge, chosen, Sampling(1, limit, None, seed), progress, world).groups
     if settings.samples:
         sampling = Sampling(settings.samples, limit, settings.temperature, seed)
-        sampled = collect(engine, judge, chosen, sampling, progress).groups
-    groups = [*greedy, *sampled]
-    completions = [c for g in groups for c in g.completions]
-    verdicts = [v for g in groups for v in g.verdicts]
-    count = max(1, len(completions))
+        sampled = collect(engine, judge, chosen, sampling, progress, world).groups
+    one, many = from_groups(greedy), from_groups(sampled)
+    both = [*one, *many]
+    attempts = [attempt for problem in both for attempt in problem.attempts]
     result = EvalResult(
         name=name,
         step=step,
         prompts=len(chosen),
         seconds=time.perf_counter() - begun,
-        accuracy=_greedy_accuracy(greedy) if settings.greedy else None,
-        average=_over_prompts(sampled, 1) if settings.samples else None,
-        pass_at={k: _over_prompts(sampled, k) for k in settings.pass_at} if settings.samples else {},
-        unjudged=sum(not v.judged for v in verdicts) / count,
-        truncated=sum(c.truncated for c in completions) / count,
-        tokens_mean=sum(len(c.token_ids) for c in completions) / count,
+        accuracy=(estimates.accuracy(one) or NOTHING) if settings.greedy else None,
+        average=_pass_at(many, 1) if settings.samples else None,
+        pass_at={k: _pass_at(many, k) for k in settings.pass_at} if settings.samples else {},
+        unjudged=estimates.share(both, lambda attempt: attempt.passed is None),
+        truncated=estimates.share(both, lambda attempt: attempt.truncated),
+        tokens_mean=sum(attempt.tokens for attempt in attempts) / max(1, len(attempts)),
+        by_prompt=estimates.pass_values(one or many, 1),
     )
-    return result, groups
+    return result, [*greedy, *sampled]
 
 
-def _greedy_accuracy(groups: Sequence[Group]) -> Estimate:
-    judged = [bool(g.verdicts[0].passed) for g in groups if g.verdicts[0].judged]
-    passed = sum(judged)
-    return Estimate(passed / len(judged) if judged else 0.0, *wilson(passed, len(judged)))
-
-
-def _over_prompts(groups: Sequence[Group], k: int) -> Estimate:
-    """pass@k over prompts; a prompt with fewer than k judged samples can't say and is left out."""
-    values = []
-    for group in groups:
-        judged = [bool(v.passed) for v in group.verdicts if v.judged]
-        if len(judged) >= k:
-            values.append(pass_at_k(len(judged), sum(judged), k))
-    return Estimate(sum(values) / len(values) if values else 0.0, *bootstrap_mean(values))
+def _pass_at(problems: Sequence[Problem], k: int) -> Estimate:
+    return estimates.mean(estimates.pass_values(problems, k)) or NOTHING

@@ -15,9 +15,14 @@ from prerlkit.verify.combine import Named, labels_of
 
 
 def step_metrics(
-    collected: Collected, stats: UpdateStats, rate: float, train_seconds: float, verifiers: Sequence[Named]
+    collected: Collected,
+    stats: UpdateStats,
+    rate: float,
+    train_seconds: float,
+    verifiers: Sequence[Named],
+    peak: float = 0,
 ) -> dict[str, float]:
-    """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's."""
+    """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's; `peak`: memory, bytes."""
     generated = sum(len(c.token_ids) for g in collected.groups for c in g.completions)
     return {
         **group_metrics(collected.groups),
@@ -28,14 +33,21 @@ def step_metrics(
         "policy/kl": stats.kl,
         "policy/clip_fraction": stats.clip_fraction,
         "policy/trained_logprob": stats.logprob_sum / max(1, stats.scored),
+        "importance/mean": stats.ratio_sum / stats.weighted if stats.weighted else 1.0,
+        "importance/capped": stats.capped / max(1, stats.weighted),
+        "importance/mismatch": stats.mismatch_sum / max(1, stats.weighted),
+        "canary/drift": collected.handed.drift,
+        "canary/gain": collected.handed.gain,
         "optim/lr": rate,
         "optim/grad_norm": stats.grad_norm,
         "optim/skipped": stats.skipped,
+        "optim/nonfinite": stats.nonfinite,
         "time/rollout": collected.rollout_seconds,
+        "time/hand_over": collected.handed.seconds,
         "time/verify": collected.verify_seconds,
         "time/train": train_seconds,
         "time/step": collected.rollout_seconds + collected.verify_seconds + train_seconds,
-        "memory/peak": peak_memory(),
+        "memory/peak": peak,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 from prerlkit.data.prompts import PromptSets, build
 from prerlkit.policy import source
+from prerlkit.policy.base import pick_device
 from prerlkit.policy.source import ResolvedModel
 from prerlkit.policy.tokens import StartToken, end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.schema import Recipe
+from prerlkit.rollout.vllm_local import check_installed
 from prerlkit.train.validate import check_settings
 from prerlkit.trial.gold import ROWS, try_gold
 from prerlkit.trial.samples import from_prompts
@@ -32,6 +36,12 @@ class Prepared:
     prompts: PromptSets
     notes: tuple[str, ...]
 
+    def fingerprint(self) -> tuple[object, ...]:
+        """What every process of a run must have in common: the model's commit, special tokens, and all prompts."""
+        prompts = [(p.id, p.token_ids, p.answer) for p in (*self.prompts.train, *self.prompts.eval)]
+        digest = hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest()
+        return self.model.revision, self.start.id, self.end_ids, digest
+
 
 def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -> Prepared:
     """Settle all that needs no weights. The model's files are downloaded here when they are not on this machine.
@@ -41,6 +51,10 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
         report: hears the phases of a download.
     """
     check_settings(recipe, folder)
+    if recipe.model.backend == "unsloth":
+        check_usable(pick_device(recipe.model.device))
+    if recipe.rollout.engine == "vllm" and recipe.rollout.vllm.server is None:
+        check_installed()  # not by a dry run: that may be made on another machine
     model = source.resolve(recipe.model, report=report)
     tokenizer, start, end_ids = read_tokens(model.path, recipe)
     prompts = build(

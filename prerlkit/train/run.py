@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from prerlkit.data.stream import PromptStream
-from prerlkit.policy import save, source
+from prerlkit.errors import UsageError
+from prerlkit.policy import source
 from prerlkit.policy.base import quantized_layers
-from prerlkit.policy.policy import load_policy
+from prerlkit.policy.policy import Policy, load_policy
+from prerlkit.probes.make import make_probes
+from prerlkit.recipe.dtype import has_bfloat16
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe, Stage
-from prerlkit.rollout.hf import HfEngine
+from prerlkit.rollout.protocol import RolloutEngine
+from prerlkit.rollout.together import Together
+from prerlkit.secrets import redact
 from prerlkit.seeds import derive
-from prerlkit.train import checkpoint, environment
-from prerlkit.train.checkpoint import Position
-from prerlkit.train.distributed import World
+from prerlkit.train import environment, resume
+from prerlkit.train.checkpoint import Checkpoint, Position
+from prerlkit.train.connect import take_device
+from prerlkit.train.distributed import ALONE, World
+from prerlkit.train.engines import make_engine
 from prerlkit.train.evaluate import EvalResult
 from prerlkit.train.folder import Existing, RunFolder
+from prerlkit.train.follower import Follower
+from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
+from prerlkit.train.probing import Probing
 from prerlkit.train.stage import Room, Stopped, run_evaluation, run_stage
 from prerlkit.train.step import Updater
+from prerlkit.train.validate import check_processes
 from prerlkit.train.watch import Stop, Watcher
 from prerlkit.verify.runner import Runner
 
@@ -38,25 +50,27 @@ class Summary:
 
     Attributes:
         exit_reason: `completed`, `stopped` (asked to; resumable) or `failed: …`.
+        steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
     """
 
     exit_reason: str
     evaluations: tuple[EvalResult, ...]
     position: Position
     peak_memory_bytes: int
+    steps: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self, recipe: Recipe) -> dict[str, Any]:
         return {
             "name": recipe.name,
             "seed": recipe.seed,
             "exit_reason": self.exit_reason,
-            "stages": [{"name": s.name, "steps": s.steps} for s in recipe.stages],
+            "stages": [{"name": s.name, "steps": self.steps.get(s.name, 0), "planned": s.steps} for s in recipe.stages],
             "steps": self.position.step,
             "wall_seconds": self.position.seconds,
             "tokens": {"generated": self.position.generated, "trained": self.position.trained},
             "skipped_updates": self.position.skipped,
             "peak_memory_bytes": self.peak_memory_bytes,
-            "evaluations": [result.to_json() for result in self.evaluations],
+            "evaluations": [result.totals() for result in self.evaluations],
         }
 
 
@@ -69,6 +83,7 @@ def run(
     stop: Stop,
     existing: Existing = "refuse",
     report: source.Report = None,
+    world: World = ALONE,
 ) -> Summary:
     """Run `recipe` into the folder `output`.
 
@@ -76,34 +91,78 @@ def run(
         recipe_folder: where the recipe file lies, for relative paths and plugins beside it.
         watcher: hears what happens.
         stop: asked after every step.
-        existing: what to do with a folder that is not empty.
+        existing: what to do with a folder that is not empty. `resume` begins anew where there is no checkpoint yet.
         report: hears the phases of a model download.
+        world: the processes of the run, this one among them. Each calls this function.
 
     Raises:
         PrerlkitError: with what to do next; the run folder then says `failed` and keeps its last checkpoint.
     """
-    folder = RunFolder(output)
+    world.agree("recipe or options", (dump(recipe), existing), "Start all of them with the same command and files.")
+    check_processes(recipe, world.size)
+    take_device(world, recipe.model.device)
+    folder = RunFolder(output) if world.primary else Follower(output)
     folder.check(existing)
-    prepared = prepare(recipe, recipe_folder, report)
-    for line in prepared.notes:
+    changes = world.from_primary(lambda: resume.check_recipe(recipe, folder) if existing == "resume" else [])
+    with world.first_on_each_machine():
+        prepared = prepare(recipe, recipe_folder, report)
+    world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
+    for line in (*changes, *prepared.notes):
         watcher.note(line)
     with (
         Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=recipe_folder) as judge,
-        _room(recipe, prepared, judge, folder, watcher, stop) as room,
+        _engine(recipe, prepared, watcher, world.rank) as (policy, engine),
+        folder.locked(),
     ):
         folder.create(existing)
+        origin = resume.origin(prepared)
+        found = _checkpoint(recipe, folder, origin, watcher, world) if existing == "resume" else None
+        folder.rewind(found.position.step if found else 0)
         folder.write_recipe(dump(recipe))
-        folder.write_environment(environment.describe(prepared, room.policy.device))
-        position = checkpoint.read_position(folder.checkpoint) if existing == "resume" else Position()
-        folder.rewind(position.step)
-        return _Stages(room, position).run()
+        folder.write_environment(environment.describe(prepared, policy.device, recipe_folder))
+        folder.adopt(world.from_primary(folder.read_evaluations))
+        past = world.from_primary(folder.history)
+        room = Room(
+            recipe,
+            policy,
+            engine,
+            judge,
+            PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle),
+            prepared.prompts.eval,
+            folder,
+            folder.store(recipe.output.keep_checkpoints, origin),
+            HealthWatch(recipe.health, watcher.note, past),
+            Probing(make_probes(recipe), policy, recipe.memory, world, watcher.note),
+            past,
+            watcher,
+            stop,
+            world,
+        )
+        return _Stages(room, found).run()
+
+
+def _checkpoint(
+    recipe: Recipe, folder: RunFolder, origin: dict[str, Any], watcher: Watcher, world: World
+) -> Checkpoint | None:
+    """What a run goes on from: the newest checkpoint that is whole, and that this recipe can go on from."""
+    found = world.from_primary(lambda: folder.newest_checkpoint(watcher.note))
+    if found is None:
+        watcher.note(f"no checkpoint in {folder.path} yet: beginning with the first step")
+        return None
+    if not found.folder.is_dir():
+        raise UsageError(
+            f"This process sees no checkpoint in {folder.path}.",
+            "To resume on several machines, the run folder must lie on a disk that all of them see.",
+        )
+    resume.check_origin(found, origin)
+    resume.check_steps(recipe, found, world.from_primary(folder.history))
+    watcher.note(f"going on after step {found.position.step}, from {found.folder}")
+    return found
 
 
 @contextmanager
-def _room(
-    recipe: Recipe, prepared: Prepared, judge: Runner, folder: RunFolder, watcher: Watcher, stop: Stop
-) -> Iterator[Room]:
-    """Load the weights and join everything that the loop works with."""
+def _engine(recipe: Recipe, prepared: Prepared, watcher: Watcher, rank: int) -> Iterator[tuple[Policy, RolloutEngine]]:
+    """Load the weights, and what samples from them."""
     policy = load_policy(
         prepared.model.path,
         recipe.model,
@@ -111,18 +170,31 @@ def _room(
         prepared.start,
         prepared.end_ids,
         checkpointing=recipe.memory.gradient_checkpointing,
+        length=recipe.longest,
+        shard=recipe.memory.shard_base,
     )
     if quantized := quantized_layers(policy.base):
-        watcher.note(f"{len(quantized)} linear layers in NF4; embeddings, norms and head in {recipe.model.dtype}")
+        watcher.note(
+            f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "
+            f"head in {recipe.model.dtype}"
+        )
+    if policy.device.type == "cpu" and recipe.model.dtype == "bfloat16" and not has_bfloat16():
+        watcher.note(
+            "this CPU has no bfloat16 instructions: --set model.dtype=auto takes float32, several times faster"
+        )
     if not policy.plain_head:
         watcher.note(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
-    limit = recipe.rollout.max_sequences
-    engine = HfEngine(policy.base, prepared.tokenizer, policy.end_ids, limit, plain_head=policy.plain_head)
-    stream = PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle)
+    if not policy.share_contexts:
+        watcher.note(
+            "this model's attention takes no packed rows: training gives each completion a padded row of its own"
+        )
+    for stage in recipe.stages:
+        policy.adapters.check(stage.adapter)
+    engine = Together(make_engine(recipe, policy, prepared, watcher.note, rank), policy.rejoin)
     try:
-        yield Room(recipe, policy, engine, judge, stream, prepared.prompts.eval, folder, watcher, stop, World())
+        yield policy, engine
     finally:
         engine.close()
 
@@ -130,10 +202,10 @@ def _room(
 class _Stages:
     """The stages in order, from the position on. A resumed run goes through the finished ones without their steps."""
 
-    def __init__(self, room: Room, position: Position) -> None:
+    def __init__(self, room: Room, found: Checkpoint | None) -> None:
         self._room = room
-        self._start = position
-        self._position = position
+        self._found = found
+        self._position = self._start = found.position if found else Position()
         self._optimizer: torch.optim.Optimizer | None = None
 
     def run(self) -> Summary:
@@ -146,16 +218,21 @@ class _Stages:
                 if index >= self._start.stage:
                     self._do(index, stage)
             self._room.watcher.note("writing the adapter of all stages together")
-            save.save_policy(self._room.policy.adapters, self._room.folder.adapter, self._room.recipe.model.id)
+            self._room.folder.save_policy(self._room.policy.adapters, self._room.recipe.model.id)
         except Stopped:
             reason = "stopped"
         except BaseException as error:
-            reason = f"failed: {type(error).__name__}: {error}"
+            with suppress(OSError):  # on a full disk, say; what failed first is what a person should read
+                self._end(f"failed: {type(error).__name__}: {redact(str(error))}", counted, begun)
             raise
-        finally:
-            self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
-            summary = self._summary(reason)
-            self._room.folder.write_summary(summary.to_json(self._room.recipe))
+        return self._end(reason, counted, begun)
+
+    def _end(self, reason: str, counted: float, begun: float) -> Summary:
+        self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
+        evaluations = tuple(self._room.folder.read_evaluations())
+        done = Counter(name for name, _ in self._room.past[: self._position.step])
+        summary = Summary(reason, evaluations, self._position, peak_memory(), done)
+        self._room.folder.write_summary(summary.to_json(self._room.recipe))
         return summary
 
     def _take_over(self, index: int, stage: Stage) -> None:
@@ -170,27 +247,28 @@ class _Stages:
                     f"merged the adapter below into the weights; rounding took {100 * lost:.2g} % at the worst layer"
                 )
             adapters.fresh(stage.name, stage.adapter, derive(recipe.seed, "adapter", stage.name))
-        if index < self._start.stage:
-            save.load_stage(adapters, stage.name, self._room.folder.adapters / stage.name)
+        if self._found and index < self._start.stage and stage.name in self._found.stages:
+            self._found.restore_adapter(stage.name, adapters)
 
     def _do(self, index: int, stage: Stage) -> None:
         room, recipe = self._room, self._room.recipe
-        kept = self._optimizer if stage.keep_optimizer else None
-        updater = Updater(room.policy, stage, recipe.memory, room.world, kept)
-        if index == self._start.stage and self._start.step:
-            checkpoint.restore(room.folder.checkpoint, room.policy.adapters, updater.optimizer)
-        if index == 0 and "before" in recipe.evaluation.when:
+        kept, self._optimizer = (self._optimizer if stage.keep_optimizer else None), None
+        updater = Updater(room.policy, stage, recipe.memory, room.world, kept, room.watcher.note)
+        if self._found and index == self._start.stage:
+            self._found.restore_adapter(stage.name, room.policy.adapters)
+            self._found.restore_optimizer(updater.optimizer)
+        if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(room, "before", self._position)
         for position in run_stage(room, stage, updater, self._position):
             self._position = position
-        save.save_stage(room.policy.adapters, stage.name, room.folder.adapters / stage.name, recipe.model.id)
-        checkpoint.save(room.folder.checkpoint, self._position, room.policy.adapters, updater.optimizer)
+        same = room.policy.adapters.digest(stage.name)
+        room.world.agree("the adapter they trained", same, "This is a bug or a broken device: nothing was written.")
+        room.folder.save_stage(room.policy.adapters, stage.name, recipe.model.id)
+        room.checkpoints.save(self._position, room.policy.adapters, updater.optimizer)
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
             self._position = run_evaluation(room, f"after {stage.name}", self._position)
-        self._optimizer = updater.optimizer
+        updater.optimizer.zero_grad(set_to_none=True)  # a frozen adapter has no use for its last gradient
+        following = self._room.recipe.stages[index + 1 : index + 2]
+        self._optimizer = updater.optimizer if any(stage.keep_optimizer for stage in following) else None
         self._position = self._position.next_stage()
-
-    def _summary(self, reason: str) -> Summary:
-        evaluations = tuple(self._room.folder.read_evaluations())
-        return Summary(reason, evaluations, self._position, peak_memory())

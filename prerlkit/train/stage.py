@@ -12,7 +12,7 @@ random state (every draw is a function of seed and position), no configuration t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,15 +22,18 @@ from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.seeds import derive
-from prerlkit.train import checkpoint
 from prerlkit.train.checkpoint import Position
+from prerlkit.train.checkpoints import Checkpoints
 from prerlkit.train.collect import Judge, collect
 from prerlkit.train.distributed import World
 from prerlkit.train.evaluate import evaluate
 from prerlkit.train.folder import RunFolder
-from prerlkit.train.metrics import step_metrics
+from prerlkit.train.health import HealthWatch
+from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
+from prerlkit.train.probing import Probing
 from prerlkit.train.step import Updater
+from prerlkit.train.until import reached
 from prerlkit.train.watch import Stop, Watcher
 from prerlkit.types import Prompt, StepRecord
 
@@ -50,35 +53,55 @@ class Room:
     stream: PromptStream
     eval_prompts: tuple[Prompt, ...]
     folder: RunFolder
+    checkpoints: Checkpoints
+    health: HealthWatch
+    probing: Probing
+    past: list[tuple[str, Mapping[str, float]]]
+    """(stage, metrics) of every step that is done: what metrics.jsonl holds."""
     watcher: Watcher
     stop: Stop
     world: World
 
 
 def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
-    """Do the steps of `stage` that are left, and yield where the run is after each.
+    """Do the steps of `stage` that are left, or those until its rule ends it, and yield where the run is after each.
 
     Raises:
         Stopped: it was asked for; the checkpoint is written.
+        Unhealthy: a condition holds on which the recipe stops; the checkpoint is written.
     """
+    adapters, optimizer = room.policy.adapters, updater.optimizer
     seed, output, every = room.recipe.seed, room.recipe.output, room.recipe.evaluation.every
     room.watcher.stage_started(stage.name, stage.steps, position.stage_step)
     for step in range(position.stage_step, stage.steps):
+        if why := reached(stage, room.past):
+            room.watcher.note(why)
+            return
         if every and step and step % every == 0:
             position = run_evaluation(room, f"step {position.step}", position)
         begun = time.perf_counter()
         prompts_P = room.stream.batch(position.prompts, stage.rollout.prompts_per_step)
         sampling = _sampling(stage, derive(seed, "rollout", position.step))
-        collected = collect(  # rollout and verification: P groups of G judged completions
-            room.engine, room.judge, prompts_P, sampling, lambda done, n: room.watcher.progress("rollout", done, n)
-        )
+        with room.checkpoints.rescue(position, adapters, optimizer):
+            collected = collect(  # rollout and verification: P groups of G judged completions
+                room.engine,
+                room.judge,
+                prompts_P,
+                sampling,
+                lambda done, n: room.watcher.progress("rollout", done, n),
+                room.world,
+            )
+            measured = room.probing.measure(stage, step, collected.groups, room.past)
         torch.manual_seed(derive(seed, "train", position.step))  # adapter dropout
         trained = time.perf_counter()
         stats = updater.update(collected.groups, step)  # advantage, batch, objective, step
-        train_seconds = time.perf_counter() - trained
+        train_seconds, peak = room.world.maxima(time.perf_counter() - trained, peak_memory())
+        measured = room.probing.finish(measured, stage, collected.groups, room.past)
 
         rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
-        metrics = step_metrics(collected, stats, rate, train_seconds, room.recipe.verifiers)
+        metrics = step_metrics(collected, stats, rate, train_seconds, room.recipe.verifiers, peak)
+        metrics = {**metrics, **measured.metrics, **room.health.examine(stage.name, metrics)}
+        room.past.append((stage.name, metrics))
         position = replace(
             position,
             stage_step=step + 1,
@@ -89,21 +112,23 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
             trained=position.trained + stats.tokens,
             skipped=position.skipped + stats.skipped,
         )
-        record = StepRecord(position.step, stage.name, metrics, collected.groups)
+        record = StepRecord(position.step, stage.name, metrics, collected.groups, measured.details)
         room.folder.append_step(record, output.samples_per_step)
         room.watcher.step_done(record, step + 1, stage.steps)
 
-        stopping = room.stop.requested  # asked once: a request that comes later waits for the next step
-        if stopping or (output.checkpoint_every and (step + 1) % output.checkpoint_every == 0):
-            checkpoint.save(room.folder.checkpoint, position, room.policy.adapters, updater.optimizer)
+        stopping = room.world.any(room.stop.requested)  # asked once: a later request waits for the next step
+        due = any(n and (step + 1) % n == 0 for n in (output.checkpoint_every, every))
+        if stopping or due or room.health.wants_stop:
+            room.checkpoints.save(position, adapters, optimizer)
         yield position
+        room.health.raise_if_stopping()
         if stopping:
             raise Stopped
 
 
 def run_evaluation(room: Room, name: str, position: Position) -> Position:
     """Evaluate the policy as it is now and write the result down, unless that was done before a resume."""
-    if any(result.name == name for result in room.folder.read_evaluations()):
+    if any((r.name, r.step) == (name, position.step) for r in room.folder.read_evaluations()):
         return position
     result, _ = evaluate(
         room.engine,
@@ -115,6 +140,7 @@ def run_evaluation(room: Room, name: str, position: Position) -> Position:
         seed=derive(room.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
         max_new_tokens=room.recipe.rollout.max_new_tokens,
         progress=lambda done, n: room.watcher.progress(f"evaluation {name}", done, n),
+        world=room.world,
     )
     room.folder.append_evaluation(result)
     room.watcher.evaluated(result)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from prerlkit.data.generators import check as check_generator
 from prerlkit.errors import UsageError
+from prerlkit.probes.known import check_probes
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import Generator
 from prerlkit.verify import registry
 
 
 def check_settings(recipe: Recipe, folder: Path | None) -> None:
-    """Raise UsageError for a verifier or generator that doesn't exist, or whose settings are wrong.
+    """Raise UsageError for a verifier or generator that doesn't exist or has wrong settings, a probe that can't be had,
+    or a stage's rule on a metric that the run won't have.
 
     Args:
         folder: the recipe's folder, for plugins beside it.
@@ -24,6 +27,59 @@ def check_settings(recipe: Recipe, folder: Path | None) -> None:
                 f'verifier "{use.name}" needs a gold answer, but data.answer is null: every sample would be unjudged',
                 "Name the column that holds it: data.answer.",
             )
+    check_probes(recipe)
+    if any(stage.until for stage in recipe.stages):
+        from prerlkit.train.until import check_until  # brings torch: a recipe without a rule is checked in a blink
+
+        check_until(recipe)
+    if recipe.memory.shard_base:
+        _check_sharding(recipe)
     for source in (recipe.data.train, recipe.data.eval):
         if isinstance(source, Generator):
             check_generator(source.name, source.settings)
+
+
+def check_trackers(recipe: Recipe) -> None:
+    """Raise UsageError for a tracker whose package isn't installed here."""
+    for use in recipe.output.trackers:
+        if importlib.util.find_spec(use.kind) is None:
+            raise UsageError(
+                f"output.trackers has {use.kind}, which is not installed here.",
+                f"Install it: pip install {use.kind}, or all of them: pip install 'prerlkit[track]'.",
+            )
+
+
+def check_processes(recipe: Recipe, processes: int) -> None:
+    """Raise UsageError for a recipe that this many processes can't share."""
+    if recipe.memory.shard_base and processes == 1:
+        raise UsageError(
+            "memory.shard_base shares the base out over several processes, and this run has one.",
+            "Start it with `torchrun --nproc-per-node N -m prerlkit run …`, or leave shard_base out.",
+        )
+    rollout = recipe.rollout
+    if processes > 1 and rollout.engine == "vllm" and rollout.vllm.server is None:
+        raise UsageError(
+            f"rollout.engine: vllm starts one engine beside one process, and this run has {processes}.",
+            "Start `vllm serve` on a card of its own and give rollout.vllm.server (docs/engines.md), or use "
+            "rollout.engine: hf.",
+        )
+    for stage in recipe.stages:
+        if stage.rollout.prompts_per_step < processes:
+            raise UsageError(
+                f'stage "{stage.name}" has {stage.rollout.prompts_per_step} prompts a step for {processes} processes: '
+                "some would have nothing to do.",
+                f"Start {stage.rollout.prompts_per_step} processes at most, or set rollout.prompts_per_step higher.",
+            )
+
+
+def _check_sharding(recipe: Recipe) -> None:
+    """What would have to read or write a base's weights whole can't be done on one that is shared out."""
+    reasons = {
+        "model.quantization: nf4 (bitsandbytes packs a layer's weight in a form that can't be cut)": (
+            recipe.model.quantization == "nf4"
+        ),
+        "reincarnation: merge": any(stage.reincarnation == "merge" for stage in recipe.stages[1:]),
+        "adapter.dora": any(stage.adapter.dora for stage in recipe.stages),
+    }
+    for reason in (reason for reason, there in reasons.items() if there):
+        raise UsageError(f"memory.shard_base doesn't go with {reason}.", "Leave one of the two out.")

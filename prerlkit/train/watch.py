@@ -35,3 +35,17 @@ class Stop:
 
     def request(self) -> None:
         self.requested = True
+
+
+class Silent:
+    """A watcher that says nothing; a base for those that want to hear one thing."""
+
+    def note(self, text: str) -> None: ...
+
+    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+    def step_done(self, record: StepRecord, done: int, steps: int) -> None: ...
+
+    def evaluated(self, result: EvalResult) -> None: ...

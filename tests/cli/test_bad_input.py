@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from prerlkit.errors import UsageError
-
 
 def refused(done, code: int, *said: str) -> None:
     assert done.returncode == code, done.stdout + done.stderr
@@ -219,5 +217,7 @@ def test_a_missing_cuda_device(invoke, recipe_file, tiny_model):
 
 
 def test_verbose_shows_the_traceback(invoke, recipe_file):
-    with pytest.raises(UsageError):
-        invoke("run", recipe_file(model={"id": "./nowhere"}), "-v")
+    done = invoke("run", recipe_file(model={"id": "./nowhere"}), "-v")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "UsageError: " in done.stderr

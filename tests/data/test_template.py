@@ -10,7 +10,7 @@ from prerlkit.data.template import Answer, Template, as_text, keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Filter
 
-ROW = {"question": "7 + 5?", "answer": 12, "level": 2.0, "text": "so\n#### 1,200 ", "none": None, "tags": ["a"]}
+ROW = {"question": "7 + 5?", "answer": 12, "level": 2.0, "text": "so\n#### 1,200 ", "none": None, "tags": ["a", 1]}
 
 
 def test_columns_are_filled_in_and_doubled_braces_are_braces() -> None:
@@ -48,6 +48,10 @@ def test_a_template_without_a_column_is_refused() -> None:
 def test_a_missing_column_names_the_row_and_the_nearest() -> None:
     with pytest.raises(UsageError, match=r'row train/3 has no column "qestion"; did you mean "question"'):
         Template("{qestion}").fill(ROW, "train/3")
+
+
+def test_a_list_of_texts_is_one_a_line() -> None:
+    assert Template("{tests}").fill({"tests": ["assert f(1)", "assert f(2)"]}, "train/3") == "assert f(1)\nassert f(2)"
 
 
 @pytest.mark.parametrize(("name", "words"), [("none", r"is empty \(null\)"), ("tags", "holds a list")])

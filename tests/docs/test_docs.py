@@ -30,7 +30,18 @@ def test_every_metric_is_defined_and_nothing_else():
     recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
     of_several = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
-    assert sorted(defined) == sorted(["step", "stage", "reward/<verifier>", *recorded])
+    by_name = ["reward/<verifier>", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
+    assert sorted(defined) == sorted(["step", "stage", *by_name, *recorded])
+
+
+def test_every_number_of_a_probe_is_defined_and_nothing_else():
+    from prerlkit.evaluation.thoughts import KINDS
+    from prerlkit.probes.known import METRICS
+
+    page = text("probes.md")
+    defined = set(re.findall(r"^\| `(probe/[a-z_0-9/<>]+)` \|", page, re.MULTILINE))
+    defined = {name.replace("<kind>", kind) for name in defined for kind in KINDS}
+    assert defined == {name for names in METRICS.values() for name in names}
 
 
 def test_every_key_of_a_recipe_is_described():
@@ -39,6 +50,29 @@ def test_every_key_of_a_recipe_is_described():
     keys = {key for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}
     assert len(keys) > 70
     assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []
+
+
+def test_every_fault_names_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+)`", text("reliability.md")))
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) >= 20
+    assert sorted(named - defined) == []
+    faults = re.search(r"^## Faults$(.*?)^## ", text("reliability.md"), re.DOTALL | re.MULTILINE)[1]
+    rows = [row for row in faults.splitlines() if row.startswith("| ") and not row.startswith("| fault")]
+    assert len(rows) >= 15
+    assert [row for row in rows if "`test_" not in row.split("|")[4]] == []
+
+
+def test_every_condition_of_health_is_described():
+    from typing import get_args
+
+    from prerlkit.recipe.keeping import HealthName
+
+    assert re.findall(r"^\| `(\w+)` \| ", text("reliability.md"), re.MULTILINE) == list(get_args(HealthName))
 
 
 def test_every_preset_is_in_the_table():
@@ -64,7 +98,7 @@ def test_commands_on_the_pages_name_options_and_recipes_that_exist(page):
     blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip().startswith("prerlkit ")]
     for line in lines:
-        words = shlex.split(re.split(r"\s{2,}|\s+#|\s*>", line)[0].replace("[--resolved]", "--resolved"))[1:]
+        words = shlex.split(re.split(r"\s{2,}|\s+#|\s+>\s", line)[0].replace("[--resolved]", "--resolved"))[1:]
         words = [w for w in words if not w.startswith("[")]
         node, path = command, []
         while words and hasattr(node, "commands"):

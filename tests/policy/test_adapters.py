@@ -14,7 +14,7 @@ from prerlkit.errors import UsageError
 from prerlkit.policy import save
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import load_policy
-from prerlkit.recipe.schema import Adapter, Model
+from prerlkit.recipe.model import Adapter, Model
 
 TOKENS = torch.tensor([list(b"the quick brown fox")])
 

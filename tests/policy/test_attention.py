@@ -7,7 +7,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from prerlkit.policy import attention as module
-from prerlkit.policy.attention import attention, grouped_attention, use_grouped_attention
+from prerlkit.policy.attention import grouped_attention, use_own_attention
+from prerlkit.policy.attention import on_cpu as attention
 
 SHAPES = [(1, 9), (5, 5), (4, 11)]  # decoding, prefill, completions behind a cached context
 
@@ -63,15 +64,16 @@ def test_many_queries_and_special_arguments_go_to_the_fused_kernel(monkeypatch):
     assert len(fused) == 3
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])  # what a CUDA device gets runs here too
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
-def test_a_model_gives_the_same_logits_with_it(family, make_family, make_model):
+def test_a_model_gives_the_same_logits_with_it(family, device, make_family, make_model):
     model = make_model().eval() if family == "llama" else make_family(family)
     tokens, mask = torch.tensor([list(b"What is 2 + 2?"), list(b"\0\0\0\0\0\0What is ")]), torch.ones(2, 14).long()
     mask[1, :6] = 0
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with torch.no_grad():
         before = model(input_ids=tokens, attention_mask=mask, position_ids=positions).logits[:, 6:]
-        use_grouped_attention(model)
-        assert model.config._attn_implementation == module.NAME
+        use_own_attention(model, device)
+        assert model.config._attn_implementation == module.NAMES[device]
         after = model(input_ids=tokens, attention_mask=mask, position_ids=positions).logits[:, 6:]
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)

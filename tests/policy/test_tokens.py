@@ -33,6 +33,13 @@ def test_any_one_token_may_be_named(make_tokenizer):
         assert tokenizer.decode([start.id]) == word
 
 
+def test_the_token_for_unknown_words_is_one_that_may_be_named(make_tokenizer):
+    """SmolLM2's is <|endoftext|>, a separator of documents."""
+    tokenizer = make_tokenizer(bos="<begin>")
+    tokenizer.unk_token = "<turn>"
+    assert resolve_start_token("<turn>", tokenizer).text == "<turn>"
+
+
 @pytest.mark.parametrize("word", ["two", "<|im_start|>", " "])
 def test_what_is_not_exactly_one_token_is_refused(make_tokenizer, word):
     tokenizer = make_tokenizer()

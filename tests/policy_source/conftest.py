@@ -14,7 +14,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from prerlkit.recipe.schema import Model
+from prerlkit.recipe.model import Model
 
 MEMBER = "tiny_model/Tiny.Q4_1.gguf"
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"

@@ -19,7 +19,7 @@ import pytest
 
 from prerlkit.errors import UsageError
 from prerlkit.policy.source import cached_config, describe, resolve
-from prerlkit.recipe.schema import Model
+from prerlkit.recipe.model import Model
 
 COMMIT = "a" * 40
 REPOS: dict[str, dict[str, bytes]] = {
@@ -90,7 +90,7 @@ CHILD = """
 import json, sys
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.source import cached_config, describe, resolve
-from prerlkit.recipe.schema import Model
+from prerlkit.recipe.model import Model
 for values in json.loads(sys.argv[1]):
     model, said = Model(**values), {}
     said["before"] = describe(model)

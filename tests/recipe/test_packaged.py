@@ -52,3 +52,14 @@ def test_the_json_schema_refuses_an_unknown_key():
     document = YAML(typ="safe", pure=True).load(RECIPES["smoke"].read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "stagez": []}, Recipe.model_json_schema())
+
+
+@pytest.mark.parametrize(
+    ("server", "right"),
+    [(None, True), ("http://a:1", True), (["http://a:1", "http://b:1"], True), (8000, False), ([8000], False)],
+)
+def test_the_json_schema_takes_one_server_or_a_list(server, right):
+    document = YAML(typ="safe", pure=True).load(RECIPES["smoke"].read_text(encoding="utf-8"))
+    document["rollout"] = {**document["rollout"], "vllm": {"server": server}}
+    validator = jsonschema.Draft202012Validator(Recipe.model_json_schema())
+    assert validator.is_valid(document) == right

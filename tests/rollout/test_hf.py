@@ -7,7 +7,7 @@ import torch
 
 from prerlkit.policy.base import head_is_plain
 from prerlkit.policy.logprobs import Sequences
-from prerlkit.recipe.schema import Adapter
+from prerlkit.recipe.model import Adapter
 from prerlkit.rollout.hf import HfEngine
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.rollout.sampling import draw
@@ -93,7 +93,7 @@ def test_seeds_decide_the_draws(policy):
 def test_the_recorded_logprobs_are_the_trainers(policy):
     """On the same model they can't drift: what the sampler wrote down is what training would score."""
     completion = sampled(policy, Sampling(1, 10, 0.8, seed=3))[1, 0]
-    sequences = Sequences.pack([PROMPTS[1].token_ids], [completion.token_ids], policy.device)
+    sequences = Sequences([PROMPTS[1].token_ids], [completion.token_ids], policy.device)
     scored, _ = policy.logprobs(sequences, temperature=0.8, chunk=4, entropy=False)
     assert completion.logprobs == pytest.approx(scored.tolist(), abs=1e-4)
 
@@ -113,3 +113,76 @@ def test_other_families_and_sliding_windows_decode_right(family, make_tokenizer,
         ids, logprobs, _ = plainly(Bare, PROMPTS[p], s, sampling)
         assert list(completion.token_ids) == ids
         assert completion.logprobs == pytest.approx(logprobs, abs=1e-3)
+
+
+def test_waiting_prompts_enter_beside_longer_completions(policy, monkeypatch):
+    """Prompts of many lengths take places as they become free, in the middle of the others' decoding."""
+    from prerlkit.rollout import cache
+
+    joined = []
+    real = cache.join
+    monkeypatch.setattr(cache, "join", lambda *arguments: joined.append(1) or real(*arguments))
+    prompts = [Prompt(f"train/{i}", "", tuple(b"abcdefghijkl"[: 1 + 5 * i % 12])) for i in range(9)]
+    policy = _with_ends(policy, (*policy.end_ids, *range(25)))
+    sampling = Sampling(2, 40, 1.0, seed=8)
+    completions = sampled(policy, sampling, prompts, max_sequences=6)
+    assert len(joined) >= 3
+    assert set(completions) == {(p, s) for p in range(9) for s in range(2)}
+    for (p, s), completion in completions.items():
+        ids, logprobs, _ = plainly(policy, prompts[p], s, sampling)
+        assert list(completion.token_ids) == ids
+        assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+
+
+def test_layers_compute_as_before_once_sampling_is_over(policy):
+    tokens = torch.tensor([[5, 6, 7]])
+    before = policy.base(input_ids=tokens).logits
+    engine = HfEngine(policy.base, policy.tokenizer, (), 64, plain_head=True)
+    stream = engine.generate(PROMPTS, Sampling(2, 4, 1.0, seed=0))
+    next(stream)
+    stream.close()  # left in the middle
+    assert not any("forward" in vars(module) for module in policy.base.modules())
+    assert torch.equal(policy.base(input_ids=tokens).logits, before)
+    policy.base(input_ids=tokens).logits.sum().backward()
+    assert all(p.grad is not None for p in policy.adapters.trainable)
+
+
+def test_a_stack_of_two_and_a_reference_below_are_sampled_as_they_stand(policy):
+    policy.adapters.fresh("b", Adapter(rank=2, alpha=8, rslora=True), seed=3)
+    for parameter in policy.adapters.trainable:
+        parameter.data = 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    sampling = Sampling(2, 8, 1.0, seed=6)
+
+    def check():
+        for (p, s), completion in sampled(policy, sampling).items():
+            ids, logprobs, _ = plainly(policy, PROMPTS[p], s, sampling)
+            assert list(completion.token_ids) == ids
+            assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+
+    check()
+    with policy.adapters.reference():
+        check()
+    policy.adapters.merge_top()
+    check()
+
+
+def test_columns_of_rows_that_left_are_cut_and_a_finished_batch_holds_no_cache(policy):
+    """Long prompts leave early: what is decoded after them must not go on behind their columns."""
+    from prerlkit.rollout.cache import ROOM
+    from prerlkit.rollout.decode import Batch, Unit, logits_by_head
+
+    long, short = Prompt("long", "", (7,) * 60), Prompt("short", "", (8,) * 5)
+    sampling = Sampling(1, 2 * ROOM, 1.0, seed=3)
+    with torch.no_grad():
+        batch = Batch(policy.base, logits_by_head, sampling, ())
+        batch.step([Unit(0, long, range(1)), Unit(1, short, range(1))])
+        batch._rows[0].finished = True
+        widths, rows = [], []
+        while not batch.empty:
+            rows += batch.step([])
+            widths.append(batch._cache.layers[0].keys.shape[2])
+        batch.step([Unit(0, short, range(1))])  # asks a batch that has nothing left
+    assert max(widths) <= 5 + 2 * ROOM + ROOM
+    ids, logprobs, _ = plainly(_with_ends(policy, ()), short, 0, sampling)
+    assert rows[0].tokens == ids[-2 * ROOM :]
+    assert rows[0].logprobs == pytest.approx(logprobs, abs=1e-4)

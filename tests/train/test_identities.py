@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.policy.logprobs import Sequences
-from prerlkit.recipe.schema import Adapter, Memory, Stage
+from prerlkit.recipe.model import Adapter
+from prerlkit.recipe.schema import Memory, Stage
 from prerlkit.train.distributed import World
 from prerlkit.train.step import Updater
 from prerlkit.types import Completion, Group, Prompt, Verdict
@@ -74,7 +75,7 @@ def test_pretrain_logprobs_are_the_models_own_logprobs_of_start_plus_completion(
         plain_N = torch.stack([logits_TV[t].log_softmax(-1)[y] for t, y in enumerate(completion)])
         # Beside a longer completion, so that this one is padded.
         contexts, completions = [(tiny_policy.start.id,)] * 2, [tuple(completion), tuple(b"A" * 40)]
-        sequences = Sequences.pack(contexts, completions, tiny_policy.device)
+        sequences = Sequences(contexts, completions, tiny_policy.device)
         ours_N, _ = tiny_policy.logprobs(sequences, temperature=1.0, chunk=3, entropy=False)
         ours_N = ours_N[: len(completion)]
     torch.testing.assert_close(ours_N, plain_N, atol=1e-5, rtol=0)
@@ -201,17 +202,17 @@ def test_hybrid_gradient_is_the_weighted_sum_of_its_parts(tiny_policy):
 def test_gradient_checkpointing_changes_nothing(tiny_policy):
     trained_adapter(tiny_policy)
     plain = gradient(tiny_policy, make_groups(), "grpo")
-    tiny_policy = dataclasses.replace(tiny_policy, share_contexts=False)  # as `load_policy` does with checkpointing
     tiny_policy.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    assert tiny_policy.share_contexts
     again = gradient(tiny_policy, make_groups(), "grpo")
     torch.testing.assert_close(again, plain, atol=1e-6, rtol=1e-4)
 
 
 def _rank_gradients(rank: int, folder: str, port: str, output: str) -> None:
-    """What one of two processes does: its half of the prompts, then the sum over both."""
+    """What one of two processes does: its share of the rows, then the sum over both."""
     from prerlkit.policy.policy import load_policy
     from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
-    from prerlkit.recipe.schema import Model
+    from prerlkit.recipe.model import Model
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -221,11 +222,11 @@ def _rank_gradients(rank: int, folder: str, port: str, output: str) -> None:
     policy = load_policy(folder, settings, tokenizer, start, end_token_ids(folder, tokenizer))
     trained_adapter(policy)
     world = World(rank, 2)
-    save_file({o: gradient(policy, make_groups()[rank::2], o, world=world) for o in ("nsr-prerl", "grpo")}, output)
+    save_file({o: gradient(policy, make_groups(), o, world=world) for o in ("nsr-prerl", "grpo")}, output)
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_with_half_the_prompts_each_are_one_process_with_all(tiny_policy, tiny_model, tmp_path):
+def test_two_processes_with_a_share_of_the_rows_each_are_one_process_with_all(tiny_policy, tiny_model, tmp_path):
     trained_adapter(tiny_policy)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

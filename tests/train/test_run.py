@@ -210,7 +210,7 @@ def test_an_occupied_folder_is_refused_unless_said_otherwise(tiny_recipe, tmp_pa
     with pytest.raises(UsageError, match="does not look like a run"):
         go(tiny_recipe(), tmp_path / "photos", existing="overwrite")
     assert (tmp_path / "photos" / "cat.jpg").exists()
-    with pytest.raises(UsageError, match="no checkpoint to resume from"):
+    with pytest.raises(UsageError, match="not a run"):
         go(tiny_recipe(), tmp_path / "photos", existing="resume")
 
 

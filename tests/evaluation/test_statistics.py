@@ -2,7 +2,7 @@
 
 import pytest
 
-from prerlkit.train.statistics import bootstrap_mean, pass_at_k, wilson
+from prerlkit.evaluation.statistics import bootstrap_mean, pass_at_k, wilson
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""The command line of the study."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.study.parts import PARTS, TASKS, points_of
+from benchmarks.study.tables import tables
+from benchmarks.study.tuning import best, finished
+from prerlkit.cli.quiet import quiet_libraries
+from prerlkit.cli.sweep import run_points
+from prerlkit.cli.sweep_display import points_table
+from prerlkit.errors import PrerlkitError
+from prerlkit.sweep import manifest
+
+
+def main() -> int:
+    """The exit code: 130 when it was stopped, 1 when a run failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study")
+    parser.add_argument("action", choices=("run", "plan", "tables"), help="plan lists the runs and starts none")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all, in this order")
+    parser.add_argument("--task", action="append", choices=TASKS, help="repeatable; all if left out")
+    parser.add_argument("--folder", type=Path, default=Path("runs/study"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, a share of the cores each")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every run")
+    options = parser.parse_args()
+    if wrong := [name for name in options.parts if name not in PARTS]:
+        parser.error(f"there is no part {wrong[0]}; there are {', '.join(PARTS)}")
+    console = Console()
+    chosen = [PARTS[name] for name in options.parts or PARTS]
+    try:
+        for part in chosen:
+            for task in options.task or TASKS:
+                folder = options.folder / f"{part.name}-{task}"
+                if options.action == "tables":
+                    sys.stdout.write(tables(part, task, options.folder))
+                    continue
+                tuned = part.tuned and options.action == "run"
+                rates = best(finished(PARTS["tuning"], options.folder / f"tuning-{task}")) if tuned else {}
+                entries = manifest.plan(points_of(part, task, rates, tuple(options.set)), folder)
+                if options.action == "plan":
+                    console.print(points_table(entries, folder))
+                elif run_points(console, [part.name], entries, folder, options.jobs):
+                    return 130
+                elif any(entry.state == "failed" for entry in entries):
+                    console.print(points_table(entries, folder))
+                    return 1
+    except PrerlkitError as error:
+        console.print(f"{error.message}\n{error.hint or ''}", style="red")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    quiet_libraries()
+    sys.exit(main())

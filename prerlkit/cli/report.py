@@ -1,0 +1,75 @@
+"""`prerlkit report`: one or several runs on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prerlkit.cli.app import app, guarded
+from prerlkit.cli.pages import check_page, write_page
+from prerlkit.errors import UsageError
+
+
+@app.command()
+@guarded
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, as `prerlkit run` wrote them.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; else report.html in the run folder.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve a live page on localhost instead, until Ctrl-C.")
+    ] = False,
+    port: Annotated[int | None, typer.Option("--port", help="Of --watch; else a free one.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.")] = False,
+) -> None:
+    """Write one HTML file about a run, or about several beside each other: did it learn, curves, completions, recipe.
+
+    [bold]prerlkit report runs/quickstart_dsrl[/bold]               → runs/quickstart_dsrl/report.html
+    [bold]prerlkit report runs/seed0 runs/seed1 -o both.html[/bold]  curves of both in the same charts
+    [bold]prerlkit report runs/long --watch --open[/bold]           while it runs
+
+    Works for running, stopped, failed and killed runs. The file needs no network; of 1,000 steps it is under 5 MB.
+    Several runs without -o write report.html where you are. docs/report.md says what is on it.
+    """
+    if watch and output:
+        raise UsageError("--watch writes no file, so -o has no meaning with it.", "Choose one.")
+    if port is not None and not watch:
+        raise UsageError("--port belongs to --watch.", "Add --watch, or leave it out.")
+    if watch:
+        _serve(runs, port or 0, open_)
+        return
+    from prerlkit.report.build import build
+
+    target = output or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
+    check_page(target, "-o")
+    text = build(runs).render()
+    write_page(target, text, "-o")
+    typer.echo(f"{target}  ({len(text.encode()) / 1e6:.1f} MB)")
+    if open_:
+        _open(target.resolve().as_uri())
+
+
+def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
+    from prerlkit.report.serve import HOST, server
+
+    try:
+        with server(runs, port) as serving:
+            address = f"http://{HOST}:{serving.server_port}/"
+            typer.echo(f"{address}  (Ctrl-C ends it; the run goes on)")
+            if open_:
+                _open(address)
+            serving.serve_forever(poll_interval=0.2)
+    except KeyboardInterrupt:
+        typer.echo("ended")
+
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(address):
+        typer.echo("no browser can be opened from here: open the address yourself", err=True)

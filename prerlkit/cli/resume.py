@@ -1,0 +1,51 @@
+"""`prerlkit resume`: go on with a run from its folder alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prerlkit.cli.app import app, guarded
+from prerlkit.cli.options import NoColor, Quiet, Verbose
+from prerlkit.errors import UsageError
+
+
+@app.command()
+@guarded
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="PATH=VALUE", help="Change steps, evaluation, health, output or memory."),
+    ] = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Go on with a run that stopped, failed or was killed, from its last whole checkpoint.
+
+    [bold]prerlkit resume runs/mine[/bold]                           exactly where it was
+    [bold]prerlkit resume runs/mine --set stages.rl.steps=200[/bold]   for longer
+    """
+    from rich.console import Console
+
+    from prerlkit.recipe.load import load
+
+    recipe = run / "recipe.yaml"
+    if not recipe.is_file():
+        what = "is not a run (no recipe.yaml)" if run.is_dir() else "does not exist"
+        raise UsageError(f"{run} {what}.", "Give the folder that `prerlkit run` wrote to.")
+    loaded = load(str(recipe), overrides or [])
+    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(no_color=no_color or None, highlight=False, width=160)
+    from prerlkit.cli.display import Display
+    from prerlkit.cli.run import execute
+    from prerlkit.train.resume import recipe_folder
+
+    with Display(console, quiet=quiet) as display:
+        execute(loaded.recipe, recipe_folder(run), run, "resume", display, verbose)
+    display.finish(run, command=f"prerlkit resume {shlex.quote(str(run))}")

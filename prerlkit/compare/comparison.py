@@ -1,0 +1,287 @@
+"""The comparison: groups of runs at equal steps, tokens and time; by seed, and by prompt where that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from prerlkit.compare import groups as grouping
+from prerlkit.compare.curves import Curve, curves
+from prerlkit.compare.groups import Group, at
+from prerlkit.compare.series import AXES, Axis, Series, positions, series_of
+from prerlkit.errors import UsageError
+from prerlkit.evaluation import estimates
+from prerlkit.evaluation.estimates import Difference
+from prerlkit.evaluation.repetitions import Contrast, Mean, mean, paired, unpaired
+from prerlkit.recorded import RecordedRun
+from prerlkit.suggest import nearest
+
+DEFAULT = ("eval/accuracy", "eval/average", "eval/pass@*", "reward/mean")
+"""What is compared when nothing is asked for, of what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtBudget:
+    """One metric when every run had spent the same.
+
+    Attributes:
+        means: by group; a group without the metric there is absent.
+        contrasts: by group, minus the baseline.
+        seeds: the seeds of a group's mean, in the order of its values.
+        between: of how many runs the value lies between two evaluations, on the line that joins them.
+    """
+
+    axis: Axis
+    budget: float
+    means: Mapping[str, Mean]
+    contrasts: Mapping[str, Contrast]
+    seeds: Mapping[str, tuple[int, ...]]
+    between: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricComparison:
+    """One metric on all axes, and its curves."""
+
+    name: str
+    budgets: tuple[AtBudget, ...]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByPrompt:
+    """A group against the baseline, prompt by prompt, at the last evaluation that all of their runs have at one step.
+
+    Attributes:
+        seeds: those that both have; a prompt's pass rate is its mean over them.
+        difference: mean over prompts; the bootstrap resamples prompts and takes the seeds as they are.
+    """
+
+    group: str
+    step: int
+    seeds: tuple[int, ...]
+    difference: Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that `prerlkit compare` finds."""
+
+    groups: tuple[Group, ...]
+    baseline: str
+    window: int
+    budgets: Mapping[Axis, float]
+    metrics: tuple[MetricComparison, ...]
+    costs: Mapping[str, Mapping[str, Mean]]
+    by_prompt: tuple[ByPrompt, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; runs by their folder."""
+        shown = [
+            {
+                "label": own.label,
+                "runs": [{"folder": str(run.folder), "seed": run.seed} for run in own.runs],
+                "left_out": [
+                    {"folder": str(o.run.folder), "seed": o.run.seed, "state": o.run.state, "why": o.why}
+                    for o in own.left_out
+                ],
+            }
+            for own in self.groups
+        ]
+        return {
+            "groups": shown,
+            "baseline": self.baseline,
+            "window": self.window,
+            "budgets": dict(self.budgets),
+            "metrics": [asdict(one) for one in self.metrics],
+            "costs": {label: {k: asdict(v) for k, v in own.items()} for label, own in self.costs.items()},
+            "by_prompt": [asdict(one) for one in self.by_prompt],
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+        }
+
+
+def compare(
+    runs: Sequence[RecordedRun],
+    *,
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+    window: int = 5,
+    lenient: bool = False,
+) -> Comparison:
+    """Compare groups of runs.
+
+    Args:
+        by: dotted recipe keys that make a group; see `groups.group`.
+        baseline: label of the group that the others are compared with; None: the first.
+        metrics: names, or patterns such as `probe/*`; empty: `DEFAULT`.
+        window: steps that a value of single steps is averaged over.
+        lenient: leave out metrics that no run has.
+
+    Raises:
+        UsageError: no run is completed, or there is no such metric, key or group.
+    """
+    found = grouping.group(runs, by)
+    whole = [own for own in found if own.runs]
+    if not whole:
+        states = ", ".join(f"{run.folder} ({run.state})" for run in runs)
+        raise UsageError(
+            f"No run is completed, so there is nothing to compare: {states}.",
+            "`prerlkit resume RUN` goes on with one; a sweep's command goes on with all of its.",
+        )
+    base = _baseline(whole, baseline)
+    series = {id(run): series_of(run) for own in whole for run in own.runs}
+    names = _chosen(metrics or DEFAULT, series.values(), lenient or not metrics)
+    budgets = {axis: min(positions(run)[axis][-1] for own in whole for run in own.runs) for axis in AXES}
+    compared = tuple(
+        MetricComparison(
+            name,
+            tuple(_at_budget(name, axis, budgets[axis], whole, base, series, window) for axis in AXES),
+            tuple(curves(name, axis, whole, series, window) for axis in AXES),
+        )
+        for name in names
+    )
+    by_prompt = tuple(one for own in whole if own is not base and (one := _by_prompt(base, own)))
+    return Comparison(
+        tuple(found),
+        base.label,
+        window,
+        budgets,
+        compared,
+        {own.label: _costs(own) for own in whole},
+        by_prompt,
+        tuple(_notes(whole, base, compared, by_prompt)),
+        tuple(grouping.warnings(whole)),
+    )
+
+
+def _baseline(whole: Sequence[Group], name: str | None) -> Group:
+    if name is None:
+        return whole[0]
+    labels = [own.label for own in whole]
+    if name not in labels:
+        raise UsageError(f'--baseline: no group with a completed run is "{name}"{nearest(name, labels)}')
+    return whole[labels.index(name)]
+
+
+def _chosen(asked: Sequence[str], series: Iterable[Mapping[str, Series]], lenient: bool) -> list[str]:
+    """Names of metrics in the order asked for; each pattern has to find one, unless `lenient`."""
+    known = sorted({name for own in series for name in own})
+    chosen: dict[str, None] = {}
+    for pattern in asked:
+        hits = [name for name in known if fnmatchcase(name, pattern)]
+        if not (hits or lenient):
+            raise UsageError(f'--metric: no run has "{pattern}"{nearest(pattern, known)}')
+        chosen |= dict.fromkeys(hits)
+    return list(chosen)
+
+
+def _at_budget(
+    name: str,
+    axis: Axis,
+    budget: float,
+    whole: Sequence[Group],
+    base: Group,
+    series: Mapping[int, Mapping[str, Series]],
+    window: int,
+) -> AtBudget:
+    values: dict[str, dict[int, float]] = {}
+    between = {}
+    for own in whole:
+        lines = {run.seed: series[id(run)].get(name) for run in own.runs}
+        found = {seed: line.value_at(axis, budget, window) for seed, line in lines.items() if line}
+        if there := {seed: value for seed, value in found.items() if value}:
+            values[own.label] = {seed: value.value for seed, value in there.items()}
+            between[own.label] = sum(value.between for value in there.values())
+    first = values.get(base.label, {})
+    return AtBudget(
+        axis,
+        budget,
+        {label: mean(list(own.values())) for label, own in values.items()},
+        {label: _contrast(first, own) for label, own in values.items() if first and label != base.label},
+        {label: tuple(own) for label, own in values.items()},
+        between,
+    )
+
+
+def _contrast(first: Mapping[int, float], second: Mapping[int, float]) -> Contrast:
+    """By seed where any is in both; otherwise as two samples that have nothing to do with each other."""
+    both = [seed for seed in first if seed in second]
+    if both:
+        return paired([second[seed] - first[seed] for seed in both])
+    return unpaired(list(first.values()), list(second.values()))
+
+
+def _by_prompt(base: Group, own: Group) -> ByPrompt | None:
+    """None where seeds, evaluations at the same step, or single prompts are not there, or the data are not the same."""
+    pairs = [(run, own.by_seed[seed]) for seed, run in base.by_seed.items() if seed in own.by_seed]
+    keys = ("data", "verifiers", "reward")
+    if not pairs or any(at(a.recipe, key) != at(b.recipe, key) for a, b in pairs for key in keys):
+        return None
+    evaluated = [_prompts_by_step(run) for pair in pairs for run in pair]
+    steps = set.intersection(*(set(one) for one in evaluated))
+    if not steps:
+        return None
+    step = max(steps)
+    sides = []
+    for side in (0, 1):
+        values: dict[str, list[float]] = {}
+        for pair in pairs:
+            others = _prompts_by_step(pair[1 - side])[step]
+            for prompt, value in _prompts_by_step(pair[side])[step].items():
+                if prompt in others:
+                    values.setdefault(prompt, []).append(value)
+        sides.append({prompt: sum(passed) / len(passed) for prompt, passed in values.items()})
+    difference = estimates.difference(*sides)
+    return ByPrompt(own.label, step, tuple(run.seed for run, _ in pairs), difference) if difference else None
+
+
+def _prompts_by_step(run: RecordedRun) -> dict[int, Mapping[str, float]]:
+    lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
+    return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
+
+
+def _costs(own: Group) -> dict[str, Mean]:
+    def total(run: RecordedRun, name: str) -> float:
+        return float(sum(step.get(name, 0) for step in run.steps))
+
+    return {
+        "steps": mean([float(len(run.steps)) for run in own.runs]),
+        "tokens sampled": mean([total(run, "tokens/generated") for run in own.runs]),
+        "tokens trained": mean([total(run, "tokens/trained") for run in own.runs]),
+        "seconds": mean([total(run, "time/step") for run in own.runs]),
+        "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
+    }
+
+
+def _notes(
+    whole: Sequence[Group], base: Group, compared: Sequence[MetricComparison], by_prompt: Sequence[ByPrompt]
+) -> list[str]:
+    """What a reader has to know to read the numbers."""
+    notes = []
+    if alone := [own.label for own in whole if len(own.runs) == 1]:
+        notes.append(f"one seed only, so no interval and no test: {', '.join(alone)}")
+    contrasts = [c for m in compared for b in m.budgets for c in b.contrasts.values()]
+    if floors := sorted({(c.pairs, c.smallest_p) for c in contrasts if c.smallest_p is not None}):
+        words = ", ".join(f"{p:.3g} with {n} pairs" for n, p in floors)
+        notes.append(f"p is of the exact sign-flip test over seeds, two-sided; it can't be below 2^-(n-1): {words}")
+    if any(c.test == "Welch" for c in contrasts):
+        notes.append("groups without a seed in common are compared unpaired, by Welch's t test")
+    if any(c.test for c in contrasts) and len(contrasts) > 1:
+        notes.append(f"{len(contrasts)} contrasts were looked at; p-values are not corrected for that")
+    if any(count for m in compared for b in m.budgets for count in b.between.values()):
+        notes.append(
+            "values marked ~ lie between two evaluations, on the line that joins them; evaluation.every narrows that"
+        )
+    if len(whole) > 1 and len(by_prompt) < len(whole) - 1:
+        without = [o.label for o in whole if o is not base and o.label not in {one.group for one in by_prompt}]
+        notes.append(
+            "not paired by prompt (no seed in common, other data, no evaluation at the same step, or written by an "
+            f"older version): {', '.join(without)}"
+        )
+    return notes

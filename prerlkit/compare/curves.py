@@ -1,0 +1,67 @@
+"""A group's mean with its interval along an axis, as far as all of its runs go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prerlkit.compare.groups import Group
+from prerlkit.compare.series import Axis, Series
+from prerlkit.evaluation.repetitions import t_interval
+
+_POINTS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One group. `low` and `high` are empty for a single run."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """All groups on one axis."""
+
+    axis: Axis
+    lines: tuple[Line, ...]
+
+
+def curves(
+    name: str, axis: Axis, groups: Sequence[Group], series: Mapping[int, Mapping[str, Series]], window: int
+) -> Curve:
+    """The curve of one metric; groups without it are absent."""
+    lines = []
+    for own in groups:
+        runs = [found for run in own.runs if (found := series[id(run)].get(name))]
+        if line := _line(own.label, runs, axis, window):
+            lines.append(line)
+    return Curve(axis, tuple(lines))
+
+
+def _line(label: str, runs: Sequence[Series], axis: Axis, window: int) -> Line | None:
+    if not runs:
+        return None
+    start = max(run.at[axis][0] for run in runs)
+    end = min(run.at[axis][-1] for run in runs)
+    measured = sorted({x for run in runs for x in run.at[axis] if start <= x <= end})
+    xs = measured if len(measured) <= _POINTS else [start + (end - start) * i / (_POINTS - 1) for i in range(_POINTS)]
+    points = []
+    for x in xs:
+        values = [found.value for run in runs if (found := run.value_at(axis, x, window))]
+        if len(values) == len(runs):
+            points.append((x, values))
+    if not points:
+        return None
+    spread = [t_interval(values) for _, values in points] if len(runs) > 1 else []
+    return Line(
+        label,
+        tuple(x for x, _ in points),
+        tuple(sum(values) / len(values) for _, values in points),
+        tuple(low for low, _ in spread),
+        tuple(high for _, high in spread),
+    )

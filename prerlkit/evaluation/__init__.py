@@ -1,0 +1,1 @@
+"""What judged completions say about a policy: estimates with intervals, paired differences, thought counts."""

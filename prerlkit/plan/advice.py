@@ -1,0 +1,115 @@
+"""Settings that would make a recipe fit, each tried by a plan of its own, cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from prerlkit.plan.plan import SAMPLING, TRAINING, Plan
+from prerlkit.recipe.schema import Recipe
+
+_TRAINING = tuple(TRAINING)
+_EVERYTHING = (*_TRAINING, "rollout", "evaluation", "load", "hand-over", "merge", "write adapter")
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One change, or several together.
+
+    Attributes:
+        settings: `PATH=VALUE` as `--set` takes them.
+        cost: what they cost.
+        needed: bytes that the changed recipe needs.
+    """
+
+    settings: tuple[str, ...]
+    cost: str
+    needed: int
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    path: str
+    value: object
+    cost: str
+    phases: tuple[str, ...]
+
+
+def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe, Collection[str]], Plan]) -> list[Advice]:
+    """Each change alone that helps, in order of cost; and where none is enough, the first ones together that are.
+
+    Args:
+        replan: `make_plan` of a recipe; the phases that are named are `plan`'s own, as far as it matters.
+    """
+    limit = plan.device.memory
+    over = {phase.name for phase in plan.phases if plan.needed_in(phase) > limit}
+    if plan.engine.problem:
+        over |= {"rollout", "hand-over"}
+    chosen = [change for change in _changes(recipe) if over & set(change.phases)]
+    found = []
+    for change in chosen:
+        changed = replan(_with(recipe, change), _same([change], over))
+        if changed.needed < plan.needed or changed.fits:
+            found.append(Advice((_words(change),), change.cost, changed.needed, changed.fits))
+    if any(advice.fits for advice in found):
+        return found
+    together = recipe
+    for count, change in enumerate(chosen, 1):
+        together = _with(together, change)
+        if count == 1:
+            continue
+        changed = replan(together, _same(chosen[:count], over))
+        if changed.fits:
+            words = tuple(_words(change) for change in chosen[:count])
+            return [*found, Advice(words, "all of their costs", changed.needed, fits=True)]
+    return found
+
+
+def _same(changes: Sequence[_Change], over: set[str]) -> Collection[str]:
+    """Phases that need no second look: they fit already, and such changes make them smaller if anything."""
+    if all(change.path.startswith("rollout.") for change in changes) and not over & TRAINING:
+        return TRAINING
+    if all(set(change.phases) == TRAINING for change in changes) and not over & SAMPLING:
+        return SAMPLING
+    return ()
+
+
+def _changes(recipe: Recipe) -> Iterator[_Change]:
+    """Every change that this recipe has not made already. Cheapest first, another experiment last."""
+    memory, rollout, everything = recipe.memory, recipe.rollout, _EVERYTHING
+    if memory.logits_chunk > 256:
+        yield _Change("memory.logits_chunk", 256, "nothing but rounding", _TRAINING)
+    sampling = ("rollout", "evaluation", "hand-over")
+    if rollout.max_sequences > 8:
+        yield _Change("rollout.max_sequences", max(8, rollout.max_sequences // 4), "slower rollouts", sampling)
+    if rollout.engine == "vllm" and rollout.vllm.server is None:
+        yield _Change("rollout.engine", "hf", "much slower rollouts, no second copy of the weights", _EVERYTHING)
+    if memory.microbatch_tokens > 1024:
+        smaller = max(1024, memory.microbatch_tokens // 4)
+        yield _Change("memory.microbatch_tokens", smaller, "a little time, and rounding", _TRAINING)
+    if not memory.gradient_checkpointing:
+        yield _Change("memory.gradient_checkpointing", True, "a third more time in training", _TRAINING)
+    if any(stage.optimizer.name == "adamw" for stage in recipe.stages):
+        yield _Change("optimizer.name", "paged_adamw_8bit", "moments in 8 bit", everything)
+    if recipe.model.quantization == "none":
+        yield _Change("model.quantization", "nf4", "4-bit weights: slower, a little accuracy", everything)
+    if rollout.max_new_tokens > 512:
+        half = rollout.max_new_tokens // 2
+        yield _Change("rollout.max_new_tokens", half, "another experiment: long answers are cut", everything)
+
+
+def _words(change: _Change) -> str:
+    value = str(change.value).lower() if isinstance(change.value, bool) else str(change.value)
+    return f"{change.path}={value}"
+
+
+def _with(recipe: Recipe, change: _Change) -> Recipe:
+    """The recipe with one key changed, also where stages hold a copy of it."""
+    section, key = change.path.split(".")
+    data = recipe.model_dump(mode="json")
+    data[section][key] = change.value
+    for stage in data["stages"]:
+        if section in stage:
+            stage[section][key] = change.value
+    return Recipe.model_validate(data)

@@ -1,0 +1,110 @@
+"""The device that a plan is for: the one at hand, a card by name, or so many bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prerlkit.errors import UsageError
+from prerlkit.suggest import nearest
+from prerlkit.train.room import FRAGMENTATION
+
+GIB = 2**30
+_CUDA_CONTEXT = 6 * GIB // 10
+"""Driver context, kernels and cuBLAS workspaces of a process. Ours: 0.4 to 0.7 GiB is usual."""
+_LIBRARIES = GIB
+"""Resident memory of Python, torch and transformers on a CPU (python -m benchmarks.plan prints it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a recipe would run.
+
+    Attributes:
+        kind: `cuda` or `cpu`: it decides which kernels are planned with.
+        memory: bytes there, all programs together.
+        overhead: bytes that this process needs before any tensor.
+        bandwidth: of its memory, bytes/s; None where unknown.
+        flops: 16-bit products with float32 sums, operations/s, by data sheet; None where unknown.
+    """
+
+    name: str
+    kind: str
+    memory: int
+    overhead: int
+    bandwidth: float | None = None
+    flops: float | None = None
+
+    def needed(self, tracked: int) -> int:
+        """Bytes that a phase takes here: tracked ones, what the allocator loses, and the process itself."""
+        return int(tracked * (1 + FRAGMENTATION)) + self.overhead
+
+
+_CARDS = {  # MiB that nvidia-smi reports, GB/s, 16-bit TFLOP/s with float32 sums: data sheets
+    "rtx3060": (12288, 360, 25),
+    "rtx3090": (24576, 936, 71),
+    "rtx4060": (8188, 272, 30),
+    "rtx4060ti-16": (16380, 288, 44),
+    "rtx4070": (12282, 504, 58),
+    "rtx4080": (16376, 717, 97),
+    "rtx4090": (24564, 1008, 165),
+    "rtx5090": (32607, 1792, 210),
+    "t4": (15360, 320, 65),
+    "l4": (23034, 300, 121),
+    "a10": (23028, 600, 125),
+    "a100-40": (40960, 1555, 312),
+    "a100-80": (81920, 2039, 312),
+    "h100": (81559, 3352, 989),
+}
+
+
+def card(name: str) -> Device:
+    """A card by name. Raises UsageError for an unknown one."""
+    if name not in _CARDS:
+        raise UsageError(
+            f'--gpu: "{name}" is not known{nearest(name, list(_CARDS))}',
+            f"Known: {', '.join(_CARDS)}. Or give its memory: --vram 24GiB.",
+        )
+    memory, bandwidth, flops = _CARDS[name]
+    return Device(name, "cuda", memory * 2**20, _CUDA_CONTEXT, bandwidth * 1e9, flops * 1e12)
+
+
+def of_size(text: str) -> Device:
+    """A CUDA card with so much memory: `24GiB`, `24GB` or `24` (GiB). Raises UsageError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(GiB|GB|MiB|MB|G)?\s*", text, re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise UsageError(f'--vram: "{text}" is no amount of memory', "Write --vram 24GiB.")
+    unit = {"gb": 10**9, "mb": 10**6, "mib": 2**20}.get((found[2] or "").lower(), GIB)
+    return Device(f"a card with {text.strip()}", "cuda", int(float(found[1]) * unit), _CUDA_CONTEXT)
+
+
+def at_hand(wanted: str) -> Device:
+    """The device that a run with `model.device: wanted` would take, with the memory that is free on it now."""
+    if wanted != "cpu" and torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return Device(torch.cuda.get_device_name(), "cuda", free, _CUDA_CONTEXT)
+    return Device("this machine's memory", "cpu", _free_memory(), _LIBRARIES)
+
+
+def _free_memory() -> int:
+    """Bytes that this process may still take: of the machine, and of its control group where there is a limit."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"))
+    free = int(found[1]) * 1024 if found else 2**63 - 1
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        most, now = _read(limit).strip(), _read(used).strip()
+        if most.isdigit() and now.isdigit():
+            free = min(free, int(most) - int(now))
+    return free
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

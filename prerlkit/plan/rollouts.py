@@ -1,0 +1,127 @@
+"""Rollouts in this process at their worst: prompts that enter, rows that join late ones, the cache at its longest.
+
+On paper a few passes through the model show it; for real, every token is drawn. Nothing ever ends a sample early here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prerlkit.plan import worst
+from prerlkit.plan.phases import roll_out, watching
+from prerlkit.plan.tracker import EVALUATION, ROLLOUT, Peak, Tracker
+from prerlkit.policy.policy import Policy
+from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.rollout.cache import ROOM
+from prerlkit.rollout.decode import Batch, Unit, logits_by_head, logits_by_model
+from prerlkit.rollout.hf import ADMIT_AT, HfEngine
+from prerlkit.rollout.linears import Linears
+from prerlkit.rollout.protocol import Sampling
+
+_PAPER = 2
+"""Passes that show the beginning, or the end: prompts, and the token at which the cache grows."""
+
+
+class _NoText:
+    """The tokenizer of completions without values."""
+
+    def decode(self, *_: Any, **__: Any) -> str:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine is asked for at once.
+
+    Attributes:
+        phase: `rollout` or `evaluation`.
+        prompts: how many, each of `width` tokens.
+        limit: completions decoded together.
+    """
+
+    phase: str
+    prompts: int
+    width: int
+    limit: int
+    sampling: Sampling
+
+    @property
+    def drawn(self) -> int:
+        """Samples of one prompt that enter together."""
+        return min(self.sampling.samples, self.limit)
+
+    @property
+    def together(self) -> int:
+        """Prompts that are decoded together."""
+        return min(self.prompts, max(1, self.limit // self.drawn))
+
+    @property
+    def entering(self) -> int:
+        """Prompts that enter among others as soon as there is room; 0 where none waits, or none fits beside others."""
+        needed = max(1, -(-int(ADMIT_AT * self.limit) // self.drawn))
+        waits = self.prompts * self.sampling.samples > self.limit
+        return needed if waits and needed < self.together else 0
+
+
+def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
+    """The stage's rollouts, and the evaluations around it."""
+    rollout, evaluation = stage.rollout, recipe.evaluation
+    width, limit = rollout.max_prompt_tokens, rollout.max_sequences
+    new, cut = rollout.max_new_tokens, (rollout.top_p, rollout.top_k)
+    sampling = Sampling(rollout.group_size, new, rollout.temperature, 0, *cut)
+    yield Load(ROLLOUT, rollout.prompts_per_step, width, limit, sampling)
+    if not (evaluation.when or evaluation.every):
+        return
+    new = evaluation.max_new_tokens or recipe.rollout.max_new_tokens
+    if evaluation.greedy:
+        yield Load(EVALUATION, evaluation.prompts, width, limit, Sampling(1, new, None, 0))
+    if evaluation.samples:
+        sampled = Sampling(evaluation.samples, new, evaluation.temperature, 0)
+        yield Load(EVALUATION, evaluation.prompts, width, limit, sampled)
+
+
+def on_shapes(tracker: Tracker, policy: Policy, load: Load) -> tuple[Peak, int]:
+    """The peak of `load` from few passes, and how many operations one of them is."""
+    before = tracker.operations
+    first = _generate(tracker, policy, load, load.together, load.width, forwards=_PAPER)
+    operations = (tracker.operations - before) // _PAPER
+    if load.entering:
+        return max(first, _join(tracker, policy, load), key=lambda peak: peak.total), operations
+    grown = max(0, load.sampling.max_new_tokens - 2) // ROOM * ROOM  # the column at which the cache grows last
+    if not grown:
+        return first, operations
+    last = _generate(tracker, policy, load, load.together, load.width + grown, forwards=_PAPER, skip=1)
+    return max(first, last, key=lambda peak: peak.total), operations
+
+
+def for_real(tracker: Tracker, policy: Policy, load: Load) -> Peak:
+    """The same with every token drawn: all that decodes together, and what comes after it."""
+    whole = _generate(tracker, policy, load, min(load.prompts, 2 * load.together), load.width)
+    return max(whole, _join(tracker, policy, load), key=lambda peak: peak.total) if load.entering else whole
+
+
+def _generate(tracker: Tracker, policy: Policy, load: Load, prompts: int, width: int, **watched: int) -> Peak:
+    engine = HfEngine(policy.base, _NoText(), (), load.limit, plain_head=policy.plain_head)
+    asked = worst.prompts(prompts, width)
+    return roll_out(tracker, policy.base, engine, asked, load.sampling, phase=load.phase, **watched)
+
+
+def _join(tracker: Tracker, policy: Policy, load: Load) -> Peak:
+    """Rows with one token to go, prompts that enter among them, and the pass in which all of them grow."""
+    late = max(load.width, load.width + load.sampling.max_new_tokens - 3)
+    sampling = replace(load.sampling, max_new_tokens=max(4, load.sampling.max_new_tokens))
+    next_logits = logits_by_head if policy.plain_head else logits_by_model
+    policy.base.eval()
+    batch = Batch(policy.base, next_logits, sampling, ())
+    with watching(tracker, load.phase), Linears(policy.base).sampling():
+        batch.step(_units(load, load.together - load.entering, late))
+        tracker.peaks.clear()
+        batch.step(_units(load, load.entering, load.width))
+        batch.step([])
+    return tracker.peaks[load.phase]
+
+
+def _units(load: Load, count: int, width: int) -> Sequence[Unit]:
+    return [Unit(i, prompt, range(load.drawn)) for i, prompt in enumerate(worst.prompts(count, width))]

@@ -1,0 +1,103 @@
+"""Change: what a step's update did to the log-prob of each token of its completions, behind the prompt and without.
+
+Both passes are this probe's own, made in the same way before and after the update. The sampler's log-probs would not do
+as "before": in 16 bit, or from another engine, they differ from a pass of the trainer by more than a step changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from prerlkit.objective.advantage import advantages
+from prerlkit.policy.microbatch import Row
+from prerlkit.policy.pieces import token_texts
+from prerlkit.probes.passes import score
+from prerlkit.probes.protocol import Reading, Seen
+from prerlkit.recipe.probes import ChangeProbe
+from prerlkit.types import Completion, Group
+
+SPACES = ("conditional", "pretrain")
+
+
+class Change:
+    """The probe `change`."""
+
+    name = "change"
+
+    def __init__(self, settings: ChangeProbe) -> None:
+        self.every = settings.every
+        self._groups = settings.groups
+
+    def measure(self, seen: Seen) -> Reading:
+        """A pass without backward in each space now, and the same again after the update."""
+        groups = seen.groups[: self._groups]
+        before = _scores(seen, groups)
+        return Reading(after=lambda later: _reading(later, groups, before)) if before["conditional"] else Reading()
+
+
+def _scores(seen: Seen, groups: Sequence[Group]) -> dict[str, list[Tensor]]:
+    """Log-probs of each completion that has a token, group by group, in both spaces."""
+    pairs = [(group.prompt.token_ids, c.token_ids) for group in groups for c in group.completions if c.token_ids]
+    start = (seen.policy.start.id,)
+    return {
+        "conditional": score(seen, [Row(prompt, y) for prompt, y in pairs]),
+        "pretrain": score(seen, [Row(start, y) for _, y in pairs]),
+    }
+
+
+def _reading(seen: Seen, groups: Sequence[Group], before: Mapping[str, Sequence[Tensor]]) -> Reading:
+    """What the probe says after the update, when `seen.policy` is the new one."""
+    after = _scores(seen, groups)
+    changes = {space: [b - a for a, b in zip(before[space], after[space], strict=True)] for space in SPACES}
+    values = [
+        advantage
+        for group in groups
+        for completion, advantage in zip(
+            group.completions, advantages(group.verdicts, seen.stage.objective[0].advantage), strict=True
+        )
+        if completion.token_ids
+    ]
+    metrics = {name: mean for space in SPACES for name, mean in _means(space, changes[space], values).items()}
+    return Reading(metrics, {"groups": _details(seen, groups, before, changes)})
+
+
+def _means(space: str, changes: Sequence[Tensor], values: Sequence[float | None]) -> dict[str, float]:
+    """Mean change of a token: of all completions, and of those with an advantage above and below 0."""
+    sets = {
+        "": changes,
+        "/positive": [own for own, value in zip(changes, values, strict=True) if value is not None and value > 0.0],
+        "/negative": [own for own, value in zip(changes, values, strict=True) if value is not None and value < 0.0],
+    }
+    return {
+        f"probe/change/{space}{kind}": sum(float(own.double().sum()) for own in chosen) / sum(map(len, chosen))
+        for kind, chosen in sets.items()
+        if chosen
+    }
+
+
+def _details(
+    seen: Seen,
+    groups: Sequence[Group],
+    before: Mapping[str, Sequence[Tensor]],
+    changes: Mapping[str, Sequence[Tensor]],
+) -> list[dict[str, Any]]:
+    """Of each group, its completions' tokens: as text, log-probs before the update, and their changes."""
+    each = iter(range(len(before["conditional"])))
+
+    def tokens(completion: Completion) -> dict[str, Any]:
+        if not completion.token_ids:
+            return {}
+        n = next(each)
+        found: dict[str, Any] = {"pieces": token_texts(seen.policy.tokenizer, completion.token_ids)}
+        for space in SPACES:
+            found[space] = [round(value, 3) for value in before[space][n].tolist()]
+            found[f"{space}_change"] = [float(f"{value:.3g}") for value in changes[space][n].tolist()]
+        return found
+
+    return [
+        {"prompt_id": group.prompt.id, "completions": [tokens(completion) for completion in group.completions]}
+        for group in groups
+    ]

@@ -1,0 +1,87 @@
+"""Passes of a probe through the model, with and without backward, that leave it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from prerlkit.policy.logprobs import Sequences
+from prerlkit.policy.microbatch import Row, micro_batches
+from prerlkit.probes.protocol import Seen
+from prerlkit.types import Group
+
+
+def rows_behind_prompts(groups: Sequence[Group]) -> list[Row]:
+    """Every completion that has a token, behind its prompt."""
+    return [Row(g.prompt.token_ids, c.token_ids) for g in groups for c in g.completions if c.token_ids]
+
+
+@torch.no_grad()
+def score(seen: Seen, rows: Sequence[Row], *, entropy: bool = False) -> list[Tensor]:
+    """Log-probs of each row's completion at the rollout's temperature, or with `entropy` the entropies there; nats."""
+    found: dict[int, Tensor] = {}
+    for indices, logprobs_N, entropy_N in _passes(seen, rows, entropy=entropy):
+        values_N = logprobs_N if entropy_N is None else entropy_N
+        found.update(zip(indices, values_N.split([len(rows[i].completion) for i in indices]), strict=True))
+    return [found[i] for i in range(len(rows))]
+
+
+def gradient(seen: Seen, rows: Sequence[Row], weights: Sequence[float]) -> list[Tensor]:
+    """∇ Σ_y w_y log P(y | context) on the trainable adapter, a float32 tensor on the CPU for each of its parameters.
+
+    log P is the sum over the completion's tokens. Adapter dropout is off; gradient checkpointing is as in training.
+    Whatever gradient the parameters had is put back.
+    """
+    parameters = seen.policy.adapters.trainable
+    with _own_gradients(parameters), _training_without_dropout(seen.policy.base):
+        for indices, logprobs_N, _ in _passes(seen, rows):
+            weights_N = torch.cat([logprobs_N.new_full((len(rows[i].completion),), weights[i]) for i in indices])
+            (logprobs_N * weights_N).sum().backward()  # not autograd.grad, which some checkpointing can't do
+        return [_taken(parameter) for parameter in parameters]
+
+
+def _passes(
+    seen: Seen, rows: Sequence[Row], *, entropy: bool = False
+) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
+    policy = seen.policy
+    for indices in micro_batches(rows, seen.pass_tokens, share_contexts=policy.share_contexts):
+        contexts, completions = [rows[i].context for i in indices], [rows[i].completion for i in indices]
+        sequences = Sequences(contexts, completions, policy.device)
+        temperature = seen.stage.rollout.temperature
+        yield indices, *policy.logprobs(sequences, temperature=temperature, chunk=seen.chunk, entropy=entropy)
+
+
+def _taken(parameter: nn.Parameter) -> Tensor:
+    gradient, parameter.grad = parameter.grad, None
+    return (
+        torch.zeros_like(parameter, dtype=torch.float32, device="cpu") if gradient is None else gradient.float().cpu()
+    )
+
+
+@contextmanager
+def _own_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Within it the parameters start without gradient; what they had comes back."""
+    kept = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, before in zip(parameters, kept, strict=True):
+            parameter.grad = before
+
+
+@contextmanager
+def _training_without_dropout(base: nn.Module) -> Iterator[None]:
+    """Gradient checkpointing works in training mode alone; dropout would draw random numbers."""
+    base.train()
+    for module in base.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    try:
+        yield
+    finally:
+        base.eval()

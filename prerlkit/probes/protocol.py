@@ -1,0 +1,64 @@
+"""What a probe is: it is shown a step before its update, and gives numbers. It keeps nothing and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from prerlkit.policy.policy import Policy
+from prerlkit.recipe.schema import Stage
+from prerlkit.types import Group
+
+History = Sequence[tuple[str, Mapping[str, float]]]
+"""(stage, metrics) of every step of the run so far, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A step as a probe sees it: after rollout and verdicts, before the update. The policy is the one that sampled.
+
+    What a probe left for after the update (`Reading.after`) sees the same step with the new policy.
+
+    Attributes:
+        groups: of the whole step, those of all processes.
+        past: what the steps before have recorded. A probe that compares with earlier steps looks here and keeps no
+            state of its own, so that a run that goes on measures what a straight one would have.
+        pass_tokens: how many tokens may go through the model at once, padding included.
+        chunk: positions whose logits may exist at once.
+    """
+
+    policy: Policy
+    stage: Stage
+    groups: tuple[Group, ...]
+    past: History
+    pass_tokens: int
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a probe found.
+
+    Attributes:
+        metrics: numbers for metrics.jsonl, under names of `known.METRICS`. What can't be told is left out.
+        details: what has more than one number, for probes.jsonl; JSON values only.
+        after: what the probe still has to see in the same step, after its update; its numbers join these.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    after: Callable[[Seen], Reading] | None = None
+
+
+class Probe(Protocol):
+    """One thing to look at. A new probe is a file here, its settings in `recipe/probes.py`, a line in
+    `make.py`, the names of its numbers in `known.py`."""
+
+    name: str
+    every: int
+    """It is shown each stage's first step and every so many after it."""
+
+    def measure(self, seen: Seen) -> Reading:
+        """Look at a step. Draws no random number, leaves no gradient, changes no parameter."""
+        ...

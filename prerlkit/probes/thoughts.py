@@ -1,0 +1,39 @@
+"""Thoughts in the step's completions, by the phrases of `evaluation.thoughts`, and how many times those of the start.
+
+The paper (arXiv 2604.14142) reports ×14.89 transition and ×6.54 reflection thoughts under NSR-PreRL.
+"""
+
+from __future__ import annotations
+
+from prerlkit.evaluation.thoughts import mean_counts
+from prerlkit.probes.protocol import History, Reading, Seen
+from prerlkit.recipe.probes import ThoughtsProbe
+
+
+class Thoughts:
+    """The probe `thoughts`."""
+
+    name = "thoughts"
+
+    def __init__(self, settings: ThoughtsProbe) -> None:
+        self.every = settings.every
+        self._start = settings.start
+
+    def measure(self, seen: Seen) -> Reading:
+        """All completions of the step, unjudged ones too."""
+        completions = [completion for group in seen.groups for completion in group.completions]
+        tokens = sum(len(completion.token_ids) for completion in completions)
+        counts = mean_counts(completion.text for completion in completions)
+        metrics = {}
+        for kind, each in counts.items():
+            metrics[f"probe/thoughts/{kind}"] = each
+            metrics[f"probe/thoughts/{kind}_per_1k"] = 1000.0 * each * len(completions) / max(1, tokens)
+            start = self._at_start(seen.past, f"probe/thoughts/{kind}")
+            if start:
+                metrics[f"probe/thoughts/{kind}_ratio"] = each / start
+        return Reading(metrics)
+
+    def _at_start(self, past: History, name: str) -> float:
+        """Mean of the run's first measurements; 0 while there are fewer than asked for."""
+        first = [metrics[name] for _, metrics in past if name in metrics][: self._start]
+        return sum(first) / len(first) if len(first) == self._start else 0.0

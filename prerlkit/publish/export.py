@@ -1,0 +1,206 @@
+"""The policy as adapters that others load: one for all stages, and each stage's own; loaded back before they count."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+import prerlkit
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.files import new_folder, write_json
+from prerlkit.policy.gguf import quiet_transformers
+from prerlkit.policy.identity import write_base
+from prerlkit.policy.save import WEIGHTS, concatenate
+from prerlkit.policy.tokens import load_tokenizer
+from prerlkit.publish import proof, streamed
+from prerlkit.publish.finished import FinishedRun, Part, open_run, resolve_base
+from prerlkit.publish.proof import rms
+from prerlkit.publish.reduce import Reduction, reduced
+from prerlkit.publish.space import disk_advice
+from prerlkit.publish.weights import Weights
+
+Report = Callable[[str], None]
+
+RECORD = "export.json"
+TOLERANCE = 0.01
+"""How far the loaded adapter may be from the live stack, as a share of how far that is from the base, in float32; sums
+in another order come on top (`proof.FLOOR`). Ours."""
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM 0.32 takes for --max-lora-rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An exported adapter, loaded by `how`, against the policy it should be (root mean squares of float32 logits).
+
+    Attributes:
+        error: from what it should be; `effect` is how far that is from the base.
+        note: what is wrong with this way of loading; "" when nothing is.
+    """
+
+    how: str
+    error: float
+    effect: float
+    note: str = ""
+
+    def __str__(self) -> str:
+        return (
+            self.note or f"{self.how}: {self.error:.2g} from the live policy, which is {self.effect:.2g} from the base"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Exported adapters.
+
+    Attributes:
+        folder: of the one adapter; `stages` are folders of each stage's own, bottom first.
+        checks: each way of loading, measured.
+    """
+
+    folder: Path
+    stages: tuple[Path, ...]
+    rank: int
+    checks: tuple[Loaded, ...]
+    reduction: Reduction | None
+
+
+def export(
+    run: str | Path,
+    output: str | Path | None = None,
+    *,
+    base: str | None = None,
+    rank: int | None = None,
+    stages: bool = False,
+    checkpoint: bool = False,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+) -> Exported:
+    """Write the policy of a run as one PEFT adapter, and load it back by PEFT and by transformers.
+
+    Args:
+        run: a run folder.
+        output: the new folder; `<run>/export` when None.
+        base: where the base lies, if not where the recipe says.
+        rank: reduce the adapter to this rank by SVD; what that loses is measured.
+        stages: also write each stage's own adapter, in `<output>/stages/<stage>`.
+        checkpoint: take an unfinished run as it was at its last checkpoint.
+        overwrite: replace an earlier export in `output`.
+
+    Raises:
+        UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
+        PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
+    """
+    opened = open_run(Path(run), checkpoint=checkpoint)
+    folder = Path(output) if output else opened.folder / "export"
+    if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
+        what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
+        raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
+    source = resolve_base(opened, base, report)
+    reference = _Reference(opened, source)
+    config, tensors, reduction = reference.config, reference.tensors, None
+    if rank is not None:
+        config, tensors, reduction = reduced(config, tensors, rank)
+    with disk_advice(folder), new_folder(folder) as work:
+        _write(work, config, tensors, opened, source)
+        report("checking: loaded by PEFT and by transformers, against the live policy in float32")
+        checks = reference.check(work, opened.parts, config, reduced=reduction is not None)
+        made = []
+        if stages:
+            for part, own in zip(opened.parts, reference.configs, strict=True):
+                place = work / "stages" / part.name
+                _write(place, own, part.tensors, opened, source)
+                reference.check(place, (part,), own, reduced=False)
+                made.append(folder / "stages" / part.name)
+        write_json(work / RECORD, _record(opened, config.r, checks, reduction))
+    return Exported(folder, tuple(made), config.r, checks, reduction)
+
+
+def vllm_rank(rank: int) -> int | None:
+    """The --max-lora-rank that serves an adapter of this rank; None when vLLM takes none so large."""
+    return next((allowed for allowed in VLLM_RANKS if rank <= allowed), None)
+
+
+class _Reference:
+    """The live policy, the one adapter that equals it, and the base's logits to judge both by."""
+
+    def __init__(self, run: FinishedRun, source: Path) -> None:
+        self._source, self._trust = source, run.recipe.model.trust_remote_code
+        self._weights = Weights(source)
+        self._tokens = proof.probe_tokens(load_tokenizer(str(source)), run.folder / "samples.jsonl")
+        self._base = streamed.folder_logits(source, self._weights, self._tokens, trust_remote_code=self._trust)
+        stack = streamed.stack_on(streamed.empty_model(source, trust_remote_code=self._trust), run.parts)
+        self.configs: list[LoraConfig] = [stack.config(part.name) for part in run.parts]
+        self.config: LoraConfig = self.configs[0]
+        self.tensors: dict[str, Tensor] = run.parts[0].tensors
+        if len(run.parts) > 1:
+            self.config, self.tensors = concatenate(self.configs, [part.tensors for part in run.parts])
+
+    def check(self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool) -> tuple[Loaded, ...]:
+        """Load the adapter in `folder` in both ways. Raises PrerlkitError when it isn't what `parts` are."""
+        live = streamed.folder_logits(self._source, self._weights, self._tokens, parts, trust_remote_code=self._trust)
+        effect = rms(live - self._base)
+        allowed = proof.FLOOR * rms(live) + TOLERANCE * effect
+        by_peft = self._logits(lambda model: PeftModel.from_pretrained(model, str(folder), torch_device="cpu"))
+        by_transformers = self._logits(lambda model: _load_adapter(model, folder))
+        apart = rms(by_peft - by_transformers)
+        checks = [
+            Loaded("PEFT", rms(by_peft - live), effect),
+            Loaded("transformers", rms(by_transformers - live), effect),
+        ]
+        if config.use_dora and apart > allowed:
+            note = "transformers' load_adapter loses DoRA's norms and gives another model: load this adapter with PEFT"
+            checks[1] = Loaded("transformers", checks[1].error, effect, note)
+        for one in checks:
+            wrong = apart > allowed if reduced else one.error > allowed
+            if wrong and not one.note:
+                raise PrerlkitError(
+                    f"Refused, and nothing was written: loaded by {one.how}, the adapter is {one.error:.2g} from the "
+                    f"policy ({allowed:.2g} is allowed).",
+                    "The base's files and the adapter don't belong together, or this is a bug: please report it.",
+                )
+        return tuple(checks)
+
+    def _logits(self, load: Callable[[Any], Any]) -> Tensor:
+        model = streamed.empty_model(self._source, trust_remote_code=self._trust)
+        names = streamed.file_names(model, self._weights.__contains__)
+        load(model)
+        model.eval()
+        streamed.stream(model, names, self._weights)
+        return streamed.logits(model, *self._tokens)
+
+
+def _load_adapter(model: Any, folder: Path) -> None:
+    with quiet_transformers():  # its report of what is missing: the logits decide
+        model.load_adapter(str(folder))
+
+
+def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: FinishedRun, source: Path) -> None:
+    """One PEFT folder, with the identity of the base it belongs to."""
+    config = copy.copy(config)
+    config.base_model_name_or_path, config.revision = run.recipe.model.id, run.model.revision
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(str(folder))
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_base(folder, run.recipe.model.id, run.model.revision, source)
+
+
+def _record(run: FinishedRun, rank: int, checks: tuple[Loaded, ...], reduction: Reduction | None) -> dict[str, Any]:
+    return {
+        "run": run.recipe.name,
+        "policy": run.fingerprint,
+        "steps": run.steps,
+        "complete": run.complete,
+        "stages": [part.name for part in run.parts],
+        "rank": rank,
+        "reduction": reduction.to_json() if reduction else None,
+        "loaded": {one.how: {"error": one.error, "effect": one.effect, "note": one.note} for one in checks},
+        "prerlkit": prerlkit.__version__,
+    }

@@ -1,0 +1,268 @@
+"""All stages in one 16-bit model: streamed tensor by tensor from the 16-bit base, rounded once, and proved.
+
+Nothing is ever merged into 4-bit weights: a run on an NF4 base is merged into the 16-bit files that the base was made
+from, and how far that is from the 4-bit policy is measured and written down.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import prerlkit
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.files import new_folder, write_json
+from prerlkit.policy.tokens import load_tokenizer
+from prerlkit.publish import fold, proof, streamed
+from prerlkit.publish.finished import FinishedRun, Part, open_run, resolve_base
+from prerlkit.publish.four_bit import FourBit, four_bit_difference
+from prerlkit.publish.proof import Proof
+from prerlkit.publish.space import check_space, disk_advice
+from prerlkit.publish.weights import INDEX, Weights
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+Gguf = Literal["bf16", "q8_0"]
+Report = Callable[[str], None]
+
+RECORD = "merge.json"
+"""Beside the weights: what was merged, and the proof."""
+SHARD_BYTES = 2 << 30
+"""Of one weight file; one is held in memory while it is written."""
+
+_COPIED = ("*.json", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*", "NOTICE*")
+_NOT_COPIED = ("*.index.json", "config.json", "README*", RECORD, "adapter_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merged model.
+
+    Attributes:
+        folder: load it with `AutoModelForCausalLM.from_pretrained(folder)`.
+        proof: what was measured before the folder got its name.
+        four_bit: the 4-bit policy against this model; None for a 16-bit run.
+        gguf: the GGUF file in it, where one was asked for.
+    """
+
+    folder: Path
+    proof: Proof
+    four_bit: FourBit | None
+    gguf: Path | None
+
+
+def merge(
+    run: str | Path,
+    output: str | Path | None = None,
+    *,
+    base: str | None = None,
+    dtype: Dtype | None = None,
+    lora_scale: float = 1.0,
+    gguf: Gguf | None = None,
+    checkpoint: bool = False,
+    overwrite: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    report: Report = lambda line: None,
+) -> Merged:
+    """Write the policy of a run as one model, and prove that it is that policy.
+
+    Args:
+        run: a run folder.
+        output: the new folder; `<run>/merged` when None.
+        base: where the 16-bit base lies, if not where the recipe says.
+        dtype: of the result; the recipe's model.dtype when None.
+        lora_scale: multiplies the adapters; 1 is the policy that was trained.
+        gguf: also write a GGUF file of that kind.
+        checkpoint: take an unfinished run as it was at its last checkpoint.
+        overwrite: replace an earlier merge in `output`.
+        report: hears what is being done.
+
+    Raises:
+        UsageError: not a finished run, an `output` that exists, a scale that means nothing.
+        PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
+    """
+    opened = open_run(Path(run), checkpoint=checkpoint)
+    folder = Path(output) if output else opened.folder / "merged"
+    _check(opened, folder, lora_scale, overwrite)
+    source = resolve_base(opened, base, report)
+    kind = dtype or opened.recipe.model.dtype
+    plan = _Plan.make(opened, source, getattr(torch, kind), lora_scale)
+    gguf_bytes = 0
+    if gguf:
+        from prerlkit.publish.gguf_file import check_writable, size_of
+
+        check_writable(source)
+        gguf_bytes = size_of(plan.parameters, gguf)
+    check_space(folder, plan.bytes + gguf_bytes)
+    with disk_advice(folder), new_folder(folder) as work:
+        report(f"merging {len(plan.folds.factors)} weights of {plan.bytes / 2**30:.2f} GiB into {folder}")
+        _write_weights(plan, work, shard_bytes)
+        _write_rest(source, work, kind)
+        report("proving: logits of live policy, base, rounded base and merged model in float32")
+        tokens = proof.probe_tokens(load_tokenizer(str(source)), opened.folder / "samples.jsonl")
+        proven = _prove(plan, work, tokens, kind)
+        if proven.failure:
+            raise PrerlkitError(f"Refused, and nothing was written: {proven.failure}.", _advice(proven, kind))
+        four_bit = None
+        if opened.recipe.model.quantization != "none":
+            report("measuring the 4-bit policy against the merged model")
+            four_bit = four_bit_difference(opened, source, Weights(work), tokens, lora_scale)
+        file = None
+        if gguf:
+            from prerlkit.publish.gguf_file import write_gguf
+
+            report(f"writing and loading back GGUF {gguf}")
+            file = write_gguf(work, opened.recipe.name, gguf, tokens)
+        write_json(work / RECORD, _record(opened, kind, lora_scale, proven, four_bit, file))
+    return Merged(folder, proven, four_bit, folder / file.path.name if file else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything that is settled before a byte is written."""
+
+    run: FinishedRun
+    source: Path
+    weights: Weights
+    folds: fold.Folds
+    dtype: torch.dtype
+    lora_scale: float
+
+    @classmethod
+    def make(cls, run: FinishedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _Plan:
+        weights = Weights(source)
+        trust = run.recipe.model.trust_remote_code
+        model = streamed.empty_model(source, trust_remote_code=trust)
+        names = streamed.file_names(model, weights.__contains__)
+        stack = streamed.stack_on(streamed.empty_model(source, trust_remote_code=trust), run.parts)
+        configs = [stack.config(part.name) for part in run.parts]
+        return cls(run, source, weights, fold.folds(run.parts, model, configs, names, lora_scale), dtype, lora_scale)
+
+    @property
+    def parameters(self) -> int:
+        return sum(self.weights.size(name)[0] for name in self.weights.names)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.size(name) for name in self.weights.names)
+
+    def size(self, name: str) -> int:
+        count, kept = self.weights.size(name)
+        return count * (self.dtype if kept.is_floating_point else kept).itemsize
+
+    def merged(self, name: str) -> Tensor:
+        """The weight as it is written: folded in float32, rounded once."""
+        weight = self.weights(name)
+        if not weight.is_floating_point():
+            return weight
+        result = self.folds(name, weight).to(self.dtype)
+        if not torch.isfinite(result).all():
+            raise PrerlkitError(
+                f"{name} does not fit into {self.dtype}: it has values that are not finite.",
+                "Use --dtype bfloat16 or float32. If that fails too, the adapter holds NaN: use an earlier checkpoint.",
+            )
+        return result.contiguous()
+
+
+def _write_weights(plan: _Plan, work: Path, shard_bytes: int) -> None:
+    """Write the shards one after the other, and their index where there are several."""
+    shards = list(_shards(plan, shard_bytes))
+    index: dict[str, str] = {}
+    for number, names in enumerate(shards, 1):
+        several = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        file = several if len(shards) > 1 else "model.safetensors"
+        save_file({name: plan.merged(name) for name in names}, work / file, metadata={"format": "pt"})
+        index.update(dict.fromkeys(names, file))
+    if len(shards) > 1:
+        write_json(work / INDEX, {"metadata": {"total_size": plan.bytes}, "weight_map": index})
+
+
+def _shards(plan: _Plan, limit: int) -> Iterator[list[str]]:
+    held: list[str] = []
+    size = 0
+    for name in plan.weights.names:
+        if held and size + plan.size(name) > limit:
+            yield held
+            held, size = [], 0
+        held.append(name)
+        size += plan.size(name)
+    yield held
+
+
+def _write_rest(source: Path, work: Path, kind: str) -> None:
+    """Config, tokenizer, chat template, generation config, licence: as they are with the base."""
+    for pattern in _COPIED:
+        for file in source.glob(pattern):
+            if file.is_file() and not any(file.match(no) for no in _NOT_COPIED):
+                shutil.copyfile(file, work / file.name)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    for key in ("quantization_config", "_name_or_path", "torch_dtype"):
+        config.pop(key, None)
+    write_json(work / "config.json", {**config, "dtype": kind})
+
+
+def _prove(plan: _Plan, work: Path, tokens: tuple[Tensor, Tensor], kind: str) -> Proof:
+    run, source, read = plan.run, plan.source, plan.weights
+    trust = run.recipe.model.trust_remote_code
+    noise = proof.shaken(read, plan.dtype, plan.folds.factors.__contains__)
+    live_weight = streamed.live_weights(source, read, run.parts, plan.lora_scale, trust_remote_code=trust)
+    rounded = proof.rounded(live_weight, plan.dtype)
+
+    def logits(folder: Path, weights: Callable[[str], Tensor], parts: tuple[Part, ...] = ()) -> Tensor:
+        return streamed.folder_logits(folder, weights, tokens, parts, plan.lora_scale, trust_remote_code=trust)
+
+    return proof.compare(
+        dtype=kind,
+        live=logits(source, read, run.parts),
+        merged=logits(work, Weights(work)),
+        base=logits(source, read),
+        rounded=logits(source, rounded),
+        noisy=logits(source, noise, run.parts),
+    )
+
+
+def _check(run: FinishedRun, folder: Path, lora_scale: float, overwrite: bool) -> None:
+    if lora_scale <= 0:
+        raise UsageError("--lora-scale must be above 0.", "1 is the policy that was trained.")
+    if lora_scale != 1 and run.dora:
+        raise UsageError("--lora-scale has no meaning for DoRA, whose adapter also sets the norms.", "Leave it out.")
+    if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
+        if (folder / RECORD).is_file():
+            raise UsageError(f"{folder} holds a merged model.", "Add --overwrite to replace it, or choose another -o.")
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise UsageError(f"{folder} exists and holds something else.", "Choose another -o.")
+
+
+def _advice(proven: Proof, kind: str) -> str:
+    if proven.swallowed and kind != "float32":
+        finer = "--dtype float16 (eight times finer) or float32" if kind == "bfloat16" else "--dtype float32"
+        return f"The change may be too small for {kind}: try {finer}, or use the adapter unmerged (`prerlkit export`)."
+    if proven.effect <= proven.rounding:
+        return "The adapter changes nothing: see the run's metrics for whether any step had a gradient."
+    return "The base's files and the adapter don't belong together, or this is a bug: please report it with the recipe."
+
+
+def _record(
+    run: FinishedRun, kind: str, lora_scale: float, proven: Proof, four_bit: FourBit | None, file: Any
+) -> dict[str, Any]:
+    return {
+        "run": run.recipe.name,
+        "policy": run.fingerprint,
+        "steps": run.steps,
+        "complete": run.complete,
+        "base": {"id": run.model.id, "revision": run.model.revision},
+        "dtype": kind,
+        "lora_scale": lora_scale,
+        "stages": [part.name for part in run.parts],
+        "proof": proven.to_json(),
+        "four_bit": four_bit.to_json() if four_bit else None,
+        "gguf": file.to_json() if file else None,
+        "prerlkit": prerlkit.__version__,
+    }

@@ -1,0 +1,235 @@
+"""A run on the Hub: its adapter or its merged model, with a card made from the run and the recipe inside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import UsageError
+from prerlkit.policy import source
+from prerlkit.publish import export as exporting
+from prerlkit.publish import merge as merging
+from prerlkit.publish.card import Facts, Kind, base_name, card
+from prerlkit.publish.curves import picture
+from prerlkit.publish.finished import FinishedRun, open_run
+from prerlkit.publish.hub import Hub, Remote
+from prerlkit.publish.leaks import check_leaks
+from prerlkit.recipe.load import dump
+from prerlkit.recipe.schema import Recipe
+from prerlkit.recipe.sources import File
+
+Report = Callable[[str], None]
+
+MANIFEST = "prerlkit.json"
+"""In the repository: what is ours there, so that a later push knows."""
+_HUBS_OWN = (".gitattributes",)
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What was, or would be, uploaded.
+
+    Attributes:
+        files: bytes by path in the repository.
+        url: of the commit; None for a dry run.
+        notes: what a person should know.
+    """
+
+    repo: str
+    files: Mapping[str, int]
+    card: str
+    url: str | None
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def push(
+    run: str | Path,
+    repo: str,
+    *,
+    merged: bool = False,
+    private: bool = False,
+    revision: str | None = None,
+    base: str | None = None,
+    license: str | None = None,
+    checkpoint: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    report: Report = lambda line: None,
+) -> Pushed:
+    """Upload a run's adapter, or its merged model, to the Hugging Face Hub.
+
+    The token is taken from where `hf auth login` put it, or from HF_TOKEN. An interrupted upload goes on when it is
+    repeated. `<run>/export` or `<run>/merged` is used when it is of this policy, and made otherwise.
+
+    Args:
+        repo: user/name.
+        merged: the merged model instead of the adapter.
+        revision: a branch; made when it isn't there.
+        base: the base's id on the Hub, for a run whose base came from elsewhere.
+        license: of the result; the base's when None and the Hub knows it.
+        overwrite: replace a repository's other contents (its history keeps them).
+        dry_run: upload nothing, ask the network nothing.
+
+    Raises:
+        UsageError: not a finished run; no token, or one that may not write; a base that nobody else could load; a
+            repository with other contents.
+        PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
+    """
+    kind: Kind = "merged" if merged else "adapter"
+    opened = open_run(Path(run), checkpoint=checkpoint)
+    hub_base = base or hub_id(opened.recipe)
+    if not merged and hub_base is None:
+        raise UsageError(
+            f"The base of this adapter is {base_name(opened.recipe)}: nobody who downloads it could load it.",
+            "Name the same base on the Hub with --base user/model, or push the whole model with --merged.",
+        )
+    hub = None if dry_run else Hub(repo, revision)
+    remote = hub.look() if hub else Remote(None, (), None)
+    stale = _check_contents(hub, remote, opened, kind, overwrite) if hub else ()
+    folder, record = _weights(opened, kind, dry_run, checkpoint, report)
+    named = license or (hub.license_of(hub_base) if hub and hub_base else None)
+    curves = picture(opened)
+    facts = Facts(repo, kind, hub_base, named, record, curves is not None)
+    files = _files(opened, facts, folder, curves)
+    check_leaks(files.items(), own=_own_paths(opened), secrets=[hub.token or ""] if hub else [])
+    sizes = {name: _size(content) for name, content in sorted(files.items())}
+    text = files["README.md"]
+    assert isinstance(text, bytes)
+    notes = _notes(opened, facts, folder, remote, private)
+    if hub is None:
+        return Pushed(repo, sizes, text.decode(), None, notes)
+    report(f"uploading {len(files)} files, {sum(sizes.values()) / 2**20:,.1f} MiB, to {repo}")
+    delete = [name for name in stale if name not in files]
+    url = hub.commit(files, delete, remote, private=private, message=f"{opened.recipe.name}: {kind} by prerlkit")
+    return Pushed(repo, sizes, text.decode(), url, notes)
+
+
+def hub_id(recipe: Recipe) -> str | None:
+    """The base's id on the Hub; None for a local folder and for a wheel."""
+    name = recipe.model.id
+    return None if name.startswith("pypi:") or os.path.exists(os.path.expanduser(name)) else name
+
+
+def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
+    """The recipe without paths of this machine: files by their names, the base by its id on the Hub."""
+    model = recipe.model
+    if not model.id.startswith("pypi:"):
+        model = model.model_copy(update={"id": base or Path(model.id).name})
+    data = recipe.data
+    for key in ("train", "eval"):
+        if isinstance(one := getattr(data, key), File):
+            data = data.model_copy(update={key: one.model_copy(update={"path": Path(one.path).name})})
+    uses = tuple(
+        use.model_copy(update={"name": use.name.rpartition("/")[2]}) if Path(use.name).is_absolute() else use
+        for use in recipe.verifiers
+    )
+    output = recipe.output.model_copy(update={"folder": "runs/{name}"})
+    return recipe.model_copy(update={"model": model, "data": data, "verifiers": uses, "output": output})
+
+
+def _weights(
+    run: FinishedRun, kind: Kind, dry_run: bool, checkpoint: bool, report: Report
+) -> tuple[Path | None, dict[str, Any]]:
+    """The folder with the weights and its record; made now unless it is there. (None, {}): a dry run made none."""
+    name, record_name = ("merged", merging.RECORD) if kind == "merged" else ("export", exporting.RECORD)
+    folder = run.folder / name
+    if (folder / record_name).is_file():
+        record: dict[str, Any] = json.loads((folder / record_name).read_text(encoding="utf-8"))
+        if record.get("policy") == run.fingerprint:
+            return folder, record
+        report(f"{folder} is of another state of this run: made anew")
+    if dry_run:
+        return None, {}
+    if kind == "merged":
+        merging.merge(run.folder, checkpoint=checkpoint, overwrite=True, report=report)
+    else:
+        exporting.export(run.folder, checkpoint=checkpoint, overwrite=True, report=report)
+    return folder, json.loads((folder / record_name).read_text(encoding="utf-8"))
+
+
+def _files(run: FinishedRun, facts: Facts, folder: Path | None, curves: bytes | None) -> dict[str, Path | bytes]:
+    """Everything that goes up, by its path there."""
+    files: dict[str, Path | bytes] = {}
+    for file in sorted(folder.iterdir()) if folder else ():
+        if file.is_file() and not file.name.startswith("."):
+            files[file.name] = _rewritten(file, facts, run)
+    files["recipe.yaml"] = dump(public_recipe(run.recipe, facts.base)).encode()
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        if (path := run.folder / name).is_file():
+            files[name] = path.read_bytes()
+    if curves:
+        files["curves.png"] = curves
+    files["README.md"] = card(run, facts).encode()
+    names = sorted([*files, MANIFEST])
+    files[MANIFEST] = _json(
+        {"run": run.recipe.name, "kind": facts.kind, "policy": run.fingerprint, "steps": run.steps, "files": names}
+    )
+    return files
+
+
+def _rewritten(file: Path, facts: Facts, run: FinishedRun) -> Path | bytes:
+    """A file as it goes up: those that name the base name it as others find it."""
+    own = not run.recipe.model.id.startswith("pypi:")
+    name = facts.base or (Path(run.recipe.model.id).name if own else run.recipe.model.id)
+    if file.name == "adapter_config.json":
+        content = json.loads(file.read_text(encoding="utf-8"))
+        moved = facts.base != run.recipe.model.id
+        change = {"base_model_name_or_path": name, **({"revision": None} if moved else {})}
+        return _json({**content, **change})
+    if file.name == "base.json":
+        return _json({**json.loads(file.read_text(encoding="utf-8")), "id": name})
+    if file.name == merging.RECORD:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return _json({**content, "base": {**content["base"], "id": name}})
+    return file
+
+
+def _check_contents(hub: Hub, remote: Remote, run: FinishedRun, kind: Kind, overwrite: bool) -> tuple[str, ...]:
+    """Files that the push replaces or removes. Raises UsageError when they are not this run's."""
+    files = tuple(name for name in remote.files if name not in _HUBS_OWN)
+    if not files or overwrite:
+        return files
+    listed = hub.read(MANIFEST) if MANIFEST in files else None
+    manifest = json.loads(listed) if listed else {}
+    if (manifest.get("run"), manifest.get("kind")) == (run.recipe.name, kind):
+        return tuple(name for name in manifest.get("files", ()) if name in files)
+    what = f"the {manifest['kind']} of run {manifest['run']}" if manifest else f"{len(files)} other files"
+    raise UsageError(
+        f"{hub.repo} exists and holds {what}, such as {files[0]}.",
+        "Choose another --repo or --revision, or add --overwrite: its files are replaced, its history keeps them.",
+    )
+
+
+def _own_paths(run: FinishedRun) -> list[str]:
+    paths = [str(run.folder.resolve()), str(Path.cwd().resolve())]
+    if (model := run.recipe.model.id).startswith(("/", "~")) or Path(model).is_absolute():
+        paths.append(model)
+    cached = source.cached_config(run.recipe.model) if not model.startswith("pypi:") and os.path.exists(model) else None
+    return [path for path in [*paths, str(cached or "")] if len(path) > 3]
+
+
+def _notes(run: FinishedRun, facts: Facts, folder: Path | None, remote: Remote, private: bool) -> tuple[str, ...]:
+    notes = []
+    if folder is None:
+        what = "adapter" if facts.kind == "adapter" else "merged weights"
+        command = "export" if facts.kind == "adapter" else "merge"
+        notes.append(f"the {what} would be made first, as `prerlkit {command} {run.folder}` does, and uploaded too")
+    if facts.license is None:
+        notes.append("no licence is named: the base's is not known here; say it with --license")
+    if facts.base and facts.base != run.recipe.model.id:
+        notes.append(f"the base is {facts.base} by your word: the run used {base_name(run.recipe)}")
+    if private and remote.private is False:
+        notes.append("the repository exists and is public: --private changes nothing there")
+    return tuple(notes)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _size(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size

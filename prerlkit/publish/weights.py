@@ -1,0 +1,96 @@
+"""The tensors of a model folder by name, read one at a time: what lets a large model be merged in little memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from prerlkit.errors import PrerlkitError, UsageError
+
+INDEX = "model.safetensors.index.json"
+
+
+class Weights:
+    """Read access to the weights in `folder`, safetensors or `.bin`, sharded or not.
+
+    Attributes:
+        names: every tensor's name, sorted.
+
+    Raises:
+        UsageError: no weights there.
+        PrerlkitError: a file can't be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._handles: dict[str, Any] = {}
+        files = self._files()
+        if not files:
+            raise UsageError(f"{folder} holds no weights", "It needs *.safetensors (or *.bin) files.")
+        for file in files:
+            self._open(file)
+        self.names = sorted(self._handles)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._handles
+
+    def __call__(self, name: str) -> Tensor:
+        """The tensor as it is in its file, on the CPU."""
+        handle = self._handles[name]
+        tensor: Tensor = handle[name] if isinstance(handle, dict) else handle.get_tensor(name)
+        return tensor
+
+    def size(self, name: str) -> tuple[int, torch.dtype]:
+        """Number of elements and dtype, without reading the tensor."""
+        handle = self._handles[name]
+        if isinstance(handle, dict):
+            return handle[name].numel(), handle[name].dtype
+        part = handle.get_slice(name)
+        count = 1
+        for length in part.get_shape():
+            count *= length
+        return count, _DTYPES[part.get_dtype()]
+
+    def _files(self) -> list[Path]:
+        index = self.folder / INDEX
+        if index.is_file():
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            return [self.folder / name for name in sorted(shards)]
+        if (whole := self.folder / "model.safetensors").is_file():
+            return [whole]
+        return sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("*.bin"))
+
+    def _open(self, file: Path) -> None:
+        try:
+            handle: Any
+            if file.suffix == ".bin":
+                handle = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            else:
+                handle = safe_open(file, framework="pt")
+            self._handles.update(dict.fromkeys(handle.keys(), handle))
+        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+            raise PrerlkitError(
+                f"{file} can't be read: {str(error).splitlines()[0]}",
+                "The file is damaged or cut short: fetch the model again.",
+            ) from error
+
+
+_DTYPES = {
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}

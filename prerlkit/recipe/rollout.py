@@ -1,0 +1,106 @@
+"""Recipe settings of rollouts: how completions are sampled, and by which engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from prerlkit.settings import Bool, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
+
+MAX_RANK = 512
+"""The largest adapter rank that vLLM 0.32 has kernels for."""
+
+
+def _address(value: str) -> str:
+    """`http://host:8000`, without a slash at its end."""
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.username
+    except ValueError:  # a port that is no number, brackets that don't close
+        right = False
+    if not right or parts.query or parts.fragment:
+        raise ValueError("expected an address such as http://host:8000")
+    return value.rstrip("/")
+
+
+def _one_or_several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _distinct(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not value:
+        raise ValueError("needs at least one address; null is without a server")
+    if twice := sorted({address for address in value if value.count(address) > 1}):
+        raise ValueError(f"{', '.join(twice)} is there more than once")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Vllm(Settings):
+    """The vLLM engine: started by the run beside the training, or one or several `vllm serve` that run already."""
+
+    server: Annotated[
+        tuple[Address, ...] | None,
+        BeforeValidator(_one_or_several, json_schema_input_type=Address | tuple[Address, ...] | None),
+        AfterValidator(_distinct),
+    ] = None
+    """Address of a running `vllm serve` (`http://host:8000`), or a list of them: the rollouts are shared out. null: the
+    run starts its own engine on its own device. A key that servers want (`--api-key`) is read from VLLM_API_KEY."""
+    shared_folder: str | None = None
+    """With a server: a folder that this machine and all servers' see under this path, for handing over adapters. null:
+    the cache folder."""
+    memory_share: Literal["auto"] | Fraction = "auto"
+    """Share of the device's memory for the engine (weights, adapter, KV cache). auto: computed from the model and from
+    max_sequences sequences of full length."""
+    sleep: Literal["auto"] | Bool = "auto"
+    """Whether the engine gives its memory back while the policy trains. Its weights wait in host memory (level 1): they
+    are needed again in a moment. auto: wherever the device has sleep (CUDA)."""
+    eager: Literal["auto"] | Bool = "auto"
+    """No compilation and no CUDA graphs: starts sooner, decodes slower. auto: on a CPU only."""
+    base: Literal["same", "original"] = "same"
+    """With a quantized model. same: the engine serves a 16-bit copy of the *quantized* weights, so that it samples from
+    the model that learns. original: the 16-bit weights as published; importance weights then carry the difference."""
+
+
+class Rollout(Settings):
+    """How completions are sampled from the current policy, always with the prompt."""
+
+    engine: Literal["hf", "vllm"] = "hf"
+    """hf: the model in training samples itself, nothing to install. vllm: vLLM (`pip install 'prerlkit[vllm]'`)."""
+    vllm: Vllm = Vllm()
+    """How vLLM is run; without effect with `engine: hf`."""
+    group_size: PositiveInt = 8
+    """G: completions per prompt. 8: the paper."""
+    prompts_per_step: PositiveInt = 8
+    """P: prompts in one step. 128 in the paper, on eight GPUs."""
+    max_prompt_tokens: PositiveInt = 1024
+    """A longer prompt is an error, or dropped; see long_prompts."""
+    max_new_tokens: PositiveInt = 1024
+    """Completions are cut here."""
+    long_prompts: Literal["error", "drop"] = "error"
+    """What to do with a prompt over max_prompt_tokens. drop says how many."""
+    temperature: PositiveFloat = 1.0
+    """Log-probs are taken at this temperature too, so that the policy that learns is the policy that samples."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Below 1 samples come from a cut distribution, the log-probs don't: the gradient is then biased. 1: the paper."""
+    top_k: NonNegativeInt = 0
+    """0: off. The same bias as top_p when on."""
+    max_sequences: PositiveInt = 64
+    """How many completions are decoded at once (by each server, if there are several): more is faster and takes more
+    memory for the cache."""
+    importance_cap: Literal["auto"] | PositiveFloat | None = "auto"
+    """Truncated importance sampling: each token's loss is multiplied by min(π/μ, cap), π the policy that learns and μ
+    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm, null (off) with hf, where π and μ are one model."""
+
+    @property
+    def importance(self) -> float | None:
+        """The cap that is used; None is off."""
+        if self.importance_cap == "auto":
+            return 2.0 if self.engine == "vllm" else None
+        return self.importance_cap

@@ -1,0 +1,124 @@
+"""A report that goes on: served to this machine alone, built anew when the run has written something."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.page.shell import Page
+from prerlkit.report.build import build
+from prerlkit.train import lock
+
+HOST = "127.0.0.1"
+_FILES = ("recipe.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "summary.json")
+_SHARE = 0.1
+"""At most so much of the time is spent on building: a training run on the same cores goes first."""
+
+
+class Live:
+    """The newest page of some run folders; asked by several threads.
+
+    Raises:
+        PrerlkitError: on construction, for a folder that can't be reported on.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+        self._lock = threading.Lock()
+        self._wait_until = 0.0
+        self._seen = self._signature()
+        self._page = build(self._folders)
+        self._number = 1
+        self._start = time.time_ns()  # an older server's pages must not take ours for theirs
+
+    def newest(self) -> tuple[str, Page]:
+        """(version, page). While a file is being replaced, or damaged, the page before stays."""
+        with self._lock:
+            signature = self._signature()
+            begun = time.monotonic()
+            if signature != self._seen and begun >= self._wait_until:
+                try:
+                    self._page = build(self._folders)
+                    self._number += 1
+                    self._seen = signature
+                except (PrerlkitError, OSError):
+                    pass
+                self._wait_until = time.monotonic() + (time.monotonic() - begun) / _SHARE
+            return f"{self._start:x}-{self._number}", self._page
+
+    def _signature(self) -> tuple[object, ...]:
+        """What changes when a run writes, begins or ends."""
+        found: list[object] = []
+        for path in self._folders:
+            for name in _FILES:
+                try:
+                    stat = (path / name).stat()
+                    found.append((stat.st_size, stat.st_mtime_ns))
+                except OSError:
+                    found.append(None)
+            found.append(lock.held(path))
+        return tuple(found)
+
+
+def server(folders: Sequence[Path], port: int) -> ThreadingHTTPServer:
+    """A server on localhost, bound and not yet serving; `port` 0 takes a free one.
+
+    Raises:
+        UsageError: the port is in use, or not one.
+        PrerlkitError: a folder can't be reported on.
+    """
+    live = Live(folders)
+    try:
+        made = ThreadingHTTPServer((HOST, port), _handler(live))
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"Port {port} can't be used: {error}.", "Leave out --port for a free one.") from None
+    made.daemon_threads = True
+    return made
+
+
+def _handler(live: Live) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        server_version, sys_version = "prerlkit", ""
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            if not self._is_local():
+                self._answer(403, "text/plain", b"only by the address that prerlkit printed")
+            elif url.path == "/":
+                version, page = live.newest()
+                self._answer(200, "text/html; charset=utf-8", page.render("data.json", version).encode())
+            elif url.path == "/data.json":
+                version, page = live.newest()
+                if parse_qs(url.query).get("version") == [version]:
+                    self._answer(304)
+                else:
+                    body = json.dumps({"version": version, **page.update()}, ensure_ascii=False)
+                    self._answer(200, "application/json", body.encode())
+            else:
+                self._answer(404, "text/plain", b"there is only /")
+
+        def _is_local(self) -> bool:
+            """Against a page elsewhere whose name is made to lead here (DNS rebinding)."""
+            name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+            return name in (HOST, "localhost")
+
+        def _answer(self, code: int, kind: str = "", body: bytes = b"") -> None:
+            self.send_response(code)
+            if kind:
+                self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: the terminal is the person's."""
+
+    return Handler

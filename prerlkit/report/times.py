@@ -1,0 +1,77 @@
+"""Where the time of a run went, by stage and by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prerlkit.recorded import RecordedRun
+from prerlkit.report.labels import duration
+
+_NAMES = {"rollout": "rollout", "hand_over": "handing over", "verify": "verification", "train": "training"}
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of one run.
+
+    Attributes:
+        phases: names of what a step spends time on.
+        stages: (name, steps, seconds of each phase).
+        evaluation: of all evaluations.
+        rest: what the wall time has beside: checkpoints, writing. None while the run has no summary.
+    """
+
+    phases: tuple[str, ...]
+    stages: tuple[tuple[str, int, tuple[float, ...]], ...]
+    evaluation: float
+    rest: float | None
+
+    @property
+    def total(self) -> float:
+        return sum(sum(own) for _, _, own in self.stages) + self.evaluation + (self.rest or 0.0)
+
+
+def times(run: RecordedRun) -> Times:
+    """Sums over each stage's steps of every metric under `time/`."""
+    keys = [key for key in _phases(run.steps) if any(step.get(key) for step in run.steps)]
+    stages = []
+    for name in run.stages:
+        own = [step for step in run.steps if step["stage"] == name]
+        stages.append((name, len(own), tuple(sum(_seconds(step, key) for step in own) for key in keys)))
+    evaluation = sum(e.get("seconds", 0.0) for e in run.evaluations)
+    known = sum(sum(seconds) for _, _, seconds in stages) + evaluation
+    wall = run.summary.get("wall_seconds")
+    rest = max(0.0, wall - known) if wall is not None and run.state != "running" else None
+    names = tuple(_NAMES.get(key.removeprefix("time/"), key.removeprefix("time/")) for key in keys)
+    return Times(names, tuple(stages), evaluation, rest)
+
+
+def table_of(one: Times) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows: a stage a row, then evaluations and the rest."""
+    empty = [""] * len(one.phases)
+    rows = [
+        [name, str(steps), *map(duration, own), duration(sum(own)), duration(sum(own) / steps), _share(sum(own), one)]
+        for name, steps, own in one.stages
+    ]
+    if one.evaluation > 0:
+        rows.append(["evaluations", "", *empty, duration(one.evaluation), "", _share(one.evaluation, one)])
+    if one.rest is not None:
+        rows.append(["the rest: checkpoints, writing", "", *empty, duration(one.rest), "", _share(one.rest, one)])
+    return ["stage", "steps", *one.phases, "in all", "a step", "share"], rows
+
+
+def _share(seconds: float, one: Times) -> str:
+    return f"{100 * seconds / one.total:.0f} %"
+
+
+def _phases(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = {key: None for step in steps for key in step if key.startswith("time/") and key != "time/step"}
+    return list(found)
+
+
+def _seconds(step: Mapping[str, Any], key: str) -> float:
+    """Of a phase alone: handing over is a part of the rollout's time (docs/metrics.md)."""
+    inside = float(step.get("time/hand_over", 0.0)) if key == "time/rollout" else 0.0
+    return max(0.0, float(step.get(key, 0.0)) - inside)

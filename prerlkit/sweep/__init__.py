@@ -1,0 +1,1 @@
+"""Recipes × settings × seeds, one run each, resumable (docs/compare.md)."""

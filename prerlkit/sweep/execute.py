@@ -1,0 +1,190 @@
+"""Runs the points of a sweep, each a process (`prerlkit run … --resume`): one that dies takes nothing with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.recipe.load import load
+from prerlkit.secrets import redact
+from prerlkit.sweep import manifest
+from prerlkit.sweep.grid import Point
+from prerlkit.sweep.manifest import Entry, log_path
+from prerlkit.train.jsonl import read_json
+
+_POLL = 0.2
+Environment = Mapping[str, str]
+Report = Callable[[Entry], None]
+
+
+@dataclass(slots=True)
+class _Running:
+    entry: Entry
+    process: subprocess.Popen[bytes]
+    slot: Environment
+
+
+class Sweep:
+    """One call of a sweep.
+
+    Args:
+        folder: the sweep's.
+        slots: an environment for each process that may run at once; see `slots`.
+        stop_on_failure: start no more runs after one that failed.
+        changed: hears of each entry whose state changed.
+        tick: called a few times a second.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sources: Sequence[str],
+        entries: Sequence[Entry],
+        slots: Sequence[Environment],
+        *,
+        stop_on_failure: bool = False,
+        changed: Report = lambda entry: None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._folder, self._sources, self._entries = folder, sources, entries
+        self._free = list(slots)
+        self._stop_on_failure, self._changed, self._tick = stop_on_failure, changed, tick
+        self._running: list[_Running] = []
+        self._signals = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._signals > 0
+
+    def run(self) -> None:
+        """Until every point is completed or failed, or the sweep is stopped and its runs have saved their state."""
+        manifest.write(self._folder, self._sources, self._entries)
+        with self._hear_signals():
+            try:
+                while self._start_some() or self._running:
+                    self._collect()
+                    self._tick()
+                    time.sleep(_POLL)
+            finally:
+                for one in self._running:  # only after an error of our own
+                    one.process.kill()
+                    one.process.wait()
+
+    def _start_some(self) -> bool:
+        """Start what there is room for; whether anything is left to start."""
+        failed = any(entry.state == "failed" for entry in self._entries)
+        if self.stopped or (failed and self._stop_on_failure):
+            return False
+        waiting = [entry for entry in self._entries if entry.state == "waiting"]
+        for entry in waiting[: len(self._free)]:
+            self._start(entry)
+        return bool(waiting)
+
+    def _start(self, entry: Entry) -> None:
+        point = entry.point
+        try:
+            if load(point.source, point.overrides).recipe != point.recipe:
+                raise PrerlkitError(f"{point.source} was changed since the sweep began")
+        except PrerlkitError as error:
+            self._set(entry, "failed", error=error.message)
+            return
+        log = self._folder / log_path(point)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        slot = self._free.pop(0)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command_of(point, self._folder / point.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **slot},
+                start_new_session=True,  # Ctrl-C reaches it by us alone, and so once for each time
+            )
+        entry.begun = time.monotonic()
+        self._running.append(_Running(entry, process, slot))
+        self._set(entry, "running")
+
+    def _collect(self) -> None:
+        for one in [one for one in self._running if one.process.poll() is not None]:
+            self._running.remove(one)
+            self._free.append(one.slot)
+            entry, code = one.entry, one.process.returncode
+            entry.seconds, entry.exit_code = time.monotonic() - entry.begun, code
+            reason = read_json(self._folder / entry.point.folder / "summary.json").get("exit_reason")
+            if code == 0 and reason == "completed":
+                self._set(entry, "completed")
+            elif self.stopped or (code == 0 and reason == "stopped"):
+                self._set(entry, "stopped")
+            else:
+                self._set(entry, "failed", error=last_words(self._folder / log_path(entry.point), code))
+
+    def _set(self, entry: Entry, state: manifest.State, error: str = "") -> None:
+        entry.state, entry.error = state, error
+        manifest.write(self._folder, self._sources, self._entries)
+        self._changed(entry)
+
+    @contextmanager
+    def _hear_signals(self) -> Iterator[None]:
+        """Ctrl-C or SIGTERM: the runs finish their step and save. Twice: they stop at once. Three times: killed."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self._signals += 1
+            for one in self._running:
+                one.process.send_signal(signal.SIGINT if self._signals < 3 else signal.SIGKILL)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def command_of(point: Point, folder: Path) -> list[str]:
+    """What a person would type for this point."""
+    command = [sys.executable, "-m", "prerlkit", "run", point.source, "--resume", "--no-color", "--output", str(folder)]
+    return command + [word for override in point.overrides for word in ("--set", override)]
+
+
+def slots(jobs: int, *, cpu_only: bool) -> list[dict[str, str]]:
+    """An environment for each of so many processes: a GPU each, in turn, where there are any, else a share of cores.
+
+    Args:
+        cpu_only: no recipe wants a GPU.
+    """
+    if jobs == 1:
+        return [{}]
+    devices = [] if cpu_only else _devices()
+    if devices:
+        return [{"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} for number in range(jobs)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+    return [{"OMP_NUM_THREADS": share} for _ in range(jobs)]
+
+
+def _devices() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def last_words(log: Path, code: int) -> str:
+    """What a failed run said last: from `error` on where it said that."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("error ")]
+    text = " ".join(lines[starts[-1] :]) if starts else (lines or ["it said nothing"])[-1]
+    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return redact(f"{text[:300]} ({ended})")

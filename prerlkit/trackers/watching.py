@@ -1,0 +1,199 @@
+"""Trackers as a watcher of the run, beside the one that a person looks at."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.files import write_json
+from prerlkit.recipe.schema import Recipe
+from prerlkit.recipe.trackers import TrackerUse
+from prerlkit.secrets import HIDDEN, redact
+from prerlkit.trackers.protocol import Start
+from prerlkit.trackers.remote import Remote
+from prerlkit.train.evaluate import EvalResult
+from prerlkit.train.jsonl import read_json
+from prerlkit.train.validate import check_trackers
+from prerlkit.train.watch import Silent, Watcher
+from prerlkit.types import StepRecord
+
+_SECRET_KEY = re.compile(r"token|secret|password|api_?key|credential", re.IGNORECASE)
+_NOT_SECRET = ("start_token", "max_prompt_tokens", "max_new_tokens", "microbatch_tokens")
+
+Open = Callable[..., Remote]
+
+
+@contextmanager
+def tracked(recipe: Recipe, folder: Path, watcher: Watcher, open_remote: Open = Remote) -> Iterator[Watcher]:
+    """A watcher that tells `watcher` everything and the recipe's trackers of steps and evaluations.
+
+    Nothing is written before the run has made its folder. With no tracker in the recipe it is `watcher` itself.
+
+    Raises:
+        UsageError: a tracker's package isn't installed.
+    """
+    if not recipe.output.trackers:
+        yield watcher
+        return
+    check_trackers(recipe)
+    telling = _Telling(recipe, folder, watcher.note, open_remote)
+    failed = True
+    try:
+        yield Fanout(watcher, telling)
+        failed = False
+    finally:
+        telling.close(failed)
+
+
+class Fanout:
+    """A watcher made of several."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def note(self, text: str) -> None:
+        for watcher in self._watchers:
+            watcher.note(text)
+
+    def stage_started(self, name: str, steps: int, done: int) -> None:
+        for watcher in self._watchers:
+            watcher.stage_started(name, steps, done)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        for watcher in self._watchers:
+            watcher.progress(what, done, total)
+
+    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+        for watcher in self._watchers:
+            watcher.step_done(record, done, steps)
+
+    def evaluated(self, result: EvalResult) -> None:
+        for watcher in self._watchers:
+            watcher.evaluated(result)
+
+
+class _Telling(Silent):
+    """Opens the trackers with the first thing there is to tell, and tells each what it hasn't heard yet."""
+
+    def __init__(self, recipe: Recipe, folder: Path, note: Callable[[str], None], open_remote: Open) -> None:
+        self._recipe, self._folder, self._note, self._open = recipe, folder.resolve(), note, open_remote
+        self._open_ones: list[tuple[Remote, _Told]] | None = None
+        self._dropped: list[Remote] = []
+
+    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+        self._tell(record.step, "", record.metrics)
+
+    def evaluated(self, result: EvalResult) -> None:
+        self._tell(result.step, f"{result.name} at {result.step}", evaluation_values(result))
+
+    def close(self, failed: bool) -> None:
+        """Let the trackers finish, in at most their patience."""
+        for remote, _ in self._open_ones or ():
+            remote.close(failed)
+        self._drop_dead()
+        for remote in self._dropped:  # its own thread ends its process: the run must not be over before that
+            remote.join()
+
+    def _tell(self, step: int, evaluation: str, values: Mapping[str, float]) -> None:
+        if self._open_ones is None:
+            self._open_ones = self._open_all()
+        for remote, told in self._open_ones:
+            if told.is_new(step, evaluation):
+                remote.send({"step": step, "values": dict(values), "evaluation": evaluation})
+        self._drop_dead()
+
+    def _open_all(self) -> list[tuple[Remote, _Told]]:
+        uses = self._recipe.output.trackers
+        told = [_Told(self._folder / "trackers" / f"{use.kind}.json") for use in uses]
+        fresh = f"{self._recipe.name}-{self._recipe.seed}-{uuid.uuid4().hex[:8]}"
+        identity = next((one.id for one in told if one.id), fresh)
+        opened = []
+        for use, own in zip(uses, told, strict=True):
+            resumed, own.id = bool(own.id), identity
+            try:
+                opened.append((self._open_one(use, own, resumed), own))
+            except OSError as error:
+                self._note(f"tracker {use.kind} did not start, the run goes on without: {error}")
+        return opened
+
+    def _open_one(self, use: TrackerUse, told: _Told, resumed: bool) -> Remote:
+        recipe = self._recipe
+        start = Start(
+            str(self._folder),
+            f"{recipe.name} seed {recipe.seed}",
+            recipe.name,
+            told.id,
+            resumed,
+            without_secrets(recipe.model_dump(mode="json")),
+            use.model_dump(mode="json"),
+        )
+        return self._open(use.kind, asdict(start), self._folder / "trackers" / f"{use.kind}.log", told.hear)
+
+    def _drop_dead(self) -> None:
+        for remote, told in [one for one in self._open_ones or () if one[0].error is not None]:
+            self._note(
+                f"tracker {remote.kind} failed and is dropped, the run goes on: {remote.error}. What it printed is in "
+                f"{told.file.with_suffix('.log')}"
+            )
+            assert self._open_ones is not None
+            self._open_ones.remove((remote, told))
+            self._dropped.append(remote)
+
+
+class _Told:
+    """How far a tracker has been told, kept in the run folder.
+
+    A step that a killed run had told is done again when it goes on, with the same values: trackers that can't take back
+    would have it twice.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            state = read_json(file)
+        except PrerlkitError:  # the worst that comes of it is that a tracker hears something twice
+            state = {}
+        self.id: str = state.get("id", "")
+        self.step: int = state.get("step", 0)
+        self.evaluations: list[str] = state.get("evaluations", [])
+
+    def is_new(self, step: int, evaluation: str) -> bool:
+        return evaluation not in self.evaluations if evaluation else step > self.step
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """The tracker took a message. Called in the tracker's thread, and only there after the opening."""
+        if message.get("evaluation"):
+            self.evaluations.append(message["evaluation"])
+        elif "values" in message:
+            self.step = message["step"]
+        write_json(self.file, {"id": self.id, "step": self.step, "evaluations": self.evaluations})
+
+
+def evaluation_values(result: EvalResult) -> dict[str, float]:
+    """The numbers of an evaluation under the names that `prerlkit compare` has for them."""
+    values = {"tokens_mean": result.tokens_mean, "truncated": result.truncated, "unjudged": result.unjudged}
+    values |= {f"pass@{k}": estimate.value for k, estimate in result.pass_at.items()}
+    for name, estimate in (("accuracy", result.accuracy), ("average", result.average)):
+        if estimate:
+            values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return {f"eval/{name}": value for name, value in values.items()}
+
+
+def without_secrets(value: Any) -> Any:
+    """A recipe as others may see it: what looks like a secret, or is called one, is hidden."""
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN
+            if isinstance(item, str) and _SECRET_KEY.search(key) and key not in _NOT_SECRET
+            else without_secrets(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return redact(value) if isinstance(value, str) else value

@@ -1,0 +1,221 @@
+"""A watch on what kills RL runs in silence: named warnings from the metrics alone, and the stop that a recipe asks for.
+
+Each rule looks at the current stage's last `window` steps. It is a pure function of metrics.jsonl, so that a run that
+goes on warns where a straight one would have. Thresholds are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.recipe.keeping import Health
+
+Steps = Sequence[Mapping[str, float]]
+"""Metrics of a stage's steps, oldest first."""
+
+DRIFT = "canary/drift"
+"""How far the log-probs of an engine with a copy of the policy are from the trainer's, nats; 0 without a copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A condition that began to hold."""
+
+    name: str
+    message: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"health: {self.name}: {self.message}. {self.advice}"
+
+
+class Unhealthy(PrerlkitError):  # noqa: N818 -- a state of the run, as it is told
+    """A run stopped by a rule of its recipe; its state is saved."""
+
+
+def check(steps: Steps, settings: Health) -> list[Warned]:
+    """The conditions that hold after the last of `steps`."""
+    found = [rule(steps, settings) for rule in _RULES]
+    return [warned for warned in found if warned is not None]
+
+
+class HealthWatch:
+    """Hears every step of a run, and gives the metrics `health/<name>` of the conditions that hold.
+
+    Args:
+        settings: the recipe's.
+        report: hears each warning when its condition begins to hold.
+        history: (stage, metrics) of steps that are done, of a run that goes on.
+    """
+
+    def __init__(
+        self, settings: Health, report: Callable[[str], None], history: Sequence[tuple[str, Mapping[str, float]]] = ()
+    ) -> None:
+        self._settings = settings
+        self._report = report
+        self._stage = history[-1][0] if history else ""
+        self._steps = [metrics for stage, metrics in history if stage == self._stage]
+        self._holding = {warned.name for warned in check(self._steps, settings)}
+        self._stop: Warned | None = None
+
+    def examine(self, stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Take in a step; gives `health/<name>`: 1 for each condition that holds now."""
+        if stage != self._stage:
+            self._stage, self._steps, self._holding = stage, [], set()
+        self._steps.append(metrics)
+        holding = check(self._steps, self._settings)
+        for warned in holding:
+            if warned.name not in self._holding:
+                self._report(str(warned))
+        self._holding = {warned.name for warned in holding}
+        stopping = [warned for warned in holding if warned.name in self._settings.stop_on]
+        self._stop = stopping[0] if stopping else None
+        return {f"health/{warned.name}": 1.0 for warned in holding}
+
+    @property
+    def wants_stop(self) -> bool:
+        """Whether a condition holds on which the recipe stops."""
+        return self._stop is not None
+
+    def raise_if_stopping(self) -> None:
+        """Raise Unhealthy for it, with what to try."""
+        if self._stop is not None:
+            raise Unhealthy(
+                f'stopped by health.stop_on: {self._stop.name} in stage "{self._stage}": {self._stop.message}.',
+                f"{self._stop.advice} All steps are saved; --resume goes on, with health.stop_on changed if need be.",
+            )
+
+
+def _no_signal(steps: Steps, settings: Health) -> Warned | None:
+    last = steps[-settings.window :]
+    share = _mean(last, "group/zero_signal")
+    if len(last) < settings.window or share < 0.95:
+        return None
+    return Warned(
+        "no_signal",
+        f"{share:.0%} of the groups had equal scores in the last {len(last)} steps, which teaches nothing",
+        "Try prompts of another difficulty, a larger rollout.group_size, a partial reward; look at samples.jsonl: "
+        "can the verifier read the answers at all?",
+    )
+
+
+def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
+    first, last = _ends(steps, settings, "policy/entropy")
+    if first is None or last is None or first <= 0 or last > 0.1 * first:
+        return None
+    return Warned(
+        "entropy_collapse",
+        f"entropy fell from {first:.3f} to {last:.3f} nats a token: samples of one prompt are nearly the same",
+        "Try a lower learning rate, an entropy term (objective.entropy), a higher loss.high, samples: negative.",
+    )
+
+
+def _entropy_blowup(steps: Steps, settings: Health) -> Warned | None:
+    first, last = _ends(steps, settings, "policy/entropy")
+    if first is None or last is None or last < max(2.0 * first, first + 0.5):
+        return None
+    return Warned(
+        "entropy_blowup",
+        f"entropy rose from {first:.2f} to {last:.2f} nats a token: text turns into noise",
+        "Try a lower learning rate, fewer negative-only steps, a lower loss.high, a KL term.",
+    )
+
+
+def _all_truncated(steps: Steps, settings: Health) -> Warned | None:
+    last = steps[-settings.window :]
+    share = _mean(last, "sample/truncated")
+    if len(last) < settings.window or share < 0.95:
+        return None
+    return Warned(
+        "all_truncated",
+        f"{share:.0%} of the completions ran into the token limit in the last {len(last)} steps",
+        "Try a larger rollout.max_new_tokens, a prompt that asks for short answers, and see whether the model ever "
+        "writes an end token (end_token_ids in environment.json).",
+    )
+
+
+def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
+    span = 3 * settings.window
+    if len(steps) < span:
+        return None
+    before = _mean(steps[-span : -span + settings.window], "reward/mean")
+    now = _mean(steps[-settings.window :], "reward/mean")
+    if now > 0.95 or abs(now - before) >= 0.01:
+        return None
+    return Warned(
+        "flat_reward",
+        f"the mean reward moved from {before:.3f} to {now:.3f} over {span} steps",
+        "Try a higher learning rate (LoRA wants ten times that of full tuning), more samples a step, easier prompts.",
+    )
+
+
+def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
+    first, last = _ends(steps, settings, "tokens/completion_mean")
+    if first is None or last is None or last < 3.0 * max(first, 1.0):
+        return None
+    return Warned(
+        "length_runaway",
+        f"completions grew from {first:.0f} to {last:.0f} tokens",
+        "Try aggregate: constant or sequence_mean, a `length` verifier, a lower learning rate; read samples.jsonl.",
+    )
+
+
+def _drift(steps: Steps, settings: Health) -> Warned | None:
+    last = [step for step in steps[-settings.window :] if DRIFT in step]
+    if len(last) < min(3, settings.window) or _mean(last, DRIFT) < 0.1:
+        return None
+    return Warned(
+        "drift",
+        f"the sampler's log-probs are {_mean(last, DRIFT):.2f} nats a token from the trainer's",
+        "The engine may hold another policy than the one that learns: try rollout.engine: hf to compare, the same "
+        "dtype on both sides, no top_p or top_k.",
+    )
+
+
+def _unjudged(steps: Steps, settings: Health) -> Warned | None:
+    last = steps[-min(5, settings.window) :]
+    share = _mean(last, "sample/unjudged")
+    if len(last) < min(5, settings.window) or share < 0.2:
+        return None
+    return Warned(
+        "unjudged",
+        f"{share:.0%} of the completions got no verdict in the last {len(last)} steps; they teach nothing",
+        "The reasons are in samples.jsonl. Try a longer verifiers[].timeout; `prerlkit verifiers test` runs it alone.",
+    )
+
+
+def _nonfinite(steps: Steps, settings: Health) -> Warned | None:
+    last = steps[-settings.nonfinite_limit :]
+    if len(last) < settings.nonfinite_limit or not all(step.get("optim/nonfinite", 0) for step in last):
+        return None
+    return Warned(
+        "nonfinite",
+        f"the gradient was not finite in {len(last)} steps in a row; none of them changed the adapter",
+        "Try a lower learning rate, model.dtype: bfloat16 instead of float16, a smaller loss.high.",
+    )
+
+
+_RULES = (
+    _no_signal,
+    _entropy_collapse,
+    _entropy_blowup,
+    _all_truncated,
+    _flat_reward,
+    _length_runaway,
+    _drift,
+    _unjudged,
+    _nonfinite,
+)
+
+
+def _mean(steps: Steps, name: str) -> float:
+    return sum(step[name] for step in steps) / len(steps) if steps else 0.0
+
+
+def _ends(steps: Steps, settings: Health, name: str) -> tuple[float | None, float | None]:
+    """Means of the stage's first window and of its last; None until they are apart."""
+    if len(steps) < 2 * settings.window:
+        return None, None
+    return _mean(steps[: settings.window], name), _mean(steps[-settings.window :], name)

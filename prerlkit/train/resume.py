@@ -1,0 +1,161 @@
+"""Going on with a run: only from what it was made of; a changed recipe is refused with a diff."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import UsageError
+from prerlkit.probes.protocol import History
+from prerlkit.recipe.load import load
+from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.train.checkpoint import Checkpoint
+from prerlkit.train.folder import RunFolder
+from prerlkit.train.prepare import Prepared
+from prerlkit.train.until import reached
+from prerlkit.types import Prompt
+
+MAY_CHANGE = (
+    r"description",
+    r"stages\[\d+\]\.steps",
+    r"evaluation\..*",
+    r"output\..*",
+    r"health\..*",
+    r"probes.*",
+    r"memory\..*",
+    r"rollout\.max_sequences",
+    r"stages\[\d+\]\.rollout\.max_sequences",
+    r"(stages\[\d+\]\.)?rollout\.vllm\.(server\[\d+\]|shared_folder)",
+    r"model\.revision",
+)
+"""Keys of a resolved recipe that may differ when a run goes on: how long, how it is watched, what it leaves, what
+trades time for memory, and which servers sample (not whether servers do). A model's revision may be named otherwise;
+the commit that it means may not be another."""
+
+
+def origin(prepared: Prepared) -> dict[str, Any]:
+    """What a run is made of beside its recipe; kept in every checkpoint.
+
+    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order).
+    """
+    prompts = prepared.prompts
+    return {
+        "revision": prepared.model.revision,
+        "data": {"train": _digest(prompts.train), "eval": _digest(prompts.eval)},
+    }
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    whole = hashlib.sha256()
+    for prompt in prompts:
+        whole.update(json.dumps([prompt.id, prompt.token_ids, prompt.answer]).encode())
+    return whole.hexdigest()
+
+
+def recipe_folder(run: Path) -> Path | None:
+    """Where the recipe of a run lay: relative data paths and plugins are found from there."""
+    try:
+        folder = json.loads((run / "environment.json").read_text(encoding="utf-8"))["recipe_folder"]
+        return Path(folder) if folder else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # then only absolute paths, and those below the working directory, are found
+
+
+def check_recipe(recipe: Recipe, folder: RunFolder) -> list[str]:
+    """Compare with the recipe that the run in `folder` was started with; gives lines on the changes that are allowed.
+
+    Raises:
+        UsageError: a key differs that may not, with a diff.
+    """
+    if not folder.recipe.is_file():
+        return []
+    before = load(str(folder.recipe)).recipe
+    old, new = (dict(_leaves(r.model_dump(mode="json"))) for r in (before, recipe))
+    changed = [key for key in {**old, **new} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    refused = [key for key in changed if not any(re.fullmatch(pattern, key) for pattern in MAY_CHANGE)]
+    if refused:
+        raise UsageError(
+            f"{folder.path} was started with another recipe (-); these keys can't change in a run that goes on (+):\n"
+            + _diff(old, new, refused),
+            "Resume with the recipe as it was, or run the changed one into another --output. What may change: steps, "
+            "evaluation, output, health, probes, memory, rollout.max_sequences, the addresses of vLLM servers, "
+            "description.",
+        )
+    return [f"recipe changed: {key} {_word(old, key)} → {_word(new, key)}" for key in changed]
+
+
+def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
+    """Raise UsageError when data or model are not those that the checkpoint comes from."""
+    was = found.origin
+    for part in ("train", "eval"):
+        if was.get("data", {}).get(part) != here["data"][part]:
+            raise UsageError(
+                f"The {part} prompts are not those that {found.folder} was made from: rows, their order, the template "
+                "or the tokenizer changed.",
+                "Put the data back as it was, or start a new run in another --output.",
+            )
+    if was.get("revision") != here["revision"]:
+        raise UsageError(
+            f"The model is at commit {here['revision']}, but this run was started at {was.get('revision')}.",
+            f"Add --set model.revision={was.get('revision')}.",
+        )
+
+
+def check_steps(recipe: Recipe, found: Checkpoint, history: History) -> None:
+    """Raise UsageError when a stage is now to have fewer steps than it has done, or a finished one others.
+
+    Args:
+        history: (stage, metrics) of the run's steps. A finished stage whose rule holds at its last one ended there.
+    """
+    position = found.position
+    # Stages before this one are finished: how many steps they had is the rest of those that the run has done.
+    earlier = sum(_ended_after(stage, history[: position.step]) for stage in recipe.stages[: position.stage])
+    if earlier != position.step - position.stage_step:
+        raise UsageError(
+            f"steps of a finished stage can't change: the {position.stage} before this one did "
+            f"{position.step - position.stage_step} together, the recipe now says {earlier}.",
+            "Change the steps of the current or of later stages.",
+        )
+    stage = recipe.stages[position.stage]
+    if stage.steps < position.stage_step:
+        raise UsageError(
+            f'stage "{stage.name}" has done {position.stage_step} steps; the recipe now gives it {stage.steps}.',
+            "Give it at least as many.",
+        )
+
+
+def _ended_after(stage: Stage, history: History) -> int:
+    """Steps of a finished stage: as many as it should have, or as it had when its rule ended it."""
+    done = sum(name == stage.name for name, _ in history)
+    return done if done < stage.steps and reached(stage, history) else stage.steps
+
+
+_ABSENT = object()
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{number}]")
+    else:
+        yield path, value
+
+
+def _word(leaves: Mapping[str, Any], key: str) -> str:
+    return json.dumps(leaves[key], ensure_ascii=False) if key in leaves else "(absent)"
+
+
+def _diff(old: Mapping[str, Any], new: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """`-` as it was started, `+` as it is now, key by key: the order of keys in a file means nothing."""
+    lines = []
+    for key in keys:
+        lines += [f"- {key}: {_word(old, key)}"] if key in old else []
+        lines += [f"+ {key}: {_word(new, key)}"] if key in new else []
+    return "\n".join(lines[:30] + (["…"] if len(lines) > 30 else []))

@@ -1,0 +1,195 @@
+"""Groups, equal budgets, contrasts and what is said about them, on runs whose numbers are worked out by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from prerlkit.compare.comparison import compare
+from prerlkit.compare.find import find_runs
+from prerlkit.compare.groups import group
+from prerlkit.compare.series import positions, series_of
+from prerlkit.errors import UsageError
+from prerlkit.recorded import read_run
+
+
+def at(found, metric, axis):
+    one = next(m for m in found.metrics if m.name == metric)
+    return next(b for b in one.budgets if b.axis == axis)
+
+
+def test_a_value_at_a_budget(make_run):
+    run = read_run(make_run("a", tokens=100, seconds=2.0))
+    assert positions(run)["tokens"] == (0, 100, 200, 300, 400)
+    assert positions(run)["seconds"] == (0, 2, 4, 6, 8)
+    found = series_of(run)
+    accuracy, reward = found["eval/accuracy"], found["reward/mean"]
+    assert accuracy.value_at("steps", 0, 5).value == 0.2
+    assert accuracy.value_at("steps", 4, 5).value == 0.6
+    half = accuracy.value_at("tokens", 200, 5)  # half way from (0, 0.2) to (400, 0.6)
+    assert (half.value, half.between) == (pytest.approx(0.4), True)
+    assert accuracy.value_at("seconds", 8.0 + 1e-10, 5).between is False
+    assert accuracy.value_at("steps", 5, 5) is None  # nobody knows
+    assert reward.value_at("steps", 4, 2).value == pytest.approx(0.35)  # mean of the last two
+    assert reward.value_at("tokens", 250, 5).value == pytest.approx(0.15)  # steps 1 and 2
+    assert reward.value_at("steps", 0, 5) is None
+
+
+def test_equal_budgets_are_the_smallest_final_ones(make_run):
+    # Both do 4 steps; "two" samples half the tokens and takes twice the time.
+    for seed in (0, 1, 2):
+        make_run(f"one-{seed}", seed=seed)
+        make_run(f"two-{seed}", name="two", seed=seed, tokens=50, seconds=4.0)
+    found = compare(find_runs([make_run("one-3", seed=3).parent]))
+    assert found.budgets == {"steps": 4, "tokens": 200, "seconds": 8}
+    assert at(found, "eval/accuracy", "steps").means["two"].value == pytest.approx(0.6)
+    tokens = at(found, "eval/accuracy", "tokens")
+    assert tokens.means["one"].value == pytest.approx(0.4)
+    assert tokens.means["two"].value == pytest.approx(0.6)
+    assert (tokens.between["one"], tokens.between["two"]) == (4, 0)
+    seconds = at(found, "eval/accuracy", "seconds")
+    assert (seconds.means["one"].value, seconds.means["two"].value) == (pytest.approx(0.6), pytest.approx(0.4))
+    assert found.costs["two"]["tokens sampled"].value == 200
+    assert found.costs["two"]["tokens trained"].value == 100
+    assert any("~" in note for note in found.notes)
+
+
+def test_seeds_are_paired_and_tested_exactly(make_run):
+    accuracies = {"one": (0.50, 0.60, 0.70), "two": (0.60, 0.65, 0.85)}
+    for name, values in accuracies.items():
+        for seed, value in enumerate(values):
+            make_run(f"{name}/{seed}", name=name, seed=seed, evaluations=((0, 0.2, {}), (4, value, {})))
+    found = compare(find_runs([make_run("one/9", seed=9).parent.parent]))  # seed 9 has no partner
+    contrast = at(found, "eval/accuracy", "steps").contrasts["two"]
+    assert contrast.pairs == 3
+    assert contrast.value == pytest.approx(0.1)  # (0.10 + 0.05 + 0.15) / 3
+    assert contrast.interval == pytest.approx((0.1 - 4.302653 * 0.05 / 3**0.5, 0.1 + 4.302653 * 0.05 / 3**0.5))
+    assert contrast.p == contrast.smallest_p == 0.25
+    assert any("can't be below 2^-(n-1): 0.25 with 3 pairs" in note for note in found.notes)
+    other = compare(find_runs([make_run("x").parent / "one", make_run("y").parent / "two"]), baseline="two")
+    assert at(other, "eval/accuracy", "steps").contrasts["one"].value == pytest.approx(-0.1)
+
+
+def test_without_a_common_seed_it_is_unpaired_and_says_so(make_run):
+    runs = [make_run(f"a{s}", seed=s, evaluations=((4, 0.5 + s / 10, {}),)) for s in (0, 1)]
+    runs += [make_run(f"b{s}", name="two", seed=s, evaluations=((4, 0.5 + s / 10, {}),)) for s in (2, 3)]
+    found = compare(find_runs(runs))
+    contrast = at(found, "eval/accuracy", "steps").contrasts["two"]
+    assert (contrast.test, contrast.pairs) == ("Welch", 0)
+    assert contrast.value == pytest.approx(0.2)
+    assert any("unpaired" in note for note in found.notes)
+    assert any("not paired by prompt" in note for note in found.notes)
+
+
+def test_one_seed_has_no_interval_and_says_so(make_run):
+    found = compare(find_runs([make_run("a"), make_run("b", name="two")]))
+    assert at(found, "eval/accuracy", "steps").means["one"].interval is None
+    assert at(found, "eval/accuracy", "steps").contrasts["two"].p is None
+    assert any("one seed only, so no interval and no test: one, two" in note for note in found.notes)
+
+
+def test_prompts_are_paired_where_both_runs_have_them(make_run):
+    before = {"a": 0.0, "b": 1.0, "c": 0.0, "d": 0.0}
+    after = {"a": 1.0, "b": 1.0, "c": 1.0, "e": 1.0}  # d was unjudged here, e there
+    for seed in (0, 1):
+        make_run(f"one/{seed}", seed=seed, evaluations=((0, 0.2, before), (4, 0.25, before)))
+        make_run(f"two/{seed}", name="two", seed=seed, evaluations=((4, 0.75, after), (6, 0.8, after)))
+    found = compare(find_runs([make_run("one/7", seed=7).parent.parent]))
+    (one,) = found.by_prompt
+    assert (one.group, one.step, one.seeds) == ("two", 4, (0, 1))
+    assert one.difference.estimate.value == pytest.approx(2 / 3)
+    assert (one.difference.problems, one.difference.better, one.difference.worse) == (3, 2, 0)
+
+
+def test_other_data_are_warned_about_and_never_paired_by_prompt(make_run):
+    passed = {"a": 1.0, "b": 0.0}
+    runs = [
+        make_run("a", evaluations=((4, 0.5, passed),)),
+        make_run("b", name="two", evaluations=((4, 0.5, passed),), data={"train": {"kind": "hub"}}),
+    ]
+    found = compare(find_runs(runs))
+    assert found.by_prompt == ()
+    assert any(text.startswith("data or its split differ (data)") for text in found.warnings)
+    assert compare(find_runs([runs[0], make_run("c", name="three")])).warnings == ()
+
+
+def test_unfinished_and_failed_runs_are_shown_and_left_out(make_run):
+    runs = [
+        make_run("a"),
+        make_run("b", seed=1, reason="failed: OSError: disk"),
+        make_run("c", seed=2, reason="stopped"),
+        make_run("d", seed=3, reason=None),
+        make_run("e", seed=0),
+    ]
+    (own,) = compare(find_runs(runs)).groups
+    assert [run.seed for run in own.runs] == [0]
+    assert [o.why for o in own.left_out[:3]] == ["failed", "stopped", "broken off"]
+    assert own.left_out[3].why.startswith("seed 0 is there already")
+    with pytest.raises(UsageError, match="No run is completed"):
+        compare(find_runs(runs[1:3]))
+
+
+def test_groups_are_what_recipes_differ_in_but_for_the_seed(make_run):
+    def stage(rate, rank):
+        return [{"name": "rl", "steps": 4, "learning_rate": rate, "adapter": {"rank": rank}}]
+
+    runs = [
+        make_run("a", seed=0),
+        make_run("b", seed=1, output={"folder": "elsewhere"}),
+        make_run("c", seed=0, stages=stage(1e-2, 4)),
+        make_run("d", seed=0, adapter={"rank": 8}, stages=stage(1e-3, 8)),
+    ]
+    labels = [(own.label, len(own.runs)) for own in group(find_runs(runs))]
+    assert labels == [
+        ("one adapter.rank=4 stages.rl.learning_rate=0.001", 2),
+        ("one adapter.rank=4 stages.rl.learning_rate=0.01", 1),
+        ("one adapter.rank=8 stages.rl.learning_rate=0.001", 1),
+    ]
+    by = group(find_runs(runs), ["stages.0.learning_rate"])
+    assert [(own.label, len(own.runs)) for own in by] == [
+        ("stages.0.learning_rate=0.001", 2), ("stages.0.learning_rate=0.01", 1)
+    ]  # fmt: skip
+    assert "seed 0 is there already" in by[0].left_out[0].why
+    with pytest.raises(UsageError, match=r'no recipe has a key "stages.rl.learning_rat"; did you mean'):
+        group(find_runs(runs), ["stages.rl.learning_rat"])
+
+
+def test_runs_that_differ_within_a_group_are_warned_about(make_run):
+    runs = [make_run("a"), make_run("b", seed=1, adapter={"rank": 8})]
+    found = compare(find_runs(runs), by=["name"])
+    assert any("differ in more than the seed: adapter.rank" in text for text in found.warnings)
+
+
+def test_other_hardware_makes_seconds_incomparable(make_run):
+    runs = [make_run("a"), make_run("b", name="two")]
+    (runs[1] / "environment.json").write_text(json.dumps({"hardware": {"device": "cuda", "cpu_count": 2}}))
+    found = compare(find_runs(runs))
+    assert any("hardware.device" in text and "seconds are not comparable" in text for text in found.warnings)
+
+
+def test_metrics_are_chosen_by_pattern_and_a_wrong_one_is_explained(make_run):
+    runs = find_runs([make_run("a", extra={"probe/alignment": 0.5, "health/drift": 1})])
+    assert [m.name for m in compare(runs).metrics] == ["eval/accuracy", "reward/mean"]
+    assert [m.name for m in compare(runs, metrics=["probe/*", "reward/mean"]).metrics] == [
+        "probe/alignment", "reward/mean"
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match='no run has "reward/maen"; did you mean "reward/mean"'):
+        compare(runs, metrics=["reward/maen"])
+
+
+def test_curves_end_where_the_shortest_seed_does(make_run):
+    runs = [make_run("a"), make_run("b", seed=1, rewards=(0.3, 0.4), evaluations=((0, 0.2, {}),))]
+    found = compare(find_runs(runs), window=1)
+    one = next(m for m in found.metrics if m.name == "reward/mean")
+    line = one.curves[0].lines[0]
+    assert line.x == (1, 2)
+    assert line.y == pytest.approx((0.2, 0.3))
+    assert line.low[0] < 0.2 < line.high[0]
+
+
+def test_what_is_no_run_is_explained(tmp_path):
+    with pytest.raises(UsageError, match="has none in it"):
+        find_runs([tmp_path])
+    with pytest.raises(UsageError, match="is no folder"):
+        find_runs([tmp_path / "missing"])

@@ -1,0 +1,79 @@
+"""`python -m benchmarks.study`: what it would run, and its tables from runs made by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+THOUGHTS = ("transition", "reflection", "verification", "decomposition")
+
+
+def study(*arguments):
+    """Its output; benchmarks are no part of the package, so a process in the checkout."""
+    command = [sys.executable, "-m", "benchmarks.study", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def rows(text):
+    """Markdown rows by their first cell; of equal ones all, in order."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("| "):
+            first, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+            found.setdefault(first, []).append(cells)
+    return found
+
+
+def test_every_part_is_a_list_of_whole_recipes_with_equal_effort_and_steps(tmp_path):
+    listed = study("plan", "tuning", "objectives", "warmup", "details", "--task", "sums", "--folder", tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    runs = [line for line in listed.stdout.splitlines() if "waiting" in line]
+    assert sum(" grpo-" in line for line in runs) == sum(" dsrl-" in line for line in runs) == 6
+    assert len(runs) == 12 + 3 * (4 + 3 + 3)
+    assert all("0/30" in line for line in runs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_waits_for_the_learning_rates_and_a_wrong_part_is_said(tmp_path):
+    early = study("run", "main", "--task", "sums", "--folder", tmp_path)
+    assert early.returncode == 1
+    assert "python -m benchmarks.study run tuning" in " ".join(early.stdout.split())
+    assert "there is no part mian" in study("run", "mian").stderr
+
+
+@pytest.fixture
+def finished(make_run):
+    """Two seeds of both arms of `main`; DSRL with probes."""
+    for seed, grpo, dsrl in ((0, 0.5, 0.7), (1, 0.6, 0.9)):
+        for arm, after in (("grpo", grpo), ("dsrl", dsrl)):
+            thoughts = {f"probe/thoughts/{kind}_per_1k": 2.0 for kind in THOUGHTS}
+            path = make_run(
+                f"main-sums/{arm}/seed-{seed}",
+                name=arm,
+                seed=seed,
+                evaluations=((0, 0.2, {}), (4, after, {})),
+                extra={"probe/alignment": 0.25, **thoughts} if arm == "dsrl" else None,
+            )
+            if arm == "dsrl":
+                layers = {f"model.layers.{n}": (n + seed) / 10 for n in range(6)} | {"lm_head": 1.0}
+                lines = [{"step": step, "stage": "rl", "alignment": {"by_layer": {"all": layers}}} for step in (1, 4)]
+                (path / "probes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_tables_hold_what_a_hand_works_out(finished, tmp_path):
+    shown = study("tables", "main", "--task", "sums", "--folder", tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "4 of 10 runs finished" in shown.stdout
+    found = rows(shown.stdout)
+    assert found["grpo"][0][2].startswith("55.0 %")
+    assert found["dsrl"][0][:2] == ["2", "20.0 % [20.0, 20.0]"]
+    assert found["dsrl"][0][2].startswith("80.0 %")
+    assert found["dsrl − grpo"][0][0].startswith("+25.0 points")  # mean of +20 and +30
+    assert found["dsrl"][-3] == ["rl, first", "0.25", "0.25", "0.55"]  # layers 0 to 4 of both seeds, then 5
+    assert found["dsrl"][-1] == ["2.00 → 2.00"] * 4
+    assert found["grpo"][-1] == ["– → –"] * 4

@@ -1,0 +1,22 @@
+"""The example of docs/api.md, run as it stands on a tiny model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+
+
+def test_the_example_runs_as_it_stands(tiny_recipe, tmp_path, monkeypatch, capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    with Path("my_recipe.yaml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(tiny_recipe(), file)
+    exec(compile(block, str(PAGE), "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("completed ['")
+    assert "LlamaForCausalLM <end>" in printed
+    assert Path("evals/one/results.json").is_file()

@@ -1,0 +1,68 @@
+"""`dtype: auto` by what a machine's files say of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from prerlkit.errors import UsageError
+from prerlkit.recipe.dtype import auto
+from prerlkit.recipe.load import dump, load, read_yaml
+from prerlkit.recipe.model import Model
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A function that makes a machine's /proc and /dev and gives their root."""
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def make(cpuinfo="", *files):
+        for name, text in [("proc/cpuinfo", cpuinfo), *((name, "") for name in files)]:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name\t: AMD\nflags\t\t: fpu avx2 avx512_bf16 sse\n", "bfloat16"),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", "bfloat16"),
+        ("Features\t: fp asimd bf16 i8mm\n", "bfloat16"),
+        ("flags\t\t: fpu avx2 avx512f\n", "float32"),
+        ("model name\t: a bf16 machine\nflags\t\t: fpu\n", "float32"),
+        ("", "float32"),
+    ],
+)
+def test_a_cpu_says_what_it_computes_in(machine, cpuinfo, expected):
+    assert auto("cpu", machine(cpuinfo)) == expected
+
+
+def test_a_gpu_counts_unless_the_cpu_is_asked_for_or_the_gpu_is_hidden(machine, monkeypatch):
+    root = machine("flags\t: fpu\n", "dev/nvidiactl")
+    assert (auto("auto", root), auto("cuda", root), auto("cpu", root)) == ("bfloat16", "bfloat16", "float32")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert auto("auto", root) == "float32"
+
+
+def test_a_machine_without_proc_computes_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert auto("auto", tmp_path) == "float32"
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/nvidia-smi")  # Windows, say
+    assert auto("auto", tmp_path) == "bfloat16"
+
+
+def test_a_recipe_never_holds_auto_and_its_dump_says_what_it_was(monkeypatch, tmp_path):
+    monkeypatch.setattr("prerlkit.recipe.model.auto", lambda device: "float32")
+    recipe = load("quickstart_dsrl").recipe
+    assert recipe.model.dtype == "float32"
+    (tmp_path / "recipe.yaml").write_text(dump(recipe))
+    assert read_yaml(tmp_path / "recipe.yaml")["model"]["dtype"] == "float32"
+    assert Model(id="x").dtype == "bfloat16"
+
+
+def test_a_wrong_dtype_is_told_all_that_there_are():
+    with pytest.raises(UsageError, match=r"model\.dtype: expected auto, bfloat16, float16, float32, got 'bf16'"):
+        load("quickstart_dsrl", ["model.dtype=bf16"])

@@ -1,0 +1,191 @@
+"""The vLLM engine on a client that answers from a list: requests, completions, hand-overs; and a server."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from prerlkit.errors import EngineError, UsageError
+from prerlkit.rollout.memory import BLOCK, EngineMemory, engine_memory
+from prerlkit.rollout.protocol import Sampling
+from prerlkit.rollout.vllm import Sampled, VllmEngine, rank_for
+from prerlkit.rollout.vllm_local import check_installed
+from prerlkit.rollout.vllm_server import ServerVllm
+from prerlkit.types import Prompt
+
+END = 9
+PROMPTS = [Prompt("a", "A", (1, 2)), Prompt("b", "B", (3,))]
+
+
+class Client:
+    def __init__(self):
+        self.calls, self.requests = [], []
+
+    def wake(self):
+        self.calls.append("wake")
+
+    def rest(self):
+        self.calls.append("rest")
+
+    def load(self, folder):
+        self.calls.append("load")
+        self.loaded = folder
+        assert (folder / "adapter").read_text() == "weights"
+
+    def sample(self, requests, sampling, end_ids):
+        self.requests.append(requests)
+        assert end_ids == (END,)
+        for i in reversed(range(len(requests))):
+            yield Sampled(i, (i, END) if i % 2 else (i, i), (-0.5, -0.25))
+
+    def close(self):
+        self.calls.append("close")
+
+
+class Trainer:
+    def __init__(self, calls=None):
+        self.calls = [] if calls is None else calls
+
+    def make_room(self):
+        self.calls.append("trainer makes room")
+
+    def write_adapter(self, folder):
+        folder.mkdir(parents=True)
+        (folder / "adapter").write_text("weights")
+
+
+@pytest.fixture
+def engine(tmp_path):
+    client = Client()
+    return client, VllmEngine(
+        client, Trainer(client.calls), lambda ids: "-".join(map(str, ids)), (END,), tmp_path / "way"
+    )
+
+
+def test_completions_keep_their_place_their_end_and_their_logprobs(engine):
+    client, vllm = engine
+    vllm.hand_over()
+    found = {(p, s): c for p, s, c in vllm.generate(PROMPTS, Sampling(2, 2, 1.0, seed=5))}
+    assert sorted(found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert found[0, 1].token_ids == (1, END)
+    assert not found[0, 1].truncated
+    assert found[1, 0].text == "2-2"
+    assert found[1, 0].truncated
+    assert found[1, 0].logprobs == (-0.5, -0.25)
+    assert client.calls == ["trainer makes room", "wake", "load", "rest"]
+
+
+def test_a_seed_belongs_to_step_prompt_and_sample(engine):
+    client, vllm = engine
+    for prompts, seed in ((PROMPTS, 5), (PROMPTS[::-1], 5), (PROMPTS, 6)):
+        list(vllm.generate(prompts, Sampling(2, 2, 1.0, seed=seed)))
+    first, turned, other = [[r.seed for r in requests] for requests in client.requests]
+    assert len(set(first + other)) == 8
+    assert turned == first[2:] + first[:2]
+    assert [r.token_ids for r in client.requests[0]] == [(1, 2), (1, 2), (3,), (3,)]
+
+
+def test_each_hand_over_has_a_path_and_a_cache_salt_of_its_own(engine):
+    client, vllm = engine
+    places = []
+    for _ in range(2):
+        vllm.hand_over()
+        places.append(client.loaded)
+        list(vllm.generate(PROMPTS, Sampling(1, 2, 1.0, seed=5)))
+    assert places[0] != places[1]
+    assert not places[0].exists()
+    salts = [{r.salt for r in requests} for requests in client.requests]
+    assert len(salts[0]) == len(salts[1]) == 1
+    assert salts[0] != salts[1]
+    vllm.close()
+    assert not places[1].parent.exists()
+
+
+def test_the_engine_goes_to_rest_when_its_rollout_is_broken_off(engine):
+    client, vllm = engine
+    rollout = vllm.generate(PROMPTS, Sampling(2, 2, 1.0, seed=5))
+    next(rollout)
+    rollout.close()
+    assert client.calls == ["rest"]
+
+
+def test_ranks_are_rounded_to_what_vllm_takes():
+    assert [rank_for(r) for r in (1, 2, 8, 9, 64, 65, 300, 512)] == [1, 8, 8, 16, 64, 128, 320, 512]
+    with pytest.raises(UsageError, match="513"):
+        rank_for(513)
+
+
+def test_memory_by_hand():
+    config = SimpleNamespace(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=128
+    )
+    need = engine_memory(config, weights=1000, rank=8, sequences=3, length=BLOCK, item=2)
+    assert need.cache == 3 * 2 * BLOCK * 2 * 2 * 2 * 16 * 2  # sequences, blocks, tokens, layers, k and v, heads, width
+    assert need.sequence == need.cache / 3
+    assert need.adapter == 8 * (2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 128)) * 2 * 2
+    gib = 1 << 30
+    fits = EngineMemory(weights=5 * gib, adapter=gib, cache=2 * gib, sequence=gib)
+    assert fits.share(device=20 * gib, free=15 * gib) == pytest.approx(10 / 20)
+    assert fits.share(device=20 * gib, free=6 * gib) == pytest.approx(5 / 20)
+
+
+def test_without_vllm_the_error_has_the_install_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError) as caught:
+        check_installed()
+    assert "pip install 'prerlkit[vllm]'" in caught.value.hint
+
+
+def test_a_server_gets_token_ids_seeds_and_salts(server, engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", "secret")
+    client = ServerVllm(server.address + "/", connections=4, serve="vllm serve x")
+    vllm = VllmEngine(client, Trainer(), lambda ids: "", (END,), tmp_path / "way")
+    assert vllm.score([(7, 1, 2)], adapter=True) == {f"the vLLM server at {server.address}": [[-1.0, -2.0]]}
+    vllm.hand_over()
+    found = list(vllm.generate(PROMPTS, Sampling(1, 4, None, seed=1, top_k=3)))
+    assert sorted(p for p, _, _ in found) == [0, 1]
+    vllm.close()
+    paths = [path for path, _, _ in server.asked]
+    assert paths[1] == "/v1/load_lora_adapter"
+    assert paths[-1] == "/v1/unload_lora_adapter"
+    assert server.asked[1][1]["load_inplace"] is True
+    bodies = [body for path, body, _ in server.asked[2:] if path == "/v1/completions"]
+    assert sorted(b["prompt"] for b in bodies) == [[1, 2], [3]]
+    for body in bodies:
+        assert (body["model"], body["temperature"], body["top_k"], body["ignore_eos"]) == ("prerlkit", 0.0, 3, True)
+        assert body["cache_salt"]
+    assert {key for _, _, key in server.asked} == {"Bearer secret"}
+
+
+def test_what_is_wrong_with_a_server_is_said_before_the_first_step(server, tmp_path):
+    with pytest.raises(EngineError, match="does not answer") as caught:
+        ServerVllm("http://127.0.0.1:9", connections=1, serve="vllm serve x")
+    assert "vllm serve x" in caught.value.hint
+    client = ServerVllm(server.address, connections=1, serve="vllm serve x")
+    client.check_tokenizer([("ab", (97, 98))])
+    with pytest.raises(UsageError, match="tokenizer"):
+        client.check_tokenizer([("ab", (1,))])
+    client.check_logprobs((1,), plain=True)
+    with pytest.raises(UsageError, match="temperature 1"):
+        client.check_logprobs((1,), plain=False)
+    client.check_adapters()
+    server.refuse["/v1/load_lora_adapter"] = (404, {"detail": "Not Found"})
+    for taking in (client.check_adapters, lambda: client.load(tmp_path)):
+        with pytest.raises(EngineError, match="takes no adapters") as caught:
+            taking()
+        assert "vllm serve x" in caught.value.hint
+    server.refuse["/v1/load_lora_adapter"] = (500, {"error": "LoRA is not enabled"})
+    with pytest.raises(EngineError, match="LoRA is not enabled"):
+        client.check_adapters()
+    server.refuse["/v1/load_lora_adapter"] = (404, {"error": f"No adapter found for {tmp_path}"})
+    with pytest.raises(EngineError, match="doesn't see") as caught:
+        client.load(tmp_path)
+    assert "shared_folder" in caught.value.hint
+    server.refuse["/v1/completions"] = (500, {"error": "EngineCore died"})
+    with pytest.raises(EngineError, match="EngineCore died"):
+        client.score([(1, 2)], adapter=False)
+    server.refuse["/v1/completions"] = (401, {"error": "no"})
+    with pytest.raises(EngineError) as caught:
+        client.score([(1, 2)], adapter=False)
+    assert "VLLM_API_KEY" in caught.value.hint

@@ -1,0 +1,217 @@
+"""A sweep goes through its points, goes on where it was, and survives its runs; once with real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from prerlkit.errors import UsageError
+from prerlkit.recipe.load import dump, load
+from prerlkit.sweep import execute, grid, manifest
+from prerlkit.sweep.execute import Sweep, last_words, slots
+
+# Stands in for `prerlkit run … --resume`: writes what a run would, and behaves as the file `behave` beside it says.
+CHILD = """
+import json, os, pathlib, signal, sys, time
+folder, recipe, seed, behave = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
+stop = []
+signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "recipe.yaml").write_text(recipe)
+with (folder / "started").open("a") as file:
+    file.write(f"{os.environ.get('OMP_NUM_THREADS')} {time.monotonic()}\\n")
+print("threads", os.environ.get("OMP_NUM_THREADS"))
+if seed in behave.get("fail", []):
+    print("error the disk is full")
+    sys.exit(1)
+if seed in behave.get("die", []):
+    os.kill(os.getpid(), signal.SIGKILL)
+end = time.monotonic() + behave.get("seconds", 0)
+while time.monotonic() < end and not stop:
+    time.sleep(0.02)
+(folder / "summary.json").write_text(json.dumps({"exit_reason": "stopped" if stop else "completed"}))
+with (folder / "started").open("a") as file:
+    file.write(f"end {time.monotonic()}\\n")
+"""
+
+
+@pytest.fixture
+def recipe(tiny_recipe, tmp_path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_recipe()))
+    return str(path)
+
+
+@pytest.fixture
+def sweep(recipe, tmp_path, monkeypatch):
+    """A function that makes one call of a sweep over seeds with children that behave as told, and gives its entries."""
+
+    def call(seeds=(0, 1, 2), jobs: int = 1, during=None, stop_on_failure: bool = False, settings=(), **behave):
+        def command(point, folder):
+            words = [str(folder), dump(point.recipe), str(point.recipe.seed), json.dumps(behave)]
+            return [sys.executable, "-c", CHILD, *words]
+
+        monkeypatch.setattr(execute, "command_of", command)
+        entries = manifest.plan(grid.points([recipe], seeds, settings), tmp_path / "sweep")
+        (tmp_path / "sweep").mkdir(exist_ok=True)
+        one = Sweep(
+            tmp_path / "sweep", [recipe], entries, slots(jobs, cpu_only=True), stop_on_failure=stop_on_failure,
+            tick=(lambda: during(entries)) if during else (lambda: None),
+        )  # fmt: skip
+        one.run()
+        return entries
+
+    return call
+
+
+def states(entries):
+    return [entry.state for entry in entries]
+
+
+def starts(folder: Path) -> int:
+    return len([line for line in (folder / "started").read_text().splitlines() if not line.startswith("end")])
+
+
+def test_the_same_command_again_skips_what_is_finished_and_takes_more_seeds(sweep, tmp_path):
+    assert states(sweep(seeds=(0, 1))) == ["completed", "completed"]
+    again = sweep(seeds=(0, 1, 2))
+    assert states(again) == ["completed"] * 3
+    assert [entry.before for entry in again] == [True, True, False]
+    assert [starts(tmp_path / f"sweep/seed-{seed}") for seed in (0, 1, 2)] == [1, 1, 1]
+    sweep(seeds=(2,))
+    saved = json.loads((tmp_path / "sweep/sweep.json").read_text())
+    assert sorted((line["folder"], line["state"]) for line in saved["points"]) == [
+        (f"seed-{seed}", "completed") for seed in (0, 1, 2)
+    ]
+
+
+def test_a_failed_run_stops_no_other_and_is_tried_again(sweep, tmp_path):
+    entries = sweep(fail=[0], die=[1])
+    assert states(entries) == ["failed", "failed", "completed"]
+    assert entries[0].error == "error the disk is full (exit code 1)"
+    assert entries[1].error.endswith("(signal 9)")
+    assert states(sweep()) == ["completed"] * 3
+    assert starts(tmp_path / "sweep/seed-0") == 2
+    assert starts(tmp_path / "sweep/seed-2") == 1
+
+
+def test_stop_on_failure_starts_no_more(sweep):
+    assert states(sweep(fail=[0], stop_on_failure=True)) == ["failed", "waiting", "waiting"]
+
+
+def test_ctrl_c_lets_runs_save_and_the_command_goes_on(sweep, tmp_path):
+    sent = []
+
+    def interrupt(entries):
+        if not sent and (tmp_path / "sweep/seed-0/started").is_file():
+            sent.append(True)
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    before = signal.getsignal(signal.SIGINT)
+    entries = sweep(seconds=30, during=interrupt)
+    assert states(entries) == ["stopped", "waiting", "waiting"]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert states(sweep()) == ["completed"] * 3
+    assert starts(tmp_path / "sweep/seed-0") == 2
+
+
+def test_jobs_run_at_once_with_a_share_of_the_cores_each(sweep, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert states(sweep(jobs=2, seeds=(0, 1), seconds=1.0)) == ["completed"] * 2
+    lines = [(tmp_path / f"sweep/seed-{seed}/started").read_text().split() for seed in (0, 1)]
+    assert [words[0] for words in lines] == ["4", "4"]
+    first, second = ((float(words[1]), float(words[3])) for words in lines)
+    assert max(first[0], second[0]) < min(first[1], second[1])  # both were there at the same time
+
+
+def test_every_process_gets_a_device_of_its_own(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert slots(3, cpu_only=False) == [{"CUDA_VISIBLE_DEVICES": device} for device in ("2", "5", "2")]
+    assert all("CUDA_VISIBLE_DEVICES" not in slot for slot in slots(2, cpu_only=True))
+    assert slots(1, cpu_only=False) == [{}]
+
+
+def test_a_recipe_that_changes_under_way_is_not_mixed_in(sweep, recipe, tiny_recipe):
+    def edit(entries):
+        if entries[0].state == "running":
+            Path(recipe).write_text(json.dumps(tiny_recipe(description="another")))
+
+    entries = sweep(seeds=(0, 1), seconds=1.0, during=edit)
+    assert states(entries) == ["completed", "failed"]
+    assert "was changed since the sweep began" in entries[1].error
+
+
+def test_a_folder_of_something_else_is_refused(recipe, tiny_recipe, tmp_path):
+    points = grid.points([recipe], (0,), ())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not a sweep"):
+        manifest.plan(points, tmp_path / "other")
+    (tmp_path / "other/recipe.yaml").write_text("name: x")
+    with pytest.raises(UsageError, match="is a run, not a sweep"):
+        manifest.plan(points, tmp_path / "other")
+
+
+def test_another_recipe_in_a_points_folder_is_refused_before_anything_starts(sweep, recipe, tiny_recipe):
+    sweep(seeds=(0,))
+    changed = tiny_recipe(adapter={"rank": 4, "alpha": 4})
+    Path(recipe).write_text(json.dumps(changed))
+    with pytest.raises(UsageError, match=r"(?s)seed-0 was started with another recipe.*adapter\.rank: 4"):
+        sweep(seeds=(1, 0))
+
+
+def test_more_steps_make_a_finished_run_go_on(sweep, recipe, tiny_recipe, tmp_path):
+    sweep(seeds=(0,))
+    longer = tiny_recipe()
+    longer["stages"][1]["steps"] = 5
+    Path(recipe).write_text(json.dumps(longer))
+    (entry,) = sweep(seeds=(0,))
+    assert entry.before is False
+    assert any("steps 2 → 5" in change for change in entry.changes)
+    assert starts(tmp_path / "sweep/seed-0") == 2
+
+
+def test_last_words_hide_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789abcdefgh")
+    log = tmp_path / "log"
+    log.write_text("step 1\nerror no access with hf_0123456789abcdefgh\nAsk for it.\n")
+    assert last_words(log, 1) == "error no access with [hidden] Ask for it. (exit code 1)"
+    log.write_text("")
+    assert last_words(log, -9) == "it said nothing (signal 9)"
+
+
+def test_real_runs_from_the_command_line_to_a_comparison(recipe, tmp_path, monkeypatch):
+    """Two seeds of the tiny recipe, as processes; then the same command again, and compare."""
+    from typer.testing import CliRunner
+
+    from prerlkit.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    words = ["sweep", recipe, "--seeds", "0,1", "--set", "stages.rl.steps=1", "--set", "stages.warmup.steps=1"]
+    done = CliRunner().invoke(app, [*words, "-j", "2"])
+    assert done.exit_code == 0, done.output
+    assert "2 of 2 completed" in done.output
+    assert "prerlkit compare runs/tiny-sweep" in done.output
+    folder = tmp_path / "runs/tiny-sweep"
+    assert load(str(folder / "seed-1/recipe.yaml")).recipe.seed == 1
+    begun = time.monotonic()
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0
+    assert "2 finished before" in again.output
+    assert time.monotonic() - begun < 5
+    compared = CliRunner().invoke(app, ["compare", str(folder), "--html", str(tmp_path / "page.html")])
+    assert compared.exit_code == 0, compared.output
+    assert "eval/accuracy" in compared.output
+    assert "eval/accuracy" in (tmp_path / "page.html").read_text()
+    plain = json.loads(CliRunner().invoke(app, ["compare", str(folder), "--json"]).output)
+    assert [run["seed"] for run in plain["groups"][0]["runs"]] == [0, 1]
+    assert plain["metrics"][0]["budgets"][0]["means"]["tiny"]["value"] >= 0

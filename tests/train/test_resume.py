@@ -1,0 +1,297 @@
+"""Going on: exactly, from what is whole, with the recipe it was started with, in a folder that nobody else uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.train.checkpoints import list_steps
+from prerlkit.train.lock import locked
+
+
+def test_generators_of_every_kind_are_without_influence(go, same_run, tiny_recipe, tmp_path):
+    """No generator state is stored because none is used: python, numpy and torch may be in any state."""
+    recipe = tiny_recipe(adapter={"rank": 2, "alpha": 4, "dropout": 0.2})
+    go(recipe, tmp_path / "straight")
+    go(recipe, tmp_path / "parts", stop_after=3)
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    go(recipe, tmp_path / "parts", existing="resume")
+    same_run(tmp_path / "straight", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("reincarnation", ["stack", "merge", "continue"])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_nothing_else(
+    go, same_run, tiny_recipe, tmp_path, reincarnation
+):
+    """Also across a stage's border, and with the finished stage's own adapter folder gone."""
+    recipe = tiny_recipe(output={"checkpoint_every": 1})
+    recipe["stages"][1]["reincarnation"] = reincarnation
+    go(recipe, tmp_path / "straight")
+    go(recipe, tmp_path / "parts", stop_after=3)
+    newest = tmp_path / "parts" / "checkpoints" / "step-000003"
+    (newest / "optimizer.safetensors").write_bytes(b"torn")
+    shutil.rmtree(tmp_path / "parts" / "adapters")
+    _, watcher = go(recipe, tmp_path / "parts", existing="resume")
+    assert any("step-000003" in note and "going on from step-000002" in note for note in watcher.notes)
+    assert [record.step for record in watcher.records] == [3, 4]
+    same_run(tmp_path / "straight", tmp_path / "parts")
+
+
+def test_resuming_where_nothing_was_saved_yet_begins_with_the_first_step(go, same_run, tiny_recipe, tmp_path):
+    go(tiny_recipe(), tmp_path / "straight")
+    _, watcher = go(tiny_recipe(), tmp_path / "new", existing="resume")
+    assert any("beginning with the first step" in note for note in watcher.notes)
+    same_run(tmp_path / "straight", tmp_path / "new")
+    shutil.rmtree(tmp_path / "new" / "checkpoints")  # killed before the first one
+    go(tiny_recipe(), tmp_path / "new", existing="resume")
+    same_run(tmp_path / "straight", tmp_path / "new")
+
+
+def test_resuming_a_finished_run_changes_nothing_and_more_steps_go_on(go, same_run, lines, tiny_recipe, tmp_path):
+    longer = tiny_recipe()
+    longer["stages"] = [longer["stages"][0], {**longer["stages"][1], "steps": 4}]
+    go(longer, tmp_path / "straight")
+    go(tiny_recipe(), tmp_path / "parts")
+    before = (tmp_path / "parts" / "adapter" / "adapter_model.safetensors").read_bytes()
+    go(tiny_recipe(), tmp_path / "parts", existing="resume")
+    assert (tmp_path / "parts" / "adapter" / "adapter_model.safetensors").read_bytes() == before
+    _, watcher = go(longer, tmp_path / "parts", existing="resume")
+    assert "recipe changed: stages[1].steps 2 → 4" in watcher.notes
+    weights = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "straight" / weights).read_bytes()
+    evaluated = [(e["name"], e["step"]) for e in lines(tmp_path / "parts" / "evaluations.jsonl")]
+    assert evaluated == [("before", 0), ("after warmup", 2), ("after rl", 4), ("after rl", 6)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, ["- seed: 0", "+ seed: 1"]),
+        ({"adapter": {"rank": 4, "alpha": 4}}, ["- adapter.rank: 2", "+ adapter.rank: 4"]),
+        ({"verifiers": [{"name": "math"}]}, ["- verifiers[0].name", "+ verifiers[0].name"]),
+        ({"reward": "product"}, ["reward"]),
+    ],
+)
+def test_a_changed_recipe_is_refused_with_a_diff(go, tiny_recipe, tmp_path, change, said):
+    go(tiny_recipe(), tmp_path / "out", stop_after=1)
+    with pytest.raises(UsageError, match="was started with another recipe") as error:
+        go(tiny_recipe(**change), tmp_path / "out", existing="resume")
+    for part in said:
+        assert part in error.value.message
+    assert "What may change" in error.value.hint
+
+
+def test_what_watches_and_bounds_a_run_may_change(go, tiny_recipe, tmp_path):
+    def on(*servers):
+        return {**tiny_recipe()["rollout"], "vllm": {"server": servers}}
+
+    go(tiny_recipe(rollout=on("http://a:1", "http://b:1")), tmp_path / "out", stop_after=1)
+    changes = {
+        "description": "now with more memory",
+        "rollout": on("http://b:1"),
+        "evaluation": {"prompts": 2},
+        "health": {"window": 3},
+        "memory": {"microbatch_tokens": 512},
+        "output": {"samples_per_step": 1},
+    }
+    summary, watcher = go(tiny_recipe(**changes), tmp_path / "out", existing="resume")
+    assert summary.exit_reason == "completed"
+    changed = [note.split()[2] for note in watcher.notes if note.startswith("recipe changed")]
+    servers = [f"{where}rollout.vllm.server[{i}]" for where in ("", "stages[0].", "stages[1].") for i in (0, 1)]
+    assert sorted(key for key in changed if "rollout" in key) == sorted(servers)
+    others = sorted(key.split(".")[0] for key in changed if key not in servers)
+    assert others == ["description", "evaluation", "health", "memory", "output"]
+    with pytest.raises(UsageError, match=r"rollout\.vllm\.server"):  # an engine of its own may hold another base
+        go(tiny_recipe(), tmp_path / "out", existing="resume")
+
+
+def test_steps_that_are_done_cannot_be_taken_back(go, tiny_recipe, tmp_path):
+    go(tiny_recipe(), tmp_path / "out", stop_after=3)
+    other = tiny_recipe()
+    other["stages"] = [{**other["stages"][0], "steps": 3}, other["stages"][1]]
+    with pytest.raises(UsageError, match="steps of a finished stage can't change"):
+        go(other, tmp_path / "out", existing="resume")
+    other["stages"] = [tiny_recipe()["stages"][0], {**other["stages"][1], "steps": 0}]
+    with pytest.raises(UsageError, match='stage "rl" has done 1 steps; the recipe now gives it 0'):
+        go(other, tmp_path / "out", existing="resume")
+    summary, _ = go(tiny_recipe(), tmp_path / "out", existing="resume")
+    assert summary.exit_reason == "completed"
+
+
+def rows(path, count, first=0):
+    path.write_text("".join(json.dumps({"question": f"q{i}", "answer": "1"}) + "\n" for i in range(first, count)))
+    return {"train": {"kind": "file", "path": str(path)}, "eval": {"kind": "held_out", "rows": 2}}
+
+
+def test_data_that_changed_meanwhile_is_refused(go, tiny_recipe, tmp_path):
+    data = rows(tmp_path / "rows.jsonl", 12)
+    go(tiny_recipe(data=data), tmp_path / "out", stop_after=1)
+    rows(tmp_path / "rows.jsonl", 13)
+    with pytest.raises(UsageError, match="The train prompts are not those"):
+        go(tiny_recipe(data=data), tmp_path / "out", existing="resume")
+
+
+def test_a_hole_in_the_metrics_is_said_and_not_papered_over(go, tiny_recipe, tmp_path):
+    go(tiny_recipe(), tmp_path / "out", stop_after=3)
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    first, _, third = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text(first + third)
+    with pytest.raises(PrerlkitError, match="line 2 is not step 2, and the checkpoint is at step 3"):
+        go(tiny_recipe(), tmp_path / "out", existing="resume")
+
+
+def test_two_runs_on_one_folder(go, tiny_recipe, tmp_path):
+    """The second is refused before it loads anything, and says who is there; the lock goes with its holder."""
+    go(tiny_recipe(), tmp_path / "out", stop_after=1)
+    script = "import sys, time; from pathlib import Path; from prerlkit.train.lock import locked\n"
+    script += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", script, tmp_path / "out"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        for existing in ("resume", "overwrite", "refuse"):
+            with pytest.raises(UsageError, match=f"is in use by a run that goes on: process {holder.pid} on"):
+                go(tiny_recipe(), tmp_path / "out", existing=existing)
+    finally:
+        holder.kill()  # -9: nothing is cleaned up
+        holder.wait()
+        holder.stdout.close()
+    summary, _ = go(tiny_recipe(), tmp_path / "out", existing="resume")
+    assert summary.exit_reason == "completed"
+
+
+def test_the_lock_is_held_through_the_run(go, tiny_recipe, tmp_path):
+    from prerlkit.train.watch import Silent
+
+    refused = []
+
+    class Intruder(Silent):
+        def step_done(self, record, done, steps):
+            with pytest.raises(UsageError, match="in use") as error, locked(tmp_path / "out"):
+                pass
+            refused.append(error)
+
+    go(tiny_recipe(), tmp_path / "out", listener=Intruder())
+    assert len(refused) == 4
+
+
+def test_verify_resume_proves_it_and_finds_a_difference(tiny_recipe, monkeypatch, tmp_path):
+    from prerlkit.recipe.schema import Recipe
+    from prerlkit.train import prove as prove_module
+    from prerlkit.train.prove import prove, shorten
+
+    recipe = shorten(Recipe.model_validate(tiny_recipe()), 4)
+    proof = prove(recipe, None, 3, keep=tmp_path / "kept")
+    assert proof.different == ()
+    assert len(proof.equal) >= 10
+    assert list_steps(tmp_path / "kept" / "parts" / "checkpoints")[-1] == 4
+    # A resumed run that draws otherwise: this is what it is for.
+    real = prove_module._scramble_generators
+    from prerlkit.train import run as run_module
+
+    def forget():
+        real()
+        original = run_module.Checkpoint.restore_optimizer
+        monkeypatch.setattr(run_module.Checkpoint, "restore_optimizer", lambda self, optimizer: None)
+        assert original is not None
+
+    monkeypatch.setattr(prove_module, "_scramble_generators", forget)
+    proof = prove(recipe, None, 1)
+    assert any("adapter_model.safetensors: bytes differ" in line for line in proof.different)
+
+
+def test_shortening_gives_each_stage_a_share():
+    from prerlkit.recipe.load import load
+    from prerlkit.train.prove import shorten
+
+    recipe = load("quickstart_dsrl").recipe
+    assert [stage.steps for stage in shorten(recipe, 4).stages] == [2, 2]
+    assert [stage.steps for stage in shorten(recipe, 3).stages] == [1, 2]
+
+
+def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, monkeypatch):
+    """Each time: the command, killed a random while after its start or a step, then the same command with --resume.
+
+    The processes are forked from one that has torch loaded, so that the moments fall into the run and not into imports.
+    """
+    import multiprocessing
+    import time
+
+    from ruamel.yaml import YAML
+
+    recipe = tmp_path / "tiny.yaml"
+    with recipe.open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(tiny_recipe(output={"checkpoint_every": 1}, evaluation={"when": []}), file)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["prerlkit.cli.app", "prerlkit.cli.display", "prerlkit.train.run"])
+    import prerlkit.cli
+
+    def start(*args: str):
+        monkeypatch.setattr(sys, "argv", ["prerlkit", "run", str(recipe), "--quiet", *args])
+        process = context.Process(target=prerlkit.cli.main)
+        process.start()
+        return process
+
+    def complete(*args: str) -> float:
+        begun = time.monotonic()
+        process = start(*args)
+        process.join(60)
+        assert process.exitcode == 0
+        return time.monotonic() - begun
+
+    def count(metrics: Path) -> int:
+        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+    complete("-o", str(tmp_path / "warm"))  # the server's own start, not to be counted
+    whole = complete("-o", str(tmp_path / "straight"))
+    draws = random.Random(20)
+    killed, reached = 0, set()
+    for number in range(20):
+        folder = tmp_path / f"killed-{number}"
+        metrics = folder / "metrics.jsonl"
+        process = start("-o", str(folder))
+        # By the clock alone a busy machine would be hit before the first step each time, or behind the last.
+        while process.is_alive() and count(metrics) < number % 4:
+            time.sleep(0.002)
+        process.join(draws.random() * whole / 6)
+        if process.is_alive():
+            process.kill()
+            killed += 1
+        process.join()
+        reached.add(count(metrics))
+        complete("-o", str(folder), "--resume")
+        same_run(tmp_path / "straight", folder)
+        assert [line["step"] for line in lines(metrics)] == [1, 2, 3, 4]
+        assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+        shutil.rmtree(folder)
+    assert killed >= 10
+    assert len(reached) >= 3, f"the moments fell on too few places: {reached}"
+
+
+def test_resume_needs_nothing_but_the_folder(go, tiny_recipe, tmp_path):
+    """`prerlkit resume RUN`: the recipe's own folder is known, for data beside it."""
+    from typer.testing import CliRunner
+
+    from prerlkit.cli.app import app
+
+    (tmp_path / "project").mkdir()
+    data = rows(tmp_path / "project" / "rows.jsonl", 12)
+    data["train"]["path"] = "rows.jsonl"
+    out = tmp_path / "out"
+    go(tiny_recipe(data=data), out, stop_after=1, recipe_folder=tmp_path / "project")
+    assert os.getcwd() != str(tmp_path / "project")
+    done = CliRunner().invoke(app, ["resume", str(out), "--set", "stages.rl.steps=3"])
+    assert done.exit_code == 0, done.stderr
+    assert "going on after step 1" in done.stdout
+    assert json.loads((out / "summary.json").read_text())["steps"] == 5
