@@ -72,14 +72,14 @@ def print_memory(console: Console, recipe: Recipe, device: Device, config: Path 
     from prerlkit.plan.advice import advise
     from prerlkit.plan.config import find_config
     from prerlkit.plan.plan import make_plan
+    from prerlkit.plan.traces import Traces
 
     where = find_config(recipe.model, config)
-    made = make_plan(recipe, where, device)
+    traces = Traces(where, device.kind)
+    made = make_plan(recipe, where, device, traces)
     _print_phases(console, recipe, made)
     if not made.fits:
-        _print_advice(
-            console, advise(recipe, made, lambda changed, same: make_plan(changed, where, device, made, same))
-        )
+        _print_advice(console, advise(recipe, made, lambda changed: make_plan(changed, where, device, traces)))
     return made.fits
 
 
@@ -96,6 +96,7 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
     from prerlkit.plan.config import find_config
     from prerlkit.plan.device import at_hand
     from prerlkit.plan.plan import make_plan
+    from prerlkit.plan.traces import Traces
 
     try:
         where = find_config(recipe.model, network=True)
@@ -103,13 +104,14 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
         return "no plan: the model's shapes were not found"  # a model that can't be found is told where it is loaded
     begun = time.perf_counter()
     device = at_hand(recipe.model.device)
-    made = make_plan(recipe, where, device)
+    traces = Traces(where, device.kind)
+    made = make_plan(recipe, where, device, traces)
     if made.fits:
         return (
             f"planned in {time.perf_counter() - begun:.0f} s: at most {_gib(made.needed)}, in "
             f"{_phase(made.tightest.name, made.tightest.stage)}, of {_gib(device.memory)} free"
         )
-    advice = advise(recipe, made, lambda changed, same: make_plan(changed, where, device, made, same))
+    advice = advise(recipe, made, lambda changed: make_plan(changed, where, device, traces))
     ways = [f"--set {' --set '.join(a.settings)} ({a.cost}): {_gib(a.needed)}" for a in advice if a.fits]
     raise PrerlkitError(
         f"{recipe.name} needs {_gib(made.needed)} in {_phase(made.tightest.name, made.tightest.stage)}, and "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prerlkit.plan.plan import SAMPLING, TRAINING, Plan
+from prerlkit.plan.plan import TRAINING, Plan
 from prerlkit.recipe.schema import Recipe
 
 _TRAINING = tuple(TRAINING)
@@ -36,11 +36,11 @@ class _Change:
     phases: tuple[str, ...]
 
 
-def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe, Collection[str]], Plan]) -> list[Advice]:
+def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe], Plan]) -> list[Advice]:
     """Each change alone that helps, in order of cost; and where none is enough, the first ones together that are.
 
     Args:
-        replan: `make_plan` of a recipe; the phases that are named are `plan`'s own, as far as it matters.
+        replan: `make_plan` with `plan`'s own traces.
     """
     limit = plan.device.memory
     over = {phase.name for phase in plan.phases if plan.needed_in(phase) > limit}
@@ -49,7 +49,7 @@ def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe, Collection[str]
     chosen = [change for change in _changes(recipe) if over & set(change.phases)]
     found = []
     for change in chosen:
-        changed = replan(_with(recipe, change), _same([change], over))
+        changed = replan(_with(recipe, change))
         if changed.needed < plan.needed or changed.fits:
             found.append(Advice((_words(change),), change.cost, changed.needed, changed.fits))
     if any(advice.fits for advice in found):
@@ -59,20 +59,11 @@ def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe, Collection[str]
         together = _with(together, change)
         if count == 1:
             continue
-        changed = replan(together, _same(chosen[:count], over))
+        changed = replan(together)
         if changed.fits:
             words = tuple(_words(change) for change in chosen[:count])
             return [*found, Advice(words, "all of their costs", changed.needed, fits=True)]
     return found
-
-
-def _same(changes: Sequence[_Change], over: set[str]) -> Collection[str]:
-    """Phases that need no second look: they fit already, and such changes make them smaller if anything."""
-    if all(change.path.startswith("rollout.") for change in changes) and not over & TRAINING:
-        return TRAINING
-    if all(set(change.phases) == TRAINING for change in changes) and not over & SAMPLING:
-        return SAMPLING
-    return ()
 
 
 def _changes(recipe: Recipe) -> Iterator[_Change]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass
 
 from prerlkit.plan.device import Device
 from prerlkit.plan.engines import ENGINE, IN_PROCESS, RESERVATIONS, Reservation
-from prerlkit.plan.trace import HAND_OVER, Parts, Sizes, Traced, trace
+from prerlkit.plan.trace import HAND_OVER, Sizes, Traced
+from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
 from prerlkit.recipe.schema import Recipe
 
@@ -67,41 +68,36 @@ TRAINING = frozenset({"log-probs", "backward", "optimizer"})
 SAMPLING = frozenset({ROLLOUT, EVALUATION})
 
 
-def make_plan(
-    recipe: Recipe, config: str, device: Device, known: Plan | None = None, same: Collection[str] = ()
-) -> Plan:
+def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None = None) -> Plan:
     """Trace `recipe` for the model of `config` and add what isn't traced: loading, other engines, the end.
 
     Args:
-        known: a plan to take the phases of `same` from, untraced: those of TRAINING, or of SAMPLING.
+        traces: of this config and kind of device, where several recipes are planned that have much in common.
     """
     engine = recipe.rollout.engine
-    here = engine in IN_PROCESS
-    parts = Parts(training=not TRAINING & set(same), rollouts=here and not SAMPLING & set(same), canary=not here)
-    sizes, traced = trace(recipe, config, device.kind, parts)
+    traces = traces or Traces(config, device.kind)
+    sizes, sampling = traces.sampling(recipe, here=engine in IN_PROCESS)
+    traced = [*traces.training(recipe), *sampling]
     reserved = RESERVATIONS[engine](recipe, sizes, device)
     size = _BYTES[recipe.model.dtype]
-    found = [
-        Phase(LOAD, "", {"base weights": sizes.weight_bytes, "copies while loading": 2 * sizes.largest * size}, False)
-    ]
-    for stage in traced:
-        resident = dict(stage.resident)
+    found: dict[str, list[Phase]] = defaultdict(list)
+
+    def add(name: str, stage: str, by_kind: dict[str, int], *, traced: bool) -> None:
+        found[name].append(Phase(name, stage, by_kind, traced))
+
+    add(LOAD, "", {"base weights": sizes.weight_bytes, "copies while loading": 2 * sizes.largest * size}, traced=False)
+    for stage in sampling:
         if reserved.in_process:  # nothing is handed over
-            found.append(Phase(HAND_OVER, stage.stage, resident, False))
+            add(HAND_OVER, stage.stage, dict(stage.resident), traced=False)
         else:
-            found.append(Phase(ROLLOUT, stage.stage, {**resident, **reserved.rollout}, False))
+            add(ROLLOUT, stage.stage, {**stage.resident, **reserved.rollout}, traced=False)
+    for stage in traced:
         for name, peak in stage.peaks.items():
             extra = reserved.rollout if name == HAND_OVER else {} if reserved.in_process else reserved.training
-            found.append(Phase(name, stage.stage, {**peak.by_kind, **extra}))
-    for phase in known.phases if known else ():
-        if phase.name in TRAINING & set(same):
-            own = {kind: size for kind, size in phase.by_kind.items() if kind not in ENGINE}
-            found.append(replace(phase, by_kind={**own, **reserved.training}))
-        elif phase.name in SAMPLING & set(same) and here:
-            found.append(phase)
-    found.append(Phase(WRITE, "", {**_resident(traced), "one layer in float32": 8 * sizes.largest}, False))
-    worst = [max((p for p in found if p.name == name), key=lambda p: p.total, default=None) for name in _ORDER]
-    return Plan(device, sizes, tuple(phase for phase in worst if phase), reserved)
+            add(name, stage.stage, {**peak.by_kind, **extra}, traced=True)
+    add(WRITE, "", {**_resident(sampling), "one layer in float32": 8 * sizes.largest}, traced=False)
+    worst = tuple(max(found[name], key=lambda p: p.total) for name in _ORDER if found[name])
+    return Plan(device, sizes, worst, reserved)
 
 
 def _resident(traced: list[Traced]) -> dict[str, int]:

@@ -12,10 +12,11 @@ from prerlkit.plan.config import find_config
 from prerlkit.plan.device import Device, card, of_size
 from prerlkit.plan.engines import ENGINE_CACHE, beside
 from prerlkit.plan.phases import optimizer_state, train, weights
-from prerlkit.plan.plan import SAMPLING, TRAINING, make_plan
+from prerlkit.plan.plan import SAMPLING, make_plan
 from prerlkit.plan.probe import evaluations, extrapolate, shortened
 from prerlkit.plan.rollouts import for_real, loads
 from prerlkit.plan.trace import Parts, trace
+from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import ADAPTERS, BASE, OPTIMIZER, Tracker
 from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
@@ -128,9 +129,10 @@ def test_advice_comes_cheapest_first_and_each_is_tried(recipe, tiny_model):
     # How much rollouts copy depends on the version of transformers: the card has room for them, half way to training.
     sampling = max(roomy.needed_in(phase) for phase in roomy.phases if phase.name in SAMPLING)
     small = Device("a small card", "cuda", (sampling + roomy.needed) // 2, 0)
-    plan = make_plan(made, str(tiny_model), small)
+    traces = Traces(str(tiny_model), "cuda")
+    plan = make_plan(made, str(tiny_model), small, traces)
     assert not plan.fits
-    advice = advise(made, plan, lambda changed, same: make_plan(changed, str(tiny_model), small, plan, same))
+    advice = advise(made, plan, lambda changed: make_plan(changed, str(tiny_model), small, traces))
     fitting = advice[0]
     assert fitting.fits
     assert fitting.settings == ("memory.gradient_checkpointing=true",)
@@ -140,15 +142,29 @@ def test_advice_comes_cheapest_first_and_each_is_tried(recipe, tiny_model):
     assert all("." in path for path in changes)
 
 
-def test_what_a_plan_takes_over_from_another_is_what_it_would_have_traced(recipe, tiny_model):
-    device = card("rtx4090")
-    fewer = recipe(rollout={"max_sequences": 4})
-    known = make_plan(recipe(), str(tiny_model), device)
-    traced = make_plan(fewer, str(tiny_model), device).phases
-    assert make_plan(fewer, str(tiny_model), device, known, TRAINING).phases == traced != known.phases
-    chunked = recipe(memory={"logits_chunk": 8})
-    traced = make_plan(chunked, str(tiny_model), device).phases
-    assert make_plan(chunked, str(tiny_model), device, known, SAMPLING).phases == traced != known.phases
+@pytest.mark.parametrize(
+    ("changes", "halves"),
+    [
+        ({"rollout": {"max_sequences": 4}}, ["sampling"]),
+        ({"rollout": {"engine": "vllm"}}, ["sampling"]),
+        ({"memory": {"microbatch_tokens": 64, "gradient_checkpointing": True}}, ["training"]),
+        ({"memory": {"logits_chunk": 8}, "rollout": {"engine": "vllm"}}, ["training", "sampling"]),
+        ({"rollout": {"max_new_tokens": 5}}, ["training", "sampling"]),
+        ({"model": {"quantization": "nf4"}}, ["training", "sampling"]),
+    ],
+)
+def test_half_a_plan_that_is_known_is_what_it_would_have_traced(recipe, tiny_model, monkeypatch, changes, halves):
+    device, made = card("rtx4090"), []
+    monkeypatch.setattr("prerlkit.plan.traces.trace", lambda *args: made.append(args[3]) or trace(*args))
+    traces = Traces(str(tiny_model), device.kind)
+    known = make_plan(recipe(), str(tiny_model), device, traces)
+    assert [parts.training for parts in made] == [False, True]
+    made.clear()
+    changed = recipe(**changes)
+    planned = make_plan(changed, str(tiny_model), device, traces)
+    assert sorted("training" if parts.training else "sampling" for parts in made) == sorted(halves)
+    assert planned.phases == make_plan(changed, str(tiny_model), device).phases
+    assert planned.phases != known.phases
 
 
 def test_sizes_and_cards_are_read():
