@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from prerlkit.plan.trace import Parts, Sizes, Traced, trace
-from prerlkit.recipe.schema import Memory, Recipe, Rollout
+from prerlkit.recipe.schema import Memory, Recipe
 
-_NOT_TRAINING = ("engine", "vllm", "max_sequences")
+_DRAWING = ("engine", "vllm", "max_sequences")
 """Of a rollout: how its completions are drawn. The steps that train on them take as much whoever drew them."""
 
 
@@ -26,8 +27,7 @@ class Traces:
 
     def training(self, recipe: Recipe) -> list[Traced]:
         """What the steps of each stage hold."""
-        plain = {key: Rollout.model_fields[key].get_default(call_default_factory=True) for key in _NOT_TRAINING}
-        return self._trace(_with(recipe, "rollout", plain), Parts(rollouts=False))[1]
+        return self._trace(_plain(recipe, "rollout", _DRAWING), Parts(rollouts=False))[1]
 
     def sampling(self, recipe: Recipe, *, here: bool) -> tuple[Sizes, list[Traced]]:
         """What rollouts and evaluations hold beside what steps leave behind.
@@ -35,9 +35,11 @@ class Traces:
         Args:
             here: in this process; otherwise it is the canary at each hand-over to an engine of another.
         """
-        fields = Memory.model_fields
-        plain = {key: fields[key].get_default() for key in fields if here or key != "logits_chunk"}  # the canary's
-        return self._trace(_with(recipe, "memory", plain), Parts(training=False, rollouts=here, canary=not here))
+        if here:
+            return self._trace(_plain(recipe, "memory", Memory.model_fields), Parts(training=False))
+        trained = [key for key in Memory.model_fields if key != "logits_chunk"]  # which the canary takes too
+        recipe = _plain(_plain(recipe, "memory", trained), "rollout", _DRAWING)
+        return self._trace(recipe, Parts(training=False, rollouts=False, canary=True))
 
     def _trace(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
         key = recipe.model_dump_json(), parts
@@ -46,10 +48,13 @@ class Traces:
         return self._known[key]
 
 
-def _with(recipe: Recipe, section: str, values: dict[str, Any]) -> Recipe:
-    """The recipe with some keys of a section changed, also where stages hold a copy of it; unchecked."""
-    changed = {section: getattr(recipe, section).model_copy(update=values)}
-    if section == "rollout":
-        stages = tuple(s.model_copy(update={section: s.rollout.model_copy(update=values)}) for s in recipe.stages)
-        changed["stages"] = stages
-    return recipe.model_copy(update=changed)
+def _plain(recipe: Recipe, section: str, keys: Iterable[str]) -> Recipe:
+    """The recipe with some keys of a section as they are by default, also where stages hold a copy of it; unchecked."""
+    defaults = type(getattr(recipe, section))()
+    values = {key: getattr(defaults, key) for key in keys}
+
+    def plain(holder: Any) -> Any:
+        return holder.model_copy(update={section: getattr(holder, section).model_copy(update=values)})
+
+    stages = tuple(plain(stage) if hasattr(stage, section) else stage for stage in recipe.stages)
+    return plain(recipe).model_copy(update={"stages": stages})

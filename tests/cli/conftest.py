@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 def prerlkit(tmp_path):
     """A function that runs `prerlkit ARGS` in an empty folder and gives the finished process, output as text."""
 
-    def run(*args: str, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def run(*args: str, env: dict[str, str] | None = None, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "prerlkit", *map(str, args)]
         environment = {**os.environ, "COLUMNS": "160", **(env or {})}
         return subprocess.run(

@@ -147,6 +147,10 @@ def test_advice_comes_cheapest_first_and_each_is_tried(recipe, tiny_model):
     [
         ({"rollout": {"max_sequences": 4}}, ["sampling"]),
         ({"rollout": {"engine": "vllm"}}, ["sampling"]),
+        (
+            {"rollout": {"engine": "vllm", "max_sequences": 4}, "memory": {"microbatch_tokens": 64}},
+            ["training", "sampling"],
+        ),
         ({"memory": {"microbatch_tokens": 64, "gradient_checkpointing": True}}, ["training"]),
         ({"memory": {"logits_chunk": 8}, "rollout": {"engine": "vllm"}}, ["training", "sampling"]),
         ({"rollout": {"max_new_tokens": 5}}, ["training", "sampling"]),
