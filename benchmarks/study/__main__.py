@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.study.parts import PARTS, TASKS, points_of
+from benchmarks.study.records import RECORDS, pack, unpack
 from benchmarks.study.tables import tables
 from benchmarks.study.tuning import best, finished
 from prerlkit.cli.quiet import quiet_libraries
@@ -17,14 +18,17 @@ from prerlkit.cli.sweep_display import points_table
 from prerlkit.errors import PrerlkitError
 from prerlkit.sweep import manifest
 
+_ACTIONS = "plan lists the runs and starts none; pack keeps what finished runs recorded, unpack lays it into --folder"
+
 
 def main() -> int:
     """The exit code: 130 when it was stopped, 1 when a run failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study")
-    parser.add_argument("action", choices=("run", "plan", "tables"), help="plan lists the runs and starts none")
+    parser.add_argument("action", choices=("run", "plan", "tables", "pack", "unpack"), help=_ACTIONS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all, in this order")
     parser.add_argument("--task", action="append", choices=TASKS, help="repeatable; all if left out")
     parser.add_argument("--folder", type=Path, default=Path("runs/study"))
+    parser.add_argument("--records", type=Path, default=RECORDS, help="where pack and unpack keep archives")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, a share of the cores each")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every run")
     options = parser.parse_args()
@@ -38,6 +42,10 @@ def main() -> int:
                 folder = options.folder / f"{part.name}-{task}"
                 if options.action == "tables":
                     sys.stdout.write(tables(part, task, options.folder))
+                    continue
+                if options.action in ("pack", "unpack"):
+                    action = pack if options.action == "pack" else unpack
+                    console.print(f"{part.name}-{task}: {action(part, task, options.folder, options.records)}")
                     continue
                 tuned = part.tuned and options.action == "run"
                 rates = best(finished(PARTS["tuning"], options.folder / f"tuning-{task}")) if tuned else {}

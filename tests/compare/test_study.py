@@ -77,3 +77,24 @@ def test_the_tables_hold_what_a_hand_works_out(finished, tmp_path):
     assert found["dsrl"][-3] == ["rl, first", "0.25", "0.25", "0.55"]  # layers 0 to 4 of both seeds, then 5
     assert found["dsrl"][-1] == ["2.00 → 2.00"] * 4
     assert found["grpo"][-1] == ["– → –"] * 4
+
+
+def test_what_runs_recorded_is_kept_and_laid_out_again_without_places_of_the_machine(finished, tmp_path):
+    places = {"recipe_folder": "/home/me", "model": {"origin": "a.gguf of a wheel, as float32 in /home/me/cache"}}
+    (tmp_path / "main-sums/grpo/seed-0/environment.json").write_text(json.dumps(places))
+    records, again = tmp_path / "records", tmp_path / "again"
+    common = ("main", "--task", "sums", "--records", records)
+    for _ in range(2):
+        packed = study("pack", *common, "--folder", tmp_path)
+        assert "main-sums.tar.xz" in packed.stdout.replace("\n", ""), packed.stderr
+    mine = again / "main-sums/dsrl/seed-1"
+    mine.mkdir(parents=True)  # a run that has begun here stays
+    assert study("unpack", *common, "--folder", again).returncode == 0
+    assert list(mine.iterdir()) == []
+    environment = (again / "main-sums/grpo/seed-0/environment.json").read_text()
+    assert json.loads(environment) == {"model": {"origin": "a.gguf of a wheel, as float32"}}
+    mine.rmdir()
+    study("unpack", *common, "--folder", again)
+    tables = [study("tables", "main", "--task", "sums", "--folder", folder).stdout for folder in (tmp_path, again)]
+    assert tables[0] == tables[1]
+    assert "4 of 10" in tables[0]
