@@ -1,4 +1,4 @@
-"""What finished runs recorded, an archive a part and task: enough for the tables, and to go on with a study elsewhere."""
+"""What finished runs recorded, an archive a part and task: enough for tables, and to go on with a study elsewhere."""
 
 from __future__ import annotations
 
