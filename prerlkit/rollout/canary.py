@@ -56,8 +56,8 @@ class Gain:
 
     @property
     def value(self) -> float:
-        """The best guess; 1 while the adapters change less than rounding does, which says nothing."""
-        return 1.0 if np.isinf(self.high) else (self.low + self.high) / 2
+        """Of what the bounds allow the nearest to 1: what is not 1 here is not explained by the trainer's rounding."""
+        return min(max(1.0, self.low), self.high)
 
     @property
     def wrong(self) -> bool:

@@ -70,9 +70,12 @@ def test_the_slope_and_its_bounds_by_hand():
     found = gain(engine_N, trainer_N, noise=0.5)  # rounding may have 2 · 0.5 · 3 of the 6
     assert (found.low, found.high) == pytest.approx((14 / 6, 14 / 3))
     assert found.high_error == pytest.approx(2 * found.low_error)
+    assert found.value == found.low  # both are over 1
+    assert gain(-engine_N, trainer_N, noise=0.5).value == pytest.approx(-14 / 6)
+    assert gain(engine_N / 3, trainer_N, noise=0.5).value == 1.0  # from 14/18 to 14/9
     exact = gain(3 * trainer_N, trainer_N, noise=0.0)
     assert exact.low == exact.high == 3.0
-    for unknown in (gain(engine_N, trainer_N, noise=1.0), gain(engine_N, 0 * trainer_N, noise=0.0)):
+    for unknown in (gain(engine_N / 3, trainer_N, noise=1.0), gain(engine_N, 0 * trainer_N, noise=0.0)):
         assert unknown.high == float("inf")
         assert unknown.value == 1.0
 
