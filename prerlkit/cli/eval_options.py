@@ -83,7 +83,9 @@ WithBase = Annotated[
 Checkpoint = Annotated[
     bool, typer.Option("--checkpoint", help="Take unfinished runs as last saved.", rich_help_panel=_MODEL)
 ]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", rich_help_panel=_MODEL)]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", rich_help_panel=_MODEL)
+]
 Quantization = Annotated[str | None, typer.Option("--quantization", help="none or nf4.", rich_help_panel=_MODEL)]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=_MODEL)]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder; default: evals/<what is asked>.")]
