@@ -57,9 +57,9 @@ def _groups(stage: Stage, memory: Memory, prompt: int, new: int, share_contexts:
     fitting = _fitting(memory.microbatch_tokens, min(contexts), new, share_contexts)
     odd = 0 if any(objective.samples == "all" for objective in stage.objective) else 1  # the one that is left out
     rows = min(size, max(2, 2 * fitting + odd))  # more only repeats; a group needs both verdicts
-    parts = -(-(rows - odd) // fitting)  # micro-batches that one group is cut into
     per_group = _length(rows, prompt, new, share_contexts)
-    groups = 1 if parts > 1 else max(1, -(-2 * memory.microbatch_tokens // per_group))
+    two_full = rows - odd >= 2 * fitting  # one group alone fills both micro-batches
+    groups = 1 if two_full else max(1, -(-2 * memory.microbatch_tokens // per_group))
     count = min(stage.rollout.prompts_per_step, groups)
     count = max(count, stage.optimizer.updates_per_rollout)
     right = {o.samples for o in stage.objective} == {"positive"}

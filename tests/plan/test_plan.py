@@ -293,3 +293,12 @@ def test_a_tracker_counts_a_storage_once_and_until_it_is_freed():
         del other
     assert tracker.total == 0
     assert tracker.peaks[""].total == 7200
+
+
+@pytest.mark.parametrize(("group_size", "new_tokens", "groups"), [(16, 100, 1), (8, 100, 2), (8, 400, 1), (4, 10, 4)])
+def test_the_longest_sequences_fill_two_micro_batches_and_no_more(recipe, group_size, new_tokens, groups):
+    """A context of 40 and a budget of 600 tokens: 5 completions of 100 fit, 1 of 400, all of 10."""
+    rollout = {"group_size": group_size, "max_new_tokens": new_tokens}
+    made = recipe(rollout=rollout, memory={"microbatch_tokens": 600})
+    longest = next(iter(worst.batches(made.stages[0], made.memory, share_contexts=True)))
+    assert len(longest) == groups
