@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.study.parts import PARTS, TASKS, points_of
+from benchmarks.study.parts import PARTS, TASKS, Part, points_of
 from benchmarks.study.records import RECORDS, pack, unpack
 from benchmarks.study.tables import tables
 from benchmarks.study.tuning import best, finished
@@ -19,6 +19,12 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.sweep import manifest
 
 _ACTIONS = "plan lists the runs and starts none; pack keeps what finished runs recorded, unpack lays it into --folder"
+
+
+def _rates(part: Part, task: str, root: Path, *, needed: bool) -> dict[str, tuple[str, ...]]:
+    """The tuned learning rates; none before the part `tuning` is finished, if they aren't needed."""
+    tuned = finished(PARTS["tuning"], root / f"tuning-{task}") if part.tuned else {}
+    return best(tuned) if part.tuned and (needed or len(tuned) == len(PARTS["tuning"].arms)) else {}
 
 
 def main() -> int:
@@ -47,8 +53,7 @@ def main() -> int:
                     action = pack if options.action == "pack" else unpack
                     console.print(f"{part.name}-{task}: {action(part, task, options.folder, options.records)}")
                     continue
-                tuned = part.tuned and options.action == "run"
-                rates = best(finished(PARTS["tuning"], options.folder / f"tuning-{task}")) if tuned else {}
+                rates = _rates(part, task, options.folder, needed=options.action == "run")
                 entries = manifest.plan(points_of(part, task, rates, tuple(options.set)), folder)
                 if options.action == "plan":
                     console.print(points_table(entries, folder))
