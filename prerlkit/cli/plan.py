@@ -79,7 +79,7 @@ def print_memory(console: Console, recipe: Recipe, device: Device, config: Path 
     made = make_plan(recipe, where, device, traces)
     _print_phases(console, recipe, made)
     if not made.fits:
-        _print_advice(console, advise(recipe, made, lambda changed: make_plan(changed, where, device, traces)))
+        _print_advice(console, advise(recipe, made, traces))
     return made.fits
 
 
@@ -111,7 +111,7 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
             f"planned in {time.perf_counter() - begun:.0f} s: at most {_gib(made.needed)}, in "
             f"{_phase(made.tightest.name, made.tightest.stage)}, of {_gib(device.memory)} free"
         )
-    advice = advise(recipe, made, lambda changed: make_plan(changed, where, device, traces))
+    advice = advise(recipe, made, traces)
     ways = [f"--set {' --set '.join(a.settings)} ({a.cost}): {_gib(a.needed)}" for a in advice if a.fits]
     raise PrerlkitError(
         f"{recipe.name} needs {_gib(made.needed)} in {_phase(made.tightest.name, made.tightest.stage)}, and "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prerlkit.plan.plan import TRAINING, Plan
+from prerlkit.plan.plan import TRAINING, Plan, make_plan
+from prerlkit.plan.traces import Traces
 from prerlkit.recipe.schema import Recipe
 
 _TRAINING = tuple(TRAINING)
@@ -36,11 +37,11 @@ class _Change:
     phases: tuple[str, ...]
 
 
-def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe], Plan]) -> list[Advice]:
+def advise(recipe: Recipe, plan: Plan, traces: Traces) -> list[Advice]:
     """Each change alone that helps, in order of cost; and where none is enough, the first ones together that are.
 
     Args:
-        replan: `make_plan` with `plan`'s own traces.
+        traces: what `plan` was made with; what a change leaves alone is not traced again.
     """
     limit = plan.device.memory
     over = {phase.name for phase in plan.phases if plan.needed_in(phase) > limit}
@@ -49,7 +50,7 @@ def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe], Plan]) -> list
     chosen = [change for change in _changes(recipe) if over & set(change.phases)]
     found = []
     for change in chosen:
-        changed = replan(_with(recipe, change))
+        changed = make_plan(_with(recipe, change), traces.config, plan.device, traces)
         if changed.needed < plan.needed or changed.fits:
             found.append(Advice((_words(change),), change.cost, changed.needed, changed.fits))
     if any(advice.fits for advice in found):
@@ -59,7 +60,7 @@ def advise(recipe: Recipe, plan: Plan, replan: Callable[[Recipe], Plan]) -> list
         together = _with(together, change)
         if count == 1:
             continue
-        changed = replan(together)
+        changed = make_plan(together, traces.config, plan.device, traces)
         if changed.fits:
             words = tuple(_words(change) for change in chosen[:count])
             return [*found, Advice(words, "all of their costs", changed.needed, fits=True)]

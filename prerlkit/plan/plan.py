@@ -65,7 +65,6 @@ class Plan:
 
 
 TRAINING = frozenset({"log-probs", "backward", "optimizer"})
-SAMPLING = frozenset({ROLLOUT, EVALUATION})
 
 
 def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None = None) -> Plan:

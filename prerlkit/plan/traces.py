@@ -21,7 +21,7 @@ class Traces:
     """
 
     def __init__(self, config: str, device_type: str) -> None:
-        self._config = config
+        self.config = config
         self._device_type = device_type
         self._known: dict[tuple[str, Parts], tuple[Sizes, list[Traced]]] = {}
 
@@ -44,7 +44,7 @@ class Traces:
     def _trace(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
         key = recipe.model_dump_json(), parts
         if key not in self._known:
-            self._known[key] = trace(recipe, self._config, self._device_type, parts)
+            self._known[key] = trace(recipe, self.config, self._device_type, parts)
         return self._known[key]
 
 

@@ -12,12 +12,12 @@ from prerlkit.plan.config import find_config
 from prerlkit.plan.device import Device, card, of_size
 from prerlkit.plan.engines import ENGINE_CACHE, beside
 from prerlkit.plan.phases import optimizer_state, train, weights
-from prerlkit.plan.plan import SAMPLING, make_plan
+from prerlkit.plan.plan import make_plan
 from prerlkit.plan.probe import evaluations, extrapolate, shortened
 from prerlkit.plan.rollouts import for_real, loads
 from prerlkit.plan.trace import Parts, trace
 from prerlkit.plan.traces import Traces
-from prerlkit.plan.tracker import ADAPTERS, BASE, OPTIMIZER, Tracker
+from prerlkit.plan.tracker import ADAPTERS, BASE, EVALUATION, OPTIMIZER, ROLLOUT, Tracker
 from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
 from prerlkit.recipe.load import load
@@ -127,12 +127,12 @@ def test_advice_comes_cheapest_first_and_each_is_tried(recipe, tiny_model):
     roomy = make_plan(made, str(tiny_model), Device("a card", "cuda", GIB, 0))
     assert roomy.fits
     # How much rollouts copy depends on the version of transformers: the card has room for them, half way to training.
-    sampling = max(roomy.needed_in(phase) for phase in roomy.phases if phase.name in SAMPLING)
+    sampling = max(roomy.needed_in(phase) for phase in roomy.phases if phase.name in (ROLLOUT, EVALUATION))
     small = Device("a small card", "cuda", (sampling + roomy.needed) // 2, 0)
     traces = Traces(str(tiny_model), "cuda")
     plan = make_plan(made, str(tiny_model), small, traces)
     assert not plan.fits
-    advice = advise(made, plan, lambda changed: make_plan(changed, str(tiny_model), small, traces))
+    advice = advise(made, plan, traces)
     fitting = advice[0]
     assert fitting.fits
     assert fitting.settings == ("memory.gradient_checkpointing=true",)
