@@ -27,6 +27,14 @@ def _rates(part: Part, task: str, root: Path, *, needed: bool) -> dict[str, tupl
     return best(tuned) if part.tuned and (needed or len(tuned) == len(PARTS["tuning"].arms)) else {}
 
 
+def _keep(options: argparse.Namespace, part: Part, task: str) -> str:
+    """Pack or unpack; says what came of it."""
+    if options.action == "pack":
+        return str(pack(part, task, options.folder, options.records) or "no finished run to pack")
+    laid = unpack(part, task, options.folder, options.records)
+    return f"{laid} files laid" if laid else f"nothing laid: no archive in {options.records}, or all its runs are there"
+
+
 def main() -> int:
     """The exit code: 130 when it was stopped, 1 when a run failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study")
@@ -40,6 +48,8 @@ def main() -> int:
     options = parser.parse_args()
     if wrong := [name for name in options.parts if name not in PARTS]:
         parser.error(f"there is no part {wrong[0]}; there are {', '.join(PARTS)}")
+    if options.folder.is_file():
+        parser.error(f"{options.folder} is a file; choose a folder with --folder")
     console = Console()
     chosen = [PARTS[name] for name in options.parts or PARTS]
     try:
@@ -50,8 +60,7 @@ def main() -> int:
                     sys.stdout.write(tables(part, task, options.folder))
                     continue
                 if options.action in ("pack", "unpack"):
-                    action = pack if options.action == "pack" else unpack
-                    console.print(f"{part.name}-{task}: {action(part, task, options.folder, options.records)}")
+                    console.print(f"{part.name}-{task}: {_keep(options, part, task)}")
                     continue
                 rates = _rates(part, task, options.folder, needed=options.action == "run")
                 entries = manifest.plan(points_of(part, task, rates, tuple(options.set)), folder)
