@@ -16,6 +16,7 @@ from prerlkit.cli.quiet import quiet_libraries
 from prerlkit.cli.sweep import run_points
 from prerlkit.cli.sweep_display import points_table
 from prerlkit.errors import PrerlkitError
+from prerlkit.recorded import read_run
 from prerlkit.sweep import manifest
 
 _ACTIONS = "plan lists the runs and starts none; pack keeps what finished runs recorded, unpack lays it into --folder"
@@ -25,6 +26,13 @@ def _rates(part: Part, task: str, root: Path, *, needed: bool) -> dict[str, tupl
     """The tuned learning rates; none before the part `tuning` is finished, if they aren't needed."""
     tuned = finished(PARTS["tuning"], root / f"tuning-{task}") if part.tuned else {}
     return best(tuned) if part.tuned and (needed or len(tuned) == len(PARTS["tuning"].arms)) else {}
+
+
+def _dtype(task: str, root: Path) -> tuple[str, ...]:
+    """The dtype of the task's runs that are there: recipes leave it to the machine, but runs to compare have one."""
+    for recipe in sorted(root.glob(f"*-{task}/*/seed-*/recipe.yaml")):
+        return (f"model.dtype={read_run(recipe.parent).recipe['model']['dtype']}",)
+    return ()
 
 
 def _keep(options: argparse.Namespace, part: Part, task: str) -> str:
@@ -63,7 +71,8 @@ def main() -> int:
                     console.print(f"{part.name}-{task}: {_keep(options, part, task)}")
                     continue
                 rates = _rates(part, task, options.folder, needed=options.action == "run")
-                entries = manifest.plan(points_of(part, task, rates, tuple(options.set)), folder)
+                settings = (*_dtype(task, options.folder), *options.set)
+                entries = manifest.plan(points_of(part, task, rates, settings), folder)
                 if options.action == "plan":
                     console.print(points_table(entries, folder))
                 elif run_points(console, [part.name], entries, folder, options.jobs):

@@ -11,11 +11,10 @@ TASKS = {"sums": "quickstart", "reason": "reason"}
 """Task: what its two recipes' names begin with."""
 RATES = ("1e-4", "3e-4", "1e-3")
 WARMUP_RATES = ("1e-5", "1e-4")
-EVERY_RUN = (
-    "evaluation.every=10",
-    "probes=[{name: alignment, every: 5}, thoughts, exploration, {name: drift, every: 5}]",
-)
-"""Probes change no run (docs/probes.md) and their time is not in `time/step`."""
+EVERY_RUN = ("evaluation.every=10",)
+PROBES = ("probes=[{name: alignment, every: 5}, thoughts, exploration, {name: drift, every: 5}]",)
+"""Of all runs but the tuning's, which is read for its accuracy alone. Probes change no run (docs/probes.md) and their
+time is not in `time/step`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,8 @@ def points_of(part: Part, task: str, rates: dict[str, tuple[str, ...]], extra: t
     found: list[Point] = []
     for seed in part.seeds:
         for arm in part.arms:
-            settings = (f"name={arm.name}", *EVERY_RUN, *rates.get(arm.method, ()), *arm.settings, *extra)
+            probes = PROBES if part.tuned else ()
+            settings = (f"name={arm.name}", *EVERY_RUN, *probes, *rates.get(arm.method, ()), *arm.settings, *extra)
             (point,) = points([f"{TASKS[task]}_{arm.method}"], [seed], settings)
             found.append(replace(point, folder=Path(arm.name, f"seed-{seed}")))
     return found

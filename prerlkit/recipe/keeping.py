@@ -32,6 +32,7 @@ HealthName = Literal[
     "entropy_collapse",
     "entropy_blowup",
     "all_truncated",
+    "truncation_rise",
     "flat_reward",
     "length_runaway",
     "drift",

@@ -16,7 +16,7 @@ from prerlkit.train.jsonl import read_json
 from prerlkit.train.resume import check_recipe
 
 NAME = "sweep.json"
-_NOTHING_TO_DO = re.compile(r"recipe changed: (description|output\.|health\.|memory\.)")
+_NOTHING_TO_DO = re.compile(r"recipe changed: (description|output\.|health\.|memory\.|probes)")
 """Changes that don't make a finished run unfinished."""
 State = Literal["waiting", "running", "completed", "stopped", "failed"]
 

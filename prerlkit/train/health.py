@@ -17,6 +17,8 @@ Steps = Sequence[Mapping[str, float]]
 
 DRIFT = "canary/drift"
 """How far the log-probs of an engine with a copy of the policy are from the trainer's, nats; 0 without a copy."""
+_FEW = 5
+"""Steps that are enough for what must be told at once, or of a short stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def _no_signal(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
-    first, last = _ends(steps, settings, "policy/entropy")
+    first, last = _ends(steps, settings.window, "policy/entropy")
     if first is None or last is None or first <= 0 or last > 0.1 * first:
         return None
     return Warned(
@@ -113,7 +115,7 @@ def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _entropy_blowup(steps: Steps, settings: Health) -> Warned | None:
-    first, last = _ends(steps, settings, "policy/entropy")
+    first, last = _ends(steps, settings.window, "policy/entropy")
     if first is None or last is None or last < max(2.0 * first, first + 0.5):
         return None
     return Warned(
@@ -136,6 +138,19 @@ def _all_truncated(steps: Steps, settings: Health) -> Warned | None:
     )
 
 
+def _truncation_rise(steps: Steps, settings: Health) -> Warned | None:
+    """Short stages are over before two windows are: the first and last five steps. A run of the study went so."""
+    first, last = _ends(steps, min(_FEW, settings.window), "sample/truncated")
+    if first is None or last is None or last < max(0.5, first + 0.25):
+        return None
+    return Warned(
+        "truncation_rise",
+        f"the share of completions that ran into the token limit rose from {first:.0%} to {last:.0%}",
+        "An answer that stands before the limit is rewarded all the same, so nothing teaches to end. Try a `length` "
+        "verifier, objective.truncated: mask, a lower learning rate; read samples.jsonl.",
+    )
+
+
 def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
     span = 3 * settings.window
     if len(steps) < span:
@@ -152,7 +167,7 @@ def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
-    first, last = _ends(steps, settings, "tokens/completion_mean")
+    first, last = _ends(steps, settings.window, "tokens/completion_mean")
     if first is None or last is None or last < 3.0 * max(first, 1.0):
         return None
     return Warned(
@@ -175,9 +190,9 @@ def _drift(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _unjudged(steps: Steps, settings: Health) -> Warned | None:
-    last = steps[-min(5, settings.window) :]
+    last = steps[-min(_FEW, settings.window) :]
     share = _mean(last, "sample/unjudged")
-    if len(last) < min(5, settings.window) or share < 0.2:
+    if len(last) < min(_FEW, settings.window) or share < 0.2:
         return None
     return Warned(
         "unjudged",
@@ -202,6 +217,7 @@ _RULES = (
     _entropy_collapse,
     _entropy_blowup,
     _all_truncated,
+    _truncation_rise,
     _flat_reward,
     _length_runaway,
     _drift,
@@ -214,8 +230,8 @@ def _mean(steps: Steps, name: str) -> float:
     return sum(step[name] for step in steps) / len(steps) if steps else 0.0
 
 
-def _ends(steps: Steps, settings: Health, name: str) -> tuple[float | None, float | None]:
+def _ends(steps: Steps, window: int, name: str) -> tuple[float | None, float | None]:
     """Means of the stage's first window and of its last; None until they are apart."""
-    if len(steps) < 2 * settings.window:
+    if len(steps) < 2 * window:
         return None, None
-    return _mean(steps[: settings.window], name), _mean(steps[-settings.window :], name)
+    return _mean(steps[:window], name), _mean(steps[-window:], name)

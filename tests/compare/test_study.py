@@ -46,6 +46,16 @@ def test_a_part_waits_for_the_learning_rates_and_a_wrong_part_is_said(tmp_path):
     assert "there is no part mian" in study("run", "mian").stderr
 
 
+def test_recorded_runs_are_finished_ones_whatever_this_machine_computes_in(tmp_path):
+    common = ("tuning", "--task", "sums", "--folder", tmp_path)
+    assert study("unpack", *common).returncode == 0
+    listed = study("plan", *common, "--set", "health.window=10")
+    assert "12 of 12 completed" in listed.stdout, listed.stdout  # they were run in bfloat16
+    other = study("plan", *common, "--set", "model.dtype=float16")
+    assert other.returncode == 1
+    assert "model.dtype" in other.stdout
+
+
 @pytest.fixture
 def finished(make_run):
     """Two seeds of both arms of `main`; DSRL with probes."""
