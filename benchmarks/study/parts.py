@@ -11,10 +11,10 @@ TASKS = {"sums": "quickstart", "reason": "reason"}
 """Task: what its two recipes' names begin with."""
 RATES = ("1e-4", "3e-4", "1e-3")
 WARMUP_RATES = ("1e-5", "1e-4")
-EVERY_RUN = ("evaluation.every=10",)
-PROBES = ("probes=[{name: alignment, every: 5}, thoughts, exploration, {name: drift, every: 5}]",)
-"""Of all runs but the tuning's, which is read for its accuracy alone. Probes change no run (docs/probes.md) and their
-time is not in `time/step`."""
+PROBES = "[{name: alignment, every: 5}, thoughts, exploration, {name: drift, every: 5}]"
+"""Probes change no run (docs/probes.md) and their time is not in `time/step`, but it is in the hours of the study."""
+CHEAP_PROBES = "[thoughts, exploration]"
+"""Without the quarter of a run's time that alignment and drift take; the part `main` has answered those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,14 @@ class Part:
 
     Attributes:
         tuned: whether the learning rates are those that the part `tuning` found.
+        probes: a recipe's.
     """
 
     name: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     tuned: bool = True
+    probes: str = PROBES
 
 
 def _rl(rate: str) -> str:
@@ -72,7 +74,7 @@ def _steps(warmup: int) -> tuple[str, ...]:
 PARTS = {
     part.name: part
     for part in (
-        Part("tuning", _grid(), seeds=(100,), tuned=False),
+        Part("tuning", _grid(), seeds=(100,), tuned=False, probes="[]"),
         Part("main", (Arm("grpo", "grpo"), Arm("dsrl", "dsrl")), seeds=(0, 1, 2, 3, 4)),
         Part(
             "objectives",
@@ -83,12 +85,19 @@ PARTS = {
                 Arm("hybrid", "grpo", ("stages.rl.objective=[grpo, {preset: nsr-prerl, coefficient: 0.1}]",)),
             ),
             seeds=(0, 1, 2),
+            probes=CHEAP_PROBES,
         ),
-        Part("warmup", tuple(Arm(f"warmup-{n}", "dsrl", _steps(n)) for n in (0, 10, 20)), seeds=(0, 1, 2)),
+        Part(
+            "warmup",
+            tuple(Arm(f"warmup-{n}", "dsrl", _steps(n)) for n in (0, 10, 20)),
+            seeds=(0, 1, 2),
+            probes=CHEAP_PROBES,
+        ),
         Part(
             "takeover",
             tuple(Arm(how, "dsrl", (f"stages.rl.reincarnation={how}",)) for how in ("merge", "continue")),
             seeds=(0, 1, 2),
+            probes=CHEAP_PROBES,
         ),
         Part(
             "details",
@@ -114,8 +123,8 @@ def points_of(part: Part, task: str, rates: dict[str, tuple[str, ...]], extra: t
     found: list[Point] = []
     for seed in part.seeds:
         for arm in part.arms:
-            probes = PROBES if part.tuned else ()
-            settings = (f"name={arm.name}", *EVERY_RUN, *probes, *rates.get(arm.method, ()), *arm.settings, *extra)
+            common = (f"name={arm.name}", "evaluation.every=10", f"probes={part.probes}")
+            settings = (*common, *rates.get(arm.method, ()), *arm.settings, *extra)
             (point,) = points([f"{TASKS[task]}_{arm.method}"], [seed], settings)
             found.append(replace(point, folder=Path(arm.name, f"seed-{seed}")))
     return found
