@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.study.parts import PARTS, Part
-from benchmarks.study.probed import alignment_rows, thought_rows
+from benchmarks.study.probed import Rows, alignment_rows, thought_rows
 from benchmarks.study.tuning import LAST, best, finished, score
 from prerlkit.compare.comparison import Comparison, compare
 from prerlkit.compare.words import NOTHING, contrast_text, cost_text, mean_text
@@ -36,8 +36,9 @@ def tables(part: Part, task: str, root: Path) -> str:
     if part.name != "main":  # what every arm is compared with
         runs = finished(PARTS["main"], root / f"main-{task}") | runs
     seeds = {run.seed for own in runs.values() for run in own} & set(part.seeds)
-    compared = [run for own in runs.values() for run in own if run.seed in seeds]
-    return "\n\n".join([*head, *_compared(compare(compared, metrics=[ACCURACY]), runs)]) + "\n\n"
+    runs = {label: [run for run in own if run.seed in seeds] for label, own in runs.items()}
+    found = compare([run for own in runs.values() for run in own], metrics=[ACCURACY])
+    return "\n\n".join([*head, *_compared(found, runs), *_probed(part, runs), *found.warnings]) + "\n\n"
 
 
 def table(head: Row, rows: Iterable[Row]) -> str:
@@ -85,11 +86,6 @@ def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> l
         table(["", *found.costs[labels[0]]], ([label, *_costs(found, label)] for label in labels)),
         "Seconds a step, and how it went (means over seeds):",
         table(["", *(name for name, _ in _HABITS)], ([label, *_habits(runs[label])] for label in labels)),
-        "Alignment of ∇log P(y) and ∇log P(y|x) by layers, mean over seeds (a stage's first step has B = 0):",
-        _of_probes(alignment_rows, labels, runs),
-        "Thoughts in a thousand tokens, first five steps and last five:",
-        _of_probes(thought_rows, labels, runs),
-        *found.warnings,
     ]
 
 
@@ -97,17 +93,24 @@ def _costs(found: Comparison, label: str) -> list[str]:
     return [cost_text(name, value) for name, value in found.costs[label].items()]
 
 
-def _of_probes(
-    rows_of: Callable[[Sequence[RecordedRun]], tuple[Row, list[list[str]]]],
-    labels: Iterable[str],
-    runs: Mapping[str, Sequence[RecordedRun]],
-) -> str:
-    head: Row = []
-    rows: list[list[str]] = []
-    for label in labels:
-        head, own = rows_of(runs[label])
-        rows += [[label, *row] for row in own]
-    return table(["", *head], rows)
+def _probed(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> Iterator[str]:
+    """What probes found; nothing where none of the part's own arms had them."""
+    for words, rows_of in _PROBED:
+        found = {label: rows_of(own) for label, own in runs.items()}
+        held = {label: (head, rows) for label, (head, rows) in found.items() if rows}
+        if any(arm.name in held for arm in part.arms):
+            head = max((head for head, _ in held.values()), key=len)
+            yield words
+            yield table(["", *head], ([label, *row] for label, (_, rows) in held.items() for row in rows))
+
+
+_PROBED: tuple[tuple[str, Callable[[Sequence[RecordedRun]], Rows]], ...] = (
+    (
+        "Alignment of ∇log P(y) and ∇log P(y|x) by layers, mean over seeds (a stage's first step has B = 0):",
+        alignment_rows,
+    ),
+    ("Thoughts in a thousand tokens, first five steps and last five:", thought_rows),
+)
 
 
 def _step_mean(name: str, last: int | None = None) -> Callable[[RecordedRun], float | None]:
