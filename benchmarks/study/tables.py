@@ -33,9 +33,9 @@ def tables(part: Part, task: str, root: Path) -> str:
         return "\n\n".join(head) + "\n\n"
     if not part.tuned:
         return "\n\n".join([*head, _tuning(part, runs)]) + "\n\n"
-    if part.name != "main":  # what every arm is compared with
+    seeds = {run.seed for own in runs.values() for run in own}
+    if part.name != "main":  # what every arm is compared with, on the same seeds
         runs = finished(PARTS["main"], root / f"main-{task}") | runs
-    seeds = {run.seed for own in runs.values() for run in own} & set(part.seeds)
     runs = {label: [run for run in own if run.seed in seeds] for label, own in runs.items()}
     found = compare([run for own in runs.values() for run in own], metrics=[ACCURACY])
     return "\n\n".join([*head, *_compared(found, runs), *_probed(part, runs), *found.warnings]) + "\n\n"

@@ -89,6 +89,19 @@ def test_the_tables_hold_what_a_hand_works_out(finished, tmp_path):
     assert found["grpo"][-1] == ["– → –"] * 4
 
 
+def test_an_ablation_is_compared_on_its_own_seeds_and_shows_only_probes_that_it_had(finished, make_run, tmp_path):
+    thoughts = {f"probe/thoughts/{kind}_per_1k": 3.0 for kind in THOUGHTS}
+    ends = ((0, 0.2, {}), (4, 0.8, {}))
+    make_run("warmup-sums/warmup-10/seed-1", name="warmup-10", seed=1, evaluations=ends, extra=thoughts)
+    shown = study("tables", "warmup", "--task", "sums", "--folder", tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    found = rows(shown.stdout)
+    assert [found[arm][0][0] for arm in ("grpo", "dsrl", "warmup-10")] == ["1"] * 3
+    assert found["dsrl"][0][2].startswith("90.0 %")  # of seed 1 alone
+    assert "Alignment" not in shown.stdout
+    assert found["warmup-10"][-1] == ["3.00 → 3.00"] * 4
+
+
 def test_what_runs_recorded_is_kept_and_laid_out_again_without_places_of_the_machine(finished, tmp_path):
     places = {"recipe_folder": "/home/me", "model": {"origin": "a.gguf of a wheel, as float32 in /home/me/cache"}}
     (tmp_path / "main-sums/grpo/seed-0/environment.json").write_text(json.dumps(places))
