@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -64,20 +65,28 @@ def _tuning(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> str:
 def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> list[str]:
     (accuracy,) = found.metrics
     labels = [own.label for own in found.groups if own.runs]
+    machines = _machines(runs)
+    at_budgets = [b for b in accuracy.budgets if b.axis != "seconds" or len(machines) == 1]
     rows = []
     for label in labels:
         own = runs[label]
         before = mean([run.evaluations[0]["accuracy"]["value"] for run in own])
-        at = (mean_text(ACCURACY, b.means.get(label), b.between.get(label, 0)) for b in accuracy.budgets)
+        at = (mean_text(ACCURACY, b.means.get(label), b.between.get(label, 0)) for b in at_budgets)
         rows.append([label, str(len(own)), mean_text(ACCURACY, before), *at])
-    budgets = [f"at {b.budget:,.0f} {b.axis}" for b in accuracy.budgets]
+    budgets = [f"at {b.budget:,.0f} {b.axis}" for b in at_budgets]
     results = table(["", "seeds", "before", *budgets], rows)
     against = [
-        [f"{label} − {found.baseline}", *(contrast_text(ACCURACY, b.contrasts.get(label)) for b in accuracy.budgets)]
+        [f"{label} − {found.baseline}", *(contrast_text(ACCURACY, b.contrasts.get(label)) for b in at_budgets)]
         for label in labels
         if label != found.baseline
     ]
+    apart = "; ".join(", ".join(own) for own in machines)
     return [
+        *(
+            [f"Seconds compare only within a machine, so nothing is given at equal time: {apart}."]
+            if len(machines) > 1
+            else []
+        ),
         "Greedy accuracy on held-out prompts, mean and 95 % (t over seeds):",
         results,
         "Differences by seed:",
@@ -87,6 +96,15 @@ def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> l
         "Seconds a step, and how it went (means over seeds):",
         table(["", *(name for name, _ in _HABITS)], ([label, *_habits(runs[label])] for label in labels)),
     ]
+
+
+def _machines(runs: Mapping[str, Sequence[RecordedRun]]) -> list[list[str]]:
+    """Arms that ran on the same machines, as far as runs tell."""
+    arms: dict[str, list[str]] = {}
+    for label, own in runs.items():
+        hardware = {json.dumps(run.environment.get("hardware"), sort_keys=True) for run in own}
+        arms.setdefault(" ".join(sorted(hardware)), []).append(label)
+    return list(arms.values())
 
 
 def _costs(found: Comparison, label: str) -> list[str]:

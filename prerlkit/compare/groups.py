@@ -108,10 +108,10 @@ def warnings(groups: Sequence[Group]) -> list[str]:
         if differ := inside.get("", []):
             found.append(f"{own.label}: its runs differ in more than the seed: {', '.join(differ[:5])}")
     for what, path in (
-        ("hardware", "hardware.device"), ("hardware", "hardware.gpu.name"), ("hardware", "hardware.cpu_count"),
-        ("threads", "hardware.torch_threads"),
+        ("hardware", "hardware.device"), ("hardware", "hardware.gpu.name"), ("hardware", "hardware.cpu"),
+        ("hardware", "hardware.cpu_count"), ("threads", "hardware.torch_threads"),
     ):  # fmt: skip
-        values = sorted({_word(at(run.environment, path)) for run in runs})
+        values = sorted({_word(known) for run in runs if (known := at(run.environment, path)) is not None})
         if len(values) > 1:
             found.append(f"{what} differ ({path}: {', '.join(values)}): seconds are not comparable")
     return found

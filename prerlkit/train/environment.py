@@ -41,6 +41,7 @@ def describe(prepared: Prepared, device: torch.device, recipe_folder: Path | Non
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
         "device": str(device),
+        "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }
@@ -59,3 +60,12 @@ def describe(prepared: Prepared, device: torch.device, recipe_folder: Path | Non
         "start_token": {"id": prepared.start.id, "text": prepared.start.text, "source": prepared.start.source},
         "end_token_ids": list(prepared.end_ids),
     }
+
+
+def _cpu() -> str | None:
+    """The processor's name, such as "AMD EPYC"; None where the system doesn't tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)

@@ -161,11 +161,20 @@ def test_runs_that_differ_within_a_group_are_warned_about(make_run):
     assert any("differ in more than the seed: adapter.rank" in text for text in found.warnings)
 
 
-def test_other_hardware_makes_seconds_incomparable(make_run):
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        ({"device": "cpu"}, {"device": "cuda"}, "hardware.device"),
+        ({"cpu": "AMD EPYC"}, {"cpu": "Apple M4"}, "hardware.cpu"),
+        ({"cpu": "AMD EPYC"}, {}, None),  # an older run didn't tell
+    ],
+)
+def test_other_hardware_makes_seconds_incomparable(make_run, first, second, key):
     runs = [make_run("a"), make_run("b", name="two")]
-    (runs[1] / "environment.json").write_text(json.dumps({"hardware": {"device": "cuda", "cpu_count": 2}}))
-    found = compare(find_runs(runs))
-    assert any("hardware.device" in text and "seconds are not comparable" in text for text in found.warnings)
+    for run, hardware in zip(runs, (first, second), strict=True):
+        (run / "environment.json").write_text(json.dumps({"hardware": {"device": "cpu", "cpu_count": 2, **hardware}}))
+    said = [text for text in compare(find_runs(runs)).warnings if "seconds are not comparable" in text]
+    assert [key is not None and f"({key}:" in text for text in said] == [True] * (key is not None)
 
 
 def test_metrics_are_chosen_by_pattern_and_a_wrong_one_is_explained(make_run):

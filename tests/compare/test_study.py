@@ -102,6 +102,16 @@ def test_an_ablation_is_compared_on_its_own_seeds_and_shows_only_probes_that_it_
     assert found["warmup-10"][-1] == ["3.00 → 3.00"] * 4
 
 
+def test_arms_of_two_machines_are_not_compared_at_equal_time(finished, make_run, tmp_path):
+    other = make_run("warmup-sums/warmup-10/seed-1", name="warmup-10", seed=1, evaluations=((0, 0.2, {}), (4, 0.8, {})))
+    same = study("tables", "warmup", "--task", "sums", "--folder", tmp_path).stdout
+    assert [len(found) for found in rows(same)["dsrl − grpo"]] == [3]  # equal steps, tokens and time
+    (other / "environment.json").write_text(json.dumps({"hardware": {"platform": "another", "device": "cpu"}}))
+    apart = study("tables", "warmup", "--task", "sums", "--folder", tmp_path).stdout
+    assert [len(found) for found in rows(apart)["dsrl − grpo"]] == [2]
+    assert "grpo, dsrl; warmup-10" in apart
+
+
 def test_what_runs_recorded_is_kept_and_laid_out_again_without_places_of_the_machine(finished, tmp_path):
     places = {"recipe_folder": "/home/me", "model": {"origin": "a.gguf of a wheel, as float32 in /home/me/cache"}}
     (tmp_path / "main-sums/grpo/seed-0/environment.json").write_text(json.dumps(places))
