@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.study.overall import overall
 from benchmarks.study.parts import PARTS, TASKS, Part, points_of
 from benchmarks.study.records import RECORDS, pack, unpack
 from benchmarks.study.tables import tables
@@ -19,7 +20,10 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.recorded import read_run
 from prerlkit.sweep import manifest
 
-_ACTIONS = "plan lists the runs and starts none; pack keeps what finished runs recorded, unpack lays it into --folder"
+_ACTIONS = (
+    "plan lists the runs and starts none; overall is one table of every arm over both tasks; pack keeps what finished "
+    "runs recorded, unpack lays it into --folder"
+)
 
 
 def _rates(part: Part, task: str, root: Path, *, needed: bool) -> dict[str, tuple[str, ...]]:
@@ -46,7 +50,7 @@ def _keep(options: argparse.Namespace, part: Part, task: str) -> str:
 def main() -> int:
     """The exit code: 130 when it was stopped, 1 when a run failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study")
-    parser.add_argument("action", choices=("run", "plan", "tables", "pack", "unpack"), help=_ACTIONS)
+    parser.add_argument("action", choices=("run", "plan", "tables", "overall", "pack", "unpack"), help=_ACTIONS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all, in this order")
     parser.add_argument("--task", action="append", choices=TASKS, help="repeatable; all if left out")
     parser.add_argument("--folder", type=Path, default=Path("runs/study"))
@@ -58,6 +62,9 @@ def main() -> int:
         parser.error(f"there is no part {wrong[0]}; there are {', '.join(PARTS)}")
     if options.folder.is_file():
         parser.error(f"{options.folder} is a file; choose a folder with --folder")
+    if options.action == "overall":
+        sys.stdout.write(overall(options.folder))
+        return 0
     console = Console()
     chosen = [PARTS[name] for name in options.parts or PARTS]
     try:

@@ -89,6 +89,23 @@ def test_the_tables_hold_what_a_hand_works_out(finished, tmp_path):
     assert found["grpo"][-1] == ["– → –"] * 4
 
 
+def test_every_arm_is_compared_over_all_pairs_of_task_and_seed(finished, make_run, tmp_path):
+    evaluations = ((0, 0.2, {}), (4, 0.6, {}))
+    make_run("objectives-sums/prerl/seed-0", name="prerl", seed=0, evaluations=evaluations)
+    make_run("main-reason/grpo/seed-0", name="grpo", seed=0, evaluations=evaluations)
+    ends = ((0, 0.2, {}), (2, 0.3, {}), (4, 0.4, {}))
+    path = make_run("objectives-reason/prerl/seed-0", name="prerl", seed=0, evaluations=ends)
+    lines = [json.loads(line) for line in (path / "evaluations.jsonl").read_text().splitlines()]
+    lines[1]["name"] = "after warmup"
+    (path / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = rows(study("overall", "--folder", tmp_path).stdout)
+    assert found["grpo"][0][:2] == ["3", "–"]
+    assert found["dsrl"][0][1].startswith("+25.0 points")
+    assert found["prerl"][0][0] == "2"
+    assert found["prerl"][0][1].startswith("-5.0 points")  # +10 on the sums, −20 on the other task
+    assert found["prerl"][0][2:] == ["-10.0 points", "+10.0 points"]  # sums alone; and what that warm-up changed
+
+
 def test_an_ablation_is_compared_on_its_own_seeds_and_shows_only_probes_that_it_had(finished, make_run, tmp_path):
     thoughts = {f"probe/thoughts/{kind}_per_1k": 3.0 for kind in THOUGHTS}
     ends = ((0, 0.2, {}), (4, 0.8, {}))
