@@ -73,6 +73,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(prerlkit, recipe_file, tmp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["math_dsrl", "quickstart_dsrl"])
 def test_a_dry_run_without_network_or_cache_says_what_it_could_not_check(prerlkit, tmp_path, name):
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PRERLKIT_CACHE": str(tmp_path / "cache")}

@@ -60,6 +60,7 @@ def shell(command: str | list[str], cwd: Path, environment: dict[str, str]) -> s
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_takes_a_reader_from_nothing_to_a_run(environment, tiny_model, tmp_path):
     work = tmp_path / "work"
     work.mkdir()

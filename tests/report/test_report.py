@@ -23,6 +23,7 @@ def change_lines(file, change):
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tokens", "steps_shown"), [(0, 100), (5, 50)])
 def test_a_thousand_steps_take_less_than_five_megabytes_and_no_point_is_lost(make_run, tokens, steps_shown):
     folder = make_run("long", steps=(200, 800), tokens=tokens, more={f"probe/many/{n}": 0.1 * n for n in range(20)})

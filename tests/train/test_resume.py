@@ -220,6 +220,7 @@ def test_shortening_gives_each_stage_a_share():
     assert [stage.steps for stage in shorten(recipe, 3).stages] == [1, 2]
 
 
+@pytest.mark.slow
 def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, monkeypatch):
     """Each time: the command, killed a random while after its start or a step, then the same command with --resume.
 
