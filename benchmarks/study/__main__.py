@@ -62,12 +62,14 @@ def main() -> int:
         parser.error(f"there is no part {wrong[0]}; there are {', '.join(PARTS)}")
     if options.folder.is_file():
         parser.error(f"{options.folder} is a file; choose a folder with --folder")
-    if options.action == "overall":
-        sys.stdout.write(overall(options.folder))
-        return 0
+    if options.action == "overall" and (options.parts or options.task):
+        parser.error("overall takes no PART and no --task: it is of all of them")
     console = Console()
     chosen = [PARTS[name] for name in options.parts or PARTS]
     try:
+        if options.action == "overall":
+            sys.stdout.write(overall(options.folder))
+            return 0
         for part in chosen:
             for task in options.task or TASKS:
                 folder = options.folder / f"{part.name}-{task}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from benchmarks.study.parts import PARTS, TASKS
 from benchmarks.study.tables import ACCURACY, table
-from benchmarks.study.tuning import finished
+from benchmarks.study.tuning import final_accuracy, finished
 from prerlkit.compare.words import NOTHING, contrast_text
+from prerlkit.errors import UsageError
 from prerlkit.evaluation.repetitions import paired
 from prerlkit.recorded import RecordedRun
 
@@ -22,8 +24,16 @@ def overall(root: Path) -> str:
 
     Args:
         root: the study's folder.
+
+    Raises:
+        UsageError: there is no finished run.
     """
     arms = _arms(root)
+    if not arms:
+        raise UsageError(
+            f"No run with tuned learning rates is finished in {root}.",
+            "python -m benchmarks.study unpack lays out those that are recorded, into --folder.",
+        )
     rows = []
     for name, own in arms.items():
         gains = [gain for run in own.values() if (gain := _of_warmup(run)) is not None]
@@ -38,21 +48,15 @@ def overall(root: Path) -> str:
 def _arms(root: Path) -> dict[str, Pairs]:
     """Every tuned arm with a finished run."""
     found: dict[str, Pairs] = {}
-    for part in PARTS.values():
-        for task in TASKS:
-            for name, runs in finished(part, root / f"{part.name}-{task}").items():
-                if part.tuned:
-                    found.setdefault(name, {}).update({(task, run.seed): run for run in runs})
+    for part, task in itertools.product((part for part in PARTS.values() if part.tuned), TASKS):
+        for name, runs in finished(part, root / f"{part.name}-{task}").items():
+            found.setdefault(name, {}).update({(task, run.seed): run for run in runs})
     return found
 
 
 def _against(base: Pairs, own: Pairs) -> str:
-    differences = [_last(own[pair]) - _last(base[pair]) for pair in own if pair in base]
+    differences = [final_accuracy(own[pair]) - final_accuracy(base[pair]) for pair in own if pair in base]
     return contrast_text(ACCURACY, paired(differences)) if differences else NOTHING
-
-
-def _last(run: RecordedRun) -> float:
-    return float(run.evaluations[-1]["accuracy"]["value"])
 
 
 def _of_warmup(run: RecordedRun) -> float | None:

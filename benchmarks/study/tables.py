@@ -81,12 +81,9 @@ def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> l
         if label != found.baseline
     ]
     apart = "; ".join(", ".join(own) for own in machines)
+    said = f"Seconds compare only within a machine, so nothing is given at equal time: {apart}."
     return [
-        *(
-            [f"Seconds compare only within a machine, so nothing is given at equal time: {apart}."]
-            if len(machines) > 1
-            else []
-        ),
+        *([said] if len(machines) > 1 else []),
         "Greedy accuracy on held-out prompts, mean and 95 % (t over seeds):",
         results,
         "Differences by seed:",

@@ -50,8 +50,13 @@ def best(runs: Mapping[str, Sequence[RecordedRun]]) -> dict[str, tuple[str, ...]
     return {method: max(own)[1] for method, own in scores.items()}
 
 
+def final_accuracy(run: RecordedRun) -> float:
+    """Of the last evaluation, 0 to 1."""
+    return float(run.evaluations[-1]["accuracy"]["value"])
+
+
 def score(runs: Sequence[RecordedRun]) -> tuple[float, float]:
     """Mean greedy accuracy of the last evaluation, mean reward of the last steps."""
-    accuracy = [run.evaluations[-1]["accuracy"]["value"] for run in runs]
+    accuracy = [final_accuracy(run) for run in runs]
     reward = [sum(step["reward/mean"] for step in run.steps[-LAST:]) / len(run.steps[-LAST:]) for run in runs]
     return sum(accuracy) / len(runs), sum(reward) / len(runs)

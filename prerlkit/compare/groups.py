@@ -111,6 +111,7 @@ def warnings(groups: Sequence[Group]) -> list[str]:
         ("hardware", "hardware.device"), ("hardware", "hardware.gpu.name"), ("hardware", "hardware.cpu"),
         ("hardware", "hardware.cpu_count"), ("threads", "hardware.torch_threads"),
     ):  # fmt: skip
+        # What a run doesn't tell, such as an older one its processor, is no difference.
         values = sorted({_word(known) for run in runs if (known := at(run.environment, path)) is not None})
         if len(values) > 1:
             found.append(f"{what} differ ({path}: {', '.join(values)}): seconds are not comparable")

@@ -100,6 +100,10 @@ def test_every_arm_is_compared_over_all_pairs_of_task_and_seed(finished, make_ru
     lines[1]["name"] = "after warmup"
     (path / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = rows(study("overall", "--folder", tmp_path).stdout)
+    nothing = study("overall", "--folder", tmp_path / "nothing")
+    assert nothing.returncode == 1
+    assert "study unpack" in nothing.stdout
+    assert "no PART" in study("overall", "main").stderr
     assert found["grpo"][0][:2] == ["3", "–"]
     assert found["dsrl"][0][1].startswith("+25.0 points")
     assert found["prerl"][0][0] == "2"
