@@ -72,6 +72,7 @@ def test_a_run_leaves_the_folder_that_is_promised(tiny_recipe, tmp_path):
     assert len(samples) == 8
     assert {"text", "score", "passed", "reason", "truncated"} <= set(samples[0]["completions"][0])
     environment = json.loads((out / "environment.json").read_text())
+    assert environment["hardware"].keys() >= {"platform", "device", "cpu", "cpu_count", "torch_threads"}
     assert environment["start_token"]["text"] == "<turn>"
     assert environment["versions"]["torch"] == torch.__version__
     saved = json.loads((out / "summary.json").read_text())
