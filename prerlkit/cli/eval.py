@@ -125,9 +125,9 @@ def _run(
                 settings,
                 folder,
                 overwrite=overwrite,
-                note=display.note,
+                on_message=display.on_message,
                 progress=display.progress,
-                report=display.note,
+                report=display.on_message,
             )
     except KeyboardInterrupt:
         typer.echo(f"stopped; what is judged is in {folder}. The same command goes on from there.", err=True)

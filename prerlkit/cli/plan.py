@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prerlkit.plan.advice import Advice
     from prerlkit.plan.device import Device
     from prerlkit.plan.plan import Plan
-    from prerlkit.recipe.load import Loaded
+    from prerlkit.recipe.load import LoadedRecipe
     from prerlkit.recipe.schema import Recipe
 
 _GIB = 2**30
@@ -202,7 +202,7 @@ def _print_advice(console: Console, advice: list[Advice]) -> None:
         )
 
 
-def _print_probe(console: Console, loaded: Loaded) -> None:
+def _print_probe(console: Console, loaded: LoadedRecipe) -> None:
     from prerlkit.cli.display import Display
     from prerlkit.plan.probe import STEPS, probe
 

@@ -39,7 +39,7 @@ def verify_resume(
     console = Console(highlight=False, soft_wrap=True)
     if not verbose:
         quiet_libraries()
-    from prerlkit.train.prove import prove, shorten
+    from prerlkit.train.verify_resume import prove, shorten
 
     short = shorten(loaded.recipe, steps)
     total = sum(stage.steps for stage in short.stages)
