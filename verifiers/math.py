@@ -19,6 +19,7 @@ from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.equal import same
 from prerlkit.verify.mathematics.size import too_large
+from prerlkit.verify.thinking import after_thinking
 
 _LONGEST = 500  # characters; nothing longer in a box is an answer
 _EXACT_DIGITS = 12  # decimals to which a float and an irrational number must agree when the tolerance is 0
@@ -59,7 +60,7 @@ class Math(Verifier):
         gold = sample.answer or ""
         if not gold.strip():
             return Verdict.unjudged("the gold answer is empty")
-        answer = self._extract(sample.completion)
+        answer = self._extract(sample)
         if answer is None or not answer.strip():
             return Verdict.of(False, "no answer found")
         answer = answer.strip()
@@ -81,19 +82,17 @@ class Math(Verifier):
         text = rf"So the answer is $\boxed{{{answer}}}$."
         return text if extract.boxed(text) == answer else None  # braces that don't match can't be put in a box
 
-    def _extract(self, completion: str) -> str | None:
-        match self.settings.extract:
-            case "auto":
-                return extract.auto(completion)
-            case "boxed":
-                return extract.boxed(completion)
-            case "last_number":
-                return extract.last_number(completion)
-            case "regex":
-                last = None
-                for last in re.finditer(self.settings.pattern or "", completion):  # noqa: B007 - the last one is wanted
-                    pass
-                return None if last is None else last.group(1 if last.re.groups else 0)
+    def _extract(self, sample: VerifierInput) -> str | None:
+        if self.settings.extract == "regex":
+            last = None
+            for last in re.finditer(self.settings.pattern or "", sample.completion):  # noqa: B007 - the last one
+                pass
+            return None if last is None else last.group(1 if last.re.groups else 0)
+        text = after_thinking(sample.completion, sample.prompt)
+        if text is None:
+            return None
+        ways = {"auto": extract.auto, "boxed": extract.boxes, "last_number": extract.last_number}
+        return ways[self.settings.extract](text)
 
     def _symbolic(self, gold: str, answer: str) -> bool | None:
         """By computer algebra, which takes milliseconds, and a second to import."""
