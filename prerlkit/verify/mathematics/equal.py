@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from types import EllipsisType
 
 from prerlkit.verify.mathematics import literals
 from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fraction
@@ -18,7 +17,7 @@ from prerlkit.verify.mathematics.grammar import readable
 from prerlkit.verify.mathematics.lists import Verdict, as_list, as_matrix, as_tuple, bracketed
 from prerlkit.verify.mathematics.normal import compact, normal, plain
 from prerlkit.verify.mathematics.quantity import Quantity, quantity
-from prerlkit.verify.mathematics.relations import as_relation, assignment, relation
+from prerlkit.verify.mathematics.relations import as_relation, relation
 from prerlkit.verify.mathematics.sets import is_set, real_set, same_sets
 from prerlkit.verify.mathematics.units import same_label
 from prerlkit.verify.mathematics.value import equal_values, within
@@ -32,7 +31,8 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _MOD = re.compile(
-    r"(?:(?P<name>.+?)\s*\\equiv\s*)?(?P<rest>.+?)\s*\(?\s*\\?[pb]?mod\s*\{?\s*(?P<mod>[^{}()]+?)\s*\}?\s*\)?", re.DOTALL
+    r"(?:(?P<name>.+?)\s*\\equiv\s*)?(?P<rest>.+?)\s*\(?\s*\\?[pb]?mod\s*\{?\s*(?P<mod>[^{}()]+?)\s*\}?\s*\)?",
+    re.DOTALL,
 )
 
 
@@ -59,7 +59,7 @@ def _unlabelled(answer: str) -> str:
     text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*[:=]\s*)\}", r"\1", answer)
     if (label := _LABEL.match(text)) and text[label.end() :].strip():
         answer = normal(text[label.end() :])
-    return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer)
+    return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
 
 
 class _Comparison:
@@ -71,7 +71,7 @@ class _Comparison:
     def same(self, gold: str, answer: str) -> bool | None:
         if not answer:
             return None if not gold else False
-        if compact(gold) == compact(answer):
+        if compact(gold) == compact(answer) or compact(plain(gold)) == compact(plain(answer)):
             return True
         for way in (self._option, self._literal, self._congruence, self._matrix, self._set, self._list, self._tuple):
             if (known := way(gold, answer)) is not ...:
@@ -141,8 +141,8 @@ class _Comparison:
         if formula is None:
             return None if left.label else self._symbolic(gold, answer)
         other = readable(right.value)
-        if other is None:
-            return False
+        if other is None or variables(other) - variables(formula):
+            return False  # a variable of its own: x/x is no way to write 1
         factor = self._factor(left, right, formula)
         return any(self._equal(_times(formula, left.scale), _times(other, right.scale * one)) for one in factor)
 

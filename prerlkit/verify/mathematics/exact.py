@@ -13,8 +13,9 @@ from fractions import Fraction
 
 from prerlkit.verify.mathematics.formula import Call, Formula, Number, Power, Product, Sum, Symbol
 
-_MOST_BITS = 200_000  # of a numerator or denominator: 60,000 digits, worked out in milliseconds
-_LARGEST_FACTORIAL = 20_000
+_MOST_BITS = 120_000  # of a numerator or denominator: 36,000 digits, worked out in milliseconds
+_LARGEST_ROOT = 20_000  # bits of which a root is looked for
+_LARGEST_FACTORIAL = 10_000
 PRIMES = (
     (200056948608572381595793364871697016897, 95540213955503421866409623755222429022),
     (260487737367389327571149411113287956369, 207873895652481575432643866042923462901),
@@ -22,15 +23,15 @@ PRIMES = (
 """Two primes of 128 bits, each with a square root of -1 modulo it, which is the imaginary unit there."""
 
 
-class NotExact(ValueError):
+class NotExact(ValueError):  # noqa: N818 - a finding
     """The value is irrational, or the formula isn't made of sums, products and whole powers."""
 
 
-class TooLarge(ValueError):
+class TooLarge(ValueError):  # noqa: N818 - a finding
     """The value has more digits than are worked out."""
 
 
-class Undefined(ValueError):
+class Undefined(ValueError):  # noqa: N818 - a finding
     """The formula has no value, as 1/0."""
 
 
@@ -72,9 +73,9 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
         return _root(_power(base, Fraction(exponent.numerator)), Fraction(exponent.denominator))
     power = exponent.numerator
     if base == 0:
-        if power < 0:
-            raise Undefined("0 to a negative power")
-        return Fraction(int(power == 0))
+        if power <= 0:
+            raise Undefined("0 to a power that is not positive")
+        return base
     if abs(base) == 1:
         return base if power % 2 else Fraction(1)
     bits = max(abs(base.numerator), base.denominator).bit_length()
@@ -98,6 +99,8 @@ def _root(value: Fraction, index: Fraction) -> Fraction:
 def _whole_root(value: int, n: int) -> int:
     if n == 2:
         root = math.isqrt(value)
+    elif value.bit_length() > _LARGEST_ROOT:
+        raise NotExact("a root of a large number")
     elif value < 2:
         root = value
     else:
@@ -149,10 +152,6 @@ def _log2(value: Fraction) -> float:
     return shift + math.log2(value / Fraction(2) ** shift)
 
 
-def _gcd(*values: Fraction) -> Fraction:
-    return Fraction(math.gcd(*(_whole(value, 1 << _MOST_BITS) for value in values)))
-
-
 _CALLS: Mapping[str, Callable[..., Fraction]] = {
     "abs": abs,
     "floor": lambda value: Fraction(math.floor(value)),
@@ -163,7 +162,6 @@ _CALLS: Mapping[str, Callable[..., Fraction]] = {
     "binomial": _binomial,
     "root": _root,
     "log": _log,
-    "gcd": _gcd,
 }
 
 

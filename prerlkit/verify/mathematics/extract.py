@@ -12,16 +12,20 @@ from prerlkit.verify.mathematics.phrase import answer_of_phrase, last_maths, las
 
 __all__ = ["auto", "boxed", "boxes", "hashes", "last_maths", "last_number", "said", "tagged"]
 
+_LONGEST = 2_000  # characters of a line that states an answer
+
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
 _JOINT = re.compile(r"(?:[\s$,;&*.]|\\[,;:!\s()\[\]]|\\q?quad|\\text\s*\{\s*(?:and|or)\s*\}|and|or)*")
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"(?m)(?<!#)####(?!#)[ \t]*([^\n]+)")
 _LABEL = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*(?:is)?\s*[:=]\s*", re.IGNORECASE)
-_HEADING = re.compile(r"\d+[.)]\s+[A-Za-z]|[A-Za-z]+(?:\s+\d+)?\s*[:.]|(?:\w+\s+)*(?:answer|solution|conclusion)\b", re.IGNORECASE)
+_HEADING = re.compile(
+    r"\d+[.)]\s+[A-Za-z]|[A-Za-z]+(?:\s+\d+)?\s*[:.]|(?:\w+\s+)*(?:answer|solution|conclusion)\b", re.IGNORECASE
+)
 _SAID = re.compile(
     r"\b(?:(?:answers?|solutions?|results?)\b[ \t]*(?:is|are|was|were|[:=])|answers?[ \t]*\*\*[ \t]*:?)"
-    r"[ \t:]*(?:\*\*)?[ \t]*([^\n]+)",
+    r"[ \t:]*(?:\*\*)?[ \t]*(?=\S)",
     re.IGNORECASE,
 )
 
@@ -83,7 +87,7 @@ def boxes(text: str) -> str | None:
 
 
 def _places(text: str) -> list[tuple[int, int, int]]:
-    """Of each complete box, in the order of their ends: where its content starts and ends, and where its command does."""
+    """For each complete box, in the order of their ends: start and end of its content, and start of its command."""
     found: list[tuple[int, int, int]] = []
     stack: list[tuple[int, int]] = []  # content's start and command's, of each open box; -1 for a plain brace
     for token in _BOX_TOKEN.finditer(text):
@@ -101,9 +105,10 @@ def _places(text: str) -> list[tuple[int, int, int]]:
 
 def hashes(text: str) -> str | None:
     """Return what follows the last `####` on its line (GSM8K's way), if that is an answer and no heading."""
+    end = len(text.rstrip())
     for found in reversed(list(_HASHES.finditer(text))):
         line = found[1].strip().strip("*").strip()
-        last = not text[found.end() :].strip()
+        last = found.end() >= end
         if label := _LABEL.match(line):
             line = line[label.end() :].strip("* ")
         elif _HEADING.match(line):
@@ -121,5 +126,6 @@ def said(text: str) -> str | None:
         pass
     if found is None:
         return None
-    phrase = re.split(r"\.(?:\s|\*|$)", found[1], maxsplit=1)[0].strip("* \t")
+    line = text[found.end() : found.end() + _LONGEST].partition("\n")[0]
+    phrase = re.split(r"\.(?:\s|\*|$)", line, maxsplit=1)[0].strip("* \t")
     return answer_of_phrase(phrase) or None if phrase else None

@@ -52,13 +52,18 @@ ONE = Number(Fraction(1))
 MINUS_ONE = Number(Fraction(-1))
 
 
-class Unreadable(ValueError):
+class Unreadable(ValueError):  # noqa: N818 - a finding
     """The text is no formula that the grammar knows."""
 
 
 def negative(formula: Formula) -> Formula:
     """Return the formula with the other sign."""
     return Number(-formula.value) if isinstance(formula, Number) else Product((MINUS_ONE, formula))
+
+
+def signed(sign: str, formula: Formula) -> Formula:
+    """Return the formula with a sign before it."""
+    return negative(formula) if sign == "-" else formula
 
 
 def quotient(above: Formula, below: Formula) -> Formula:

@@ -11,8 +11,10 @@ from prerlkit.verify.mathematics.normal import compact, split_top
 from prerlkit.verify.mathematics.relations import Same, assignment, relation
 
 _MOST_PARTS = 64  # a longer list is compared in order only: any order takes time by its square
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_JOINT = re.compile(r"(?<=[\d)\]}a-zA-Z.])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[-+\d(\[\\{a-zA-Z.])|(?<=[\d)\]}])(?:and|or)(?=[-\d(\[\\])|;")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
+_JOINT = re.compile(
+    r"(?<=[\d)\]}a-zA-Z.])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[-+\d(\[\\{a-zA-Z.])|(?<=[\d)\]}])(?:and|or)(?=[-\d(\[\\])|;"
+)
 _MATRIX = re.compile(r"(.*?)\\begin\{pmatrix\}(.*)\\end\{pmatrix\}(.*)", re.DOTALL)
 _SIGNS = re.compile(r"\\(pm|mp)(?![a-z])")
 
@@ -30,27 +32,23 @@ def listed(text: str, every_comma: bool = False) -> list[str]:
     text = inner[1] if inner and r"\}" not in inner[1] else text
     text = _JOINT.sub(", ", text)
     if not every_comma:
-        if _THOUSANDS.fullmatch(text):
-            return both_signs(text)
-        if ", " in text:  # then a comma without a space, before three digits, is a thousands separator
-            text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "\x00", text)
-    return [
-        one for part in split_top(text) for one in both_signs(part.replace("\x00", ",")) if one
-    ]
+        text = _THOUSANDS.sub(lambda found: found[0].replace(",", "\x00"), text)
+    return [one for part in split_top(text) for one in both_signs(part.replace("\x00", ",")) if one]
 
 
 def both_signs(part: str) -> list[str]:
     r"""Return `a \pm b` as a + b and a - b; all signs of a text go together."""
     if not _SIGNS.search(part):
         return [part]
-    return [
-        _SIGNS.sub(lambda found: sign if found[1] == "pm" else {"+": "-", "-": "+"}[sign], part) for sign in "+-"
-    ]
+    upper, lower = {"pm": "+", "mp": "-"}, {"pm": "-", "mp": "+"}
+    return [_SIGNS.sub(lambda found: upper[found[1]], part), _SIGNS.sub(lambda found: lower[found[1]], part)]
 
 
 def as_list(gold: str, answer: str, same: Same) -> Verdict:
     """Lists and sets in any order, `x = 5, y = 6` by its names."""
-    golds, answers = listed(gold), listed(answer)
+    golds, answers = listed(_systems(gold)), listed(_systems(answer))
+    if not golds or not answers:
+        return ...
     if len(golds) == 1 and len(answers) == 1:
         return ...
     if len(golds) != len(answers):  # 100,200,300 is a number or a list: the other side knows
@@ -60,6 +58,8 @@ def as_list(gold: str, answer: str, same: Same) -> Verdict:
         return tuple_[0] == "()" and _in_order(tuple_[1], values, same)
     if len(answers) == 1 and (tuple_ := bracketed(answer)) and (values := _in_order_of_names(golds)):
         return tuple_[0] == "()" and _in_order(values, tuple_[1], same)
+    if len(answers) > len(golds) > 1 and len(set(golds)) == len(golds):  # a repeated element of a set is one element
+        answers = list({compact(one): one for one in answers}.values())
     left, right = _named(golds), _named(answers)
     if len(left) != len(right):
         return False
@@ -68,6 +68,15 @@ def as_list(gold: str, answer: str, same: Same) -> Verdict:
     if len(golds) > 1 and len({_root(name) for name in _names(golds) or []}) > 1:  # x = 5, y = 6
         return _any_order(golds, answers, same) if _names(answers) else _in_order(left, right, same)
     return _any_order(left, right, same)
+
+
+def _systems(text: str) -> str:
+    """`p=5, q=2; p=7, q=2` as the points (5, 2), (7, 2): several systems of the same names."""
+    systems = [listed(part) for part in text.split(";")]
+    values = [_in_order_of_names(system) for system in systems]
+    if len(systems) == 1 or not all(values) or len({tuple(_names(system) or ()) for system in systems}) > 1:
+        return text
+    return ", ".join(f"({', '.join(value)})" for value in values if value)
 
 
 def _names(texts: list[str]) -> list[str] | None:
@@ -84,7 +93,7 @@ def _root(name: str) -> str:
 def _named(texts: list[str]) -> list[str]:
     """The values of `x = 1, 2` or `x = 1, x = 2`; the texts where there are no names."""
     found = [assignment(part) for part in texts]
-    if found[0] and not any(found[1:]) and not any(map(relation, texts[1:])):
+    if found and found[0] and not any(found[1:]) and not any(map(relation, texts[1:])):
         return [found[0][1], *texts[1:]]
     values = [one[1] for one in found if one]
     return values if len(values) == len(texts) else texts

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from prerlkit.verify.mathematics.formula import Unreadable
-from prerlkit.verify.mathematics.grammar import readable
 from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fraction
-from prerlkit.verify.mathematics.names import FUNCTIONS, command
+from prerlkit.verify.mathematics.grammar import readable
+from prerlkit.verify.mathematics.names import FUNCTIONS
 from prerlkit.verify.mathematics.normal import compact, plain
 
 _LETTER = re.compile(r"\(?([A-Za-z])\)?")
@@ -18,13 +17,18 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*[A-Za-z]\d{0,2}")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap])?\.?\s*(?:m\.?)?", re.IGNORECASE)
 _RATIO = re.compile(r"(?!\\\{)[^:,()\s<>=]+(?:\s*:\s*[^:,()\s<>=]+)+")
 _TO = re.compile(r"\s+to\s+|\s*:\s*")
-_BASED = re.compile(r"\{?\(?([0-9A-Za-z,]+)\)?\}?\s*_\s*\{?\s*(\d{1,2}|[a-z]+)\s*\}?")
-_BASES = dict(zip("two three four five six seven eight nine ten eleven twelve".split(), range(2, 13), strict=True)) | {
-    "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16,
+_BASED = re.compile(r"(-?)\{?\(?([0-9A-Za-z,]+)\)?\}?\s*_\s*\{?\s*(\d{1,2}|[a-z]+)\s*\}?")
+_BASES = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16,
 }  # fmt: skip
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = re.findall(
+    r"\S+", """january february march april may june july august september october november december"""
+)
 _DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})")
-_NAMED_DATE = re.compile(r"([A-Za-z]+)\.?\s*(\d{1,2})(?:st|nd|rd|th)?(?:,?\s*(\d{4}))?|(\d{1,2})(?:st|nd|rd|th)?\s*([A-Za-z]+)\.?(?:,?\s*(\d{4}))?")
+_NAMED_DATE = re.compile(
+    r"([A-Za-z]+)\.?\s*(\d{1,2})(?:st|nd|rd|th)?(?:,?\s*(\d{4}))?|(\d{1,2})(?:st|nd|rd|th)?\s*([A-Za-z]+)\.?(?:,?\s*(\d{4}))?"
+)
 
 
 def as_option(gold: str, answer: str) -> bool | None:
@@ -65,8 +69,7 @@ def is_words(text: str) -> bool:
     runs = re.findall(r"[A-Za-z]+", text)
     if any(run in FUNCTIONS for run in runs) or "," in text:
         return False
-    return any(run.isupper() and len(run) > 1 or len(run) > 3 or run[0].isupper() and run[1:].islower() and len(run) > 2
-               for run in runs)  # fmt: skip
+    return any(len(run) > 3 or (len(run) > 1 and run.isupper()) or (len(run) > 2 and run.istitle()) for run in runs)
 
 
 def as_clock(gold: str, answer: str) -> bool | None:
@@ -142,8 +145,12 @@ def as_based(gold: str, answer: str) -> bool | None:
             return None
         decimal = _number(compact(gold)) if right[1] == 10 else None
         return decimal is not None and decimal == _number(right[0])
-    digits, base = right if right else (compact(plain(answer)).replace(",", ""), left[1])
-    return base == left[1] and digits.upper().lstrip("0") == left[0].upper().lstrip("0")
+    digits, base = right if right else (re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", compact(plain(answer))), left[1])
+    return base == left[1] and _significant(digits) == _significant(left[0])
+
+
+def _significant(digits: str) -> str:
+    return re.sub(r"^(-?)0+", r"\1", digits.upper())
 
 
 def numeral_in_base(text: str) -> tuple[str, int] | None:
@@ -151,11 +158,11 @@ def numeral_in_base(text: str) -> tuple[str, int] | None:
     found = _BASED.fullmatch(plain(text))
     if not found:
         return None
-    digits, written = found[1].replace(",", ""), found[2]
+    sign, digits, written = found[1], found[2].replace(",", ""), found[3]
     base = int(written) if written.isdigit() else _BASES.get(written, 0)
     if not 2 <= base <= 36 or not digits:
         return None
     fits = all("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(digit) in range(base) for digit in digits.upper())
     if not digits[0].isdigit() and not (digits.isupper() and len(digits) > 1):
         return None  # a variable with an index
-    return (digits, base) if fits else ("", 0)
+    return (sign + digits, base) if fits else ("", 0)

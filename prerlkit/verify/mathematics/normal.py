@@ -31,15 +31,16 @@ _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|phantom)(?![a-zA-Z])\.?", ""),
+        (r"(?<=\d),\s*\\[!,;:]\s*(?=\d{3}(?!\d))", ","),
         (r"(?<!\\)\\!", ""),
-        (r"(?<=\d)\{,\}(?=\d{3}(?!\d))|(?<=\d),\s*\\[!,](?=\d{3}(?!\d))", ","),
-        (r"\{,\}", ","),
+        (r"(?<=\d)\{,\s*\}(?=\d{3}(?!\d))", ","),
+        (r"\{\s*,\s*\}", ","),
         (r"(?<!\\)\\[,;:>]|(?<!\\)\\ |~", " "),
         (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])|\\degrees?(?![a-zA-Z])", r"^\\circ "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
-        (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
-        (r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+        (r"(?:\{|^)([^{}]*)\\choose(?![a-zA-Z])([^{}]*)(?:\}|$)", r"\\binom{\1}{\2}"),
+        (r"(?:\{|^)([^{}]*)\\over(?![a-zA-Z])([^{}]*)(?:\}|$)", r"\\frac{\1}{\2}"),
         (r"\\(geqslant|leqslant|geq|leq|neq|(?:gt|lt)(?![a-zA-Z]))", lambda found: "\\" + _RELATIONS[found[1]] + " "),
         (r"\\(?=[<>])", ""),
         (r"\\not\s*=|!=", r"\\ne "),
@@ -67,7 +68,7 @@ _REWRITES = [
 ]  # fmt: skip
 _OUTER = re.compile(r"\\\[(.*)\\\]|\\\((.*)\\\)", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{.*\})", re.DOTALL)
-_TEXT = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{\s*\{?([^{}]*)\}?\s*\}")
 
 
 @lru_cache(maxsize=8192)
@@ -78,11 +79,18 @@ def normal(answer: str) -> str:
     text = _OUTER.sub(lambda found: found[1] or found[2] or "", text) if _OUTER.fullmatch(text) else text
     while (box := _BOX.fullmatch(text)) and encloses(box[1], 0):
         text = box[1][1:-1].strip()
-    text = _without_dollars(text.strip())
+    text = _unbraced(_without_dollars(text.strip()))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = text.strip().rstrip(".,; ")
-    text = re.sub(r"^\s*\\(?:approx|sim|simeq)(?![a-zA-Z])|(?<=\S)\s*\\(?:approx|simeq)(?![a-zA-Z]).*", "", text).strip()
+    text = re.sub(r"^(\\?[A-Za-z](?:_\w)?)\s*\\(?:approx|simeq)(?![a-zA-Z])", r"\1=", text)
+    text = re.sub(
+        r"^\s*\\(?:approx|sim|simeq)(?![a-zA-Z])|(?<=\S)\s*\\(?:approx|simeq)(?![a-zA-Z]).*", "", text
+    ).strip()
+    return _unbraced(text)
+
+
+def _unbraced(text: str) -> str:
     while text.startswith("{") and encloses(text, 0):
         text = text[1:-1].strip()
     return text

@@ -84,9 +84,9 @@ class Evaluation:
 
     def _power(self, base: Any, exponent: Any) -> Any:
         if not base:
-            if self.mp.re(exponent) < 0:
-                raise Undefined("0 to a negative power")
-            return self.mp.mpf(0 if exponent else 1)
+            if self.mp.re(exponent) <= 0:
+                raise Undefined("0 to a power that is not positive")
+            return self.mp.mpf(0)
         if self.mp.mag(exponent or 1) > _HIGHEST_POWER or self.mp.mag(self.mp.mag(base) or 1) > _HIGHEST_POWER:
             raise TooLarge
         if not self._real(base) and abs(exponent) > 10**6:

@@ -17,22 +17,29 @@ _MATHS = re.compile(
     r"\$\$([^$]+)\$\$|(?<![\\\w])\$([^$\n]+)\$|\\\(((?:[^\\\n]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]"
 )
 _OPENING = re.compile(
-    r"(?:(?:therefore|thus|then|so|hence|simply|just|clearly|indeed|also|exactly|equal to|given by|found to be|that|:|=|\*+)[\s,]*)+",
+    r"(?:(?:therefore|thus|then|so|hence|simply|just|clearly|indeed|also|exactly|equal to|given by|found to be|that"
+    r"|:|=|\*+)[\s,]*)+",
     re.IGNORECASE,
 )
+_NAMED = re.compile(r"[A-Za-z]{2,}\s(?:(?!\bnot\b).)*\b(?:is|are|equals)\s+(?!not\b)(.+)", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"\s*(?:,?\s+(?:because|since|as|which|so|when|where|for|if|by|in total|not|of the|on|at|from|using|due|after|i\.e|that)\b|,\s+(?!and\b|or\b)[a-z]|\s\(|;|\?|!\s).*",
+    r"\s*(?:,?\s+(?:because|since|as|which|so|when|where|for|if|by|in total|not|of the|on|at|from|using|due|after|i\.e"
+    r"|that)\b|,\s+(?!and\b|or\b)[a-z]|\s\([a-z]|;\s+[a-z]|\?|!\s).*",
     re.DOTALL | re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"\s*(?:,|;|,?\s*\b(?:and|or)\b)\s*", re.IGNORECASE)
 _MATHY = re.compile(
-    r"(?:\\[A-Za-z]+|[-+*/=<>^_()\[\]{}|\\\d.,!%$~'√π∞≤≥≠±×÷·°½⅓⅔¼¾²³−]"
+    r"(?:\\[A-Za-z]+|[-+*/=<>^_()\[\]{}|\\\d.,!%$~'√π∞≤≥≠±×÷·°½⅓⅔¼¾²³−€£₹]"
     r"|(?<![A-Za-z])(?:sqrt|sin|cos|tan|log|ln|pi|exp|abs)(?![a-z])|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+[.,;:!?*]*"
 )
 _OPERATOR = re.compile(r"[-+*/^=<>×·≤≥]|\\(?:cdot|times|pm|le|ge|cup|in)")
 # Words that change what a number next to them says.
-_BEFORE = frozenset("negative minus not least most than plus times over between half".split())
-_AFTER = NUMBERS.keys() | FRACTIONS.keys() | frozenset("squared cubed times plus minus factorial point percent root".split())
+_BEFORE = frozenset(re.findall(r"\S+", """negative minus not least most than plus times over between half"""))
+_AFTER = (
+    NUMBERS.keys()
+    | FRACTIONS.keys()
+    | frozenset(re.findall(r"\S+", """squared cubed times plus minus factorial point percent root"""))
+)
 
 
 def answer_of_phrase(phrase: str) -> str:
@@ -41,6 +48,8 @@ def answer_of_phrase(phrase: str) -> str:
     "$5$, because …" is 5, "$5$ and $6$" are both, "at least 5" and "half of 42" stay what they are.
     """
     phrase = phrase.strip().strip("*").strip()
+    if named := _NAMED.fullmatch(phrase):
+        phrase = named[1]
     if opening := _OPENING.match(phrase):
         phrase = phrase[opening.end() :]
     formulas = list(_MATHS.finditer(phrase))

@@ -49,13 +49,17 @@ class Quantity(NamedTuple):
 @lru_cache(maxsize=8192)
 def quantity(text: str) -> Quantity:
     """Return the value in a normal text and what it counts. Words that aren't separate from the value stay in it."""
-    if (money := _MONEY.fullmatch(text)) and len(split_top(text)) == 1:
+    if (money := _MONEY.fullmatch(text)) and len(split_top(re.sub(r"(?<=\d),(?=\d{3})", "", text))) == 1:
         inner = quantity(money["value"].strip())
         code = money["command"] or money["code"].strip(".").removesuffix("\\dollar") or "dollar"
         label = {"us": "dollar"}.get(code.lower(), code)
         if not inner.label:
-            return Quantity(f"{money['sign']}{inner.value}", inner.scale, label, unit_of(label) or unit_of(label.lower()))
+            return Quantity(
+                f"{money['sign']}{inner.value}", inner.scale, label, unit_of(label) or unit_of(label.lower())
+            )
         return Quantity(text, Fraction(1), "", None) if inner.unit != unit_of(label) else inner
+    if behind := re.fullmatch(r"(.*\d)\s*\\(dollar|euro|pound|yen|rupee)", text):
+        return Quantity(behind[1], Fraction(1), behind[2], unit_of(behind[2]))
     percent = _PERCENT.fullmatch(text)
     if percent and percent["value"].strip():
         rest = plain(percent["rest"])

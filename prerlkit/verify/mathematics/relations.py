@@ -12,9 +12,9 @@ from types import EllipsisType
 from typing import NamedTuple
 
 from prerlkit.verify.mathematics.formula import (
+    ONE,
     Formula,
     Number,
-    ONE,
     Power,
     Product,
     Sum,
@@ -35,6 +35,7 @@ _NAME = re.compile(
     rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{[^{{}}]*\}}|\w))?'*(?:\([^=<>]*\))?"  # x_1, f(x), P(A)
     r"|(?:m\s*)?\\(?:angle|triangle)\s*[A-Z]+|\[[A-Z]{3,}\]|[A-Z]{2,4}"  # ∠ABC, [ABC], AB
     r"|\\(?:overline|vec|hat|bar|mathbf|mathrm|mathit|overrightarrow|text[a-z]*)\s*\{[^{}]*\}(?:_(?:\{[^{}]*\}|\w))?"
+    r"|\|[A-Z]{2}\||\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z](?:_\{?\w+\}?)?:[A-Z](?:_\{?\w+\}?)?"  # |AB|, AB/CD, A:B
     r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)|[A-Z][a-z]{3,}|[a-z]{4,}"  # (x, y), Total
 )
 
@@ -94,7 +95,7 @@ def _contradicts(side: str, value: str) -> bool:
     return not equal_values(left, right)
 
 
-def as_relation(gold: str, answer: str, same: Same) -> bool | None | EllipsisType:
+def as_relation(gold: str, answer: str, same: Same) -> bool | EllipsisType | None:
     """Compare where one of the two is an equation or inequality; `...` where none is.
 
     Returns:
@@ -110,15 +111,18 @@ def as_relation(gold: str, answer: str, same: Same) -> bool | None | EllipsisTyp
     if named is not None and right is None:
         return same(named[1], answer)
     given = assignment(answer)
-    if named is not None and given is not None and compact(named[0]) == compact(given[0]):
-        if same(named[1], given[1]):
-            return True
-    return _same_relation(left, right, solved=named is not None)
+    same_name = named is not None and given is not None and compact(named[0]) == compact(given[0])
+    if named and given and same_name and (equal := same(named[1], given[1])) is not False:
+        return equal
+    value = readable(named[1]) if named else None
+    if named and (value is None or not variables(value)):
+        return False  # the problem's own equation would be a multiple of its solution
+    return _same_relation(left, right)
 
 
 def _constant_chain(gold: str, right: Relation, same: Same) -> bool:
-    """`2+3 = 5` for 5: numbers on all sides, each of which is the gold answer."""
-    if set(right.signs) != {"="} or len(right.sides) < 2:
+    """`2+3 = 5` for 5: numbers on all sides, each of which is the gold answer. `5 = 5` says nothing."""
+    if set(right.signs) != {"="} or len(set(map(compact, right.sides))) < 2:
         return False
     formulas = [readable(side) for side in right.sides]
     if any(formula is None or variables(formula) for formula in formulas):
@@ -126,20 +130,15 @@ def _constant_chain(gold: str, right: Relation, same: Same) -> bool:
     return all(same(gold, side) is True for side in right.sides)
 
 
-def _same_relation(gold: Relation, answer: Relation | None, solved: bool) -> bool | None:
-    """Pair by pair: the differences of the sides are multiples of each other.
-
-    Args:
-        solved: the gold answer gives a variable's value. Unless that holds variables itself, only its value counts: the
-            problem's own equation would be a multiple of it.
-    """
+def _same_relation(gold: Relation, answer: Relation | None) -> bool | None:
+    """Pair by pair: the differences of the sides are multiples of each other."""
     try:
         golds = [_pair(*pair) for pair in _pairs(gold)]
     except Unreadable:
         return None
     if any(is_constant(formula) for formula, _ in golds):
         return None
-    if answer is None or (solved and all(len(variables(formula)) < 2 for formula, _ in golds)):
+    if answer is None:
         return False
     try:
         answers = [_pair(*pair) for pair in _pairs(answer)]
@@ -194,5 +193,7 @@ def _above(formula: Formula) -> tuple[Formula, Formula]:
         case Power(base, Number(value)) if value.denominator == 1:
             above, below = _above(base)
             power = Number(abs(value))
-            return (Power(above, power), Power(below, power)) if value > 0 else (Power(below, power), Power(above, power))
+            return (
+                (Power(above, power), Power(below, power)) if value > 0 else (Power(below, power), Power(above, power))
+            )
     return formula, ONE

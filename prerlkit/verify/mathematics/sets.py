@@ -1,8 +1,9 @@
-r"""Sets of real numbers, however they are written: intervals, unions, inequalities, `\{x \mid x \ge 0\}`, ℝ without points."""
+r"""Sets of real numbers, however they are written: intervals, unions, inequalities, `\{x \mid x \ge 0\}`, ℝ."""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from prerlkit.verify.mathematics.normal import compact, plain, split_top
@@ -10,9 +11,7 @@ from prerlkit.verify.mathematics.relations import Same, is_name, relation
 from prerlkit.verify.mathematics.value import ascending
 
 _REALS = re.compile(r"\\R|(?:all|any|every)?(?:thesetof)?(?:all)?realnumbers?|allreals", re.IGNORECASE)
-_EMPTY = re.compile(
-    r"\\emptyset|\\\{\\\}|\{\}|(?:the)?empty(?:set)?|no(?:real)?solutions?|null(?:set)?", re.IGNORECASE
-)
+_EMPTY = re.compile(r"\\emptyset|\\\{\\\}|\{\}|(?:the)?empty(?:set)?|no(?:real)?solutions?|null(?:set)?", re.IGNORECASE)
 _BUILDER = re.compile(r"\\\{\s*(?P<name>[^{}:|]+?)\s*(?:\\mid|\\vert|\||:)\s*(?P<rule>.+)\\\}", re.DOTALL)
 _OPPOSITE = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
 _MOST = 32  # pieces
@@ -50,7 +49,10 @@ def real_set(text: str) -> RealSet | None:
         variable = compact(name.sides[0] if name else builder["name"])
         inner = real_set(builder["rule"])
         return RealSet(None, inner.pieces) if inner and inner.variable == variable else None
-    for joint, combine in ((r"\\cup(?![a-z])|\\lor(?![a-z])|\\vee(?![a-z])|\bor\b", _union), (r"\band\b|\\land(?![a-z])|\\wedge(?![a-z])|,", _overlap)):
+    for joint, combine in (
+        (r"\\cup(?![a-z])|\\lor(?![a-z])|\\vee(?![a-z])|\bor\b", _union),
+        (r"\band\b|\\land(?![a-z])|\\wedge(?![a-z])|,", _overlap),
+    ):
         if len(parts := _split(joint, text)) > 1:
             sets = [real_set(part) for part in parts]
             known = [one for one in sets if one is not None]
@@ -65,9 +67,9 @@ def real_set(text: str) -> RealSet | None:
 
 def is_set(text: str) -> bool:
     """Return whether a text can only be a set of reals: not a pair of brackets, which may be a point."""
-    return re.search(r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{", text) is not None or bool(
-        _REALS.fullmatch(compact(plain(text)))
-    )
+    return re.search(
+        r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{", text
+    ) is not None or bool(_REALS.fullmatch(compact(plain(text))))
 
 
 def same_sets(gold: RealSet, answer: RealSet, same: Same) -> bool:
@@ -126,7 +128,7 @@ def _points(text: str) -> list[str]:
 def _holes(points: list[str]) -> tuple[Piece, ...]:
     """The line without some points; more than one are taken in the order of the numbers."""
     ends = [r"-\infty", *ascending(points), r"\infty"]
-    return tuple(Piece(low, False, high, False) for low, high in zip(ends, ends[1:], strict=False))
+    return tuple(Piece(low, False, high, False) for low, high in pairwise(ends))
 
 
 def _interval(text: str) -> RealSet | None:
@@ -178,4 +180,14 @@ def _chain(text: str) -> RealSet | None:
             return _chain(f"{sides[2]} {_OPPOSITE[signs[1]]} {sides[1]} {_OPPOSITE[signs[0]]} {sides[0]}")
         return None
     low, middle, high = sides
-    return RealSet(compact(middle), (Piece(low, signs[0] != "<" and compact(low) != r"-\infty", high, signs[1] != "<" and compact(high) != r"\infty"),))
+    return RealSet(
+        compact(middle),
+        (
+            Piece(
+                low,
+                signs[0] != "<" and compact(low) != r"-\infty",
+                high,
+                signs[1] != "<" and compact(high) != r"\infty",
+            ),
+        ),
+    )

@@ -38,37 +38,43 @@ _DERIVED = {
     "cc": "cm^3", "sqft": "ft^2", "mpg": "mile/gallon",
 }  # fmt: skip
 _THINGS = frozenset(
-    """unit radian rad way apple orange banana pear peach lemon lime melon watermelon mango grape berry berries strawberry strawberries blueberry cherry cherries
-    plum fruit vegetable carrot potato tomato onion pumpkin flower rose tulip daisy lily plant tree bush seed leaf
-    egg cookie brownie cake cupcake muffin donut doughnut pie pizza slice piece loaf bread sandwich burger hamburger
-    hotdog candy candies chocolate lollipop gumball snack meal dinner lunch breakfast dish plate bowl glass bottle can jar
-    box bag basket bucket crate carton packet pack package case container barrel tank bin pile stack row column
-    book page chapter notebook magazine newspaper letter word line paragraph story poem essay stamp card sticker
-    pencil pen crayon marker eraser ruler folder paper sheet poster photo picture painting drawing song video movie
-    game toy doll ball balloon marble bead button ribbon block brick tile coin bill note ticket token prize medal
-    point goal run hit score vote mark win loss game match round set lap trip step jump flight stop station ride
-    person people man men woman women child children kid boy girl baby babies student pupil teacher worker employee member
-    friend player guest passenger customer visitor patient doctor nurse driver resident villager soldier guard
-    couple team group class classroom school family household club company office
-    dog cat puppy kitten horse pony cow calf pig sheep goat chicken hen rooster duck goose geese bird fish shark
-    rabbit hamster mouse mice turtle frog spider ant bee butterfly lion tiger bear elephant monkey animal pet insect
-    car truck bus van bike bicycle motorcycle train plane airplane boat ship wheel tire vehicle seat
-    house home room door window chair table desk bed lamp shelf shelves floor wall building apartment
-    shirt pant dress skirt sock shoe hat coat jacket sweater scarf glove uniform shorts
-    side angle vertex vertice vertices edge face diagonal triangle square rectangle circle cube sphere polygon line segment
-    solution root zero value number digit integer factor divisor multiple prime term element subset permutation
-    combination arrangement outcome possibility possibilities choice option function pair triple triplet path route
-    question problem answer test exam quiz lesson course assignment task job project hour shift
-    item object thing part section area unit mark entry entries copy copies kind type color colour size
-    tour event meeting session day night morning evening afternoon weekend time month
-    dozenth hole cave hill mountain rock stone shell acre hectare lane street block
-    phone computer laptop tablet camera battery batteries television tv machine tool nail screw bolt board plank rope string
-    rope wire pole post fence panel gift present toothpick stick match candle flag sign lightbulb bulb""".split()
+    re.findall(
+        r"\S+",
+        """unit radian rad way apple orange banana pear peach lemon lime melon watermelon mango grape berry berries
+    strawberry strawberries blueberry cherry cherries plum fruit vegetable carrot potato tomato onion pumpkin flower
+    rose tulip daisy lily plant tree bush seed leaf egg cookie brownie cake cupcake muffin donut doughnut pie pizza
+    slice piece loaf bread sandwich burger hamburger hotdog candy candies chocolate lollipop gumball snack meal
+    dinner lunch breakfast dish plate bowl glass bottle can jar box bag basket bucket crate carton packet pack
+    package case container barrel tank bin pile stack row column book page chapter notebook magazine newspaper
+    letter word line paragraph story poem essay stamp card sticker pencil pen crayon marker eraser ruler folder
+    paper sheet poster photo picture painting drawing song video movie game toy doll ball balloon marble bead button
+    ribbon block brick tile coin bill note ticket token prize medal point goal run hit score vote mark win loss game
+    match round set lap trip step jump flight stop station ride person people man men woman women child children kid
+    boy girl baby babies student pupil teacher worker employee member friend player guest passenger customer visitor
+    patient doctor nurse driver resident villager soldier guard couple team group class classroom school family
+    household club company office dog cat puppy kitten horse pony cow calf pig sheep goat chicken hen rooster duck
+    goose geese bird fish shark rabbit hamster mouse mice turtle frog spider ant bee butterfly lion tiger bear
+    elephant monkey animal pet insect car truck bus van bike bicycle motorcycle train plane airplane boat ship wheel
+    tire vehicle seat house home room door window chair table desk bed lamp shelf shelves floor wall building
+    apartment shirt pant dress skirt sock shoe hat coat jacket sweater scarf glove uniform shorts side angle vertex
+    vertice vertices edge face diagonal triangle square rectangle circle cube sphere polygon line segment solution
+    root zero value number digit integer factor divisor multiple prime term element subset permutation combination
+    arrangement outcome possibility possibilities choice option function pair triple triplet path route question
+    problem answer test exam quiz lesson course assignment task job project hour shift item object thing part
+    section area unit mark entry entries copy copies kind type color colour size tour event meeting session day
+    night morning evening afternoon weekend time month dozenth hole cave hill mountain rock stone shell acre hectare
+    lane street block phone computer laptop tablet camera battery batteries television tv machine tool nail screw
+    bolt board plank rope string rope wire pole post fence panel gift present toothpick stick match candle flag sign
+    lightbulb bulb""",
+    )
 )
 """Everyday things that are counted. They convert into nothing, and differ from each other."""
 _ADJECTIVES = frozenset(
-    """red blue green yellow white black brown pink purple orange small large big new old different distinct possible
-    real total additional extra whole full square cubic us u.s. american""".split()
+    re.findall(
+        r"\S+",
+        """red blue green yellow white black brown pink purple orange small large big new old different distinct
+        possible     real total additional extra whole full square cubic us u.s. american""",
+    )
 )
 NUMBERS = {
     "ten": 10, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
