@@ -21,15 +21,14 @@ from prerlkit.data.stream import PromptStream
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.writer import RunWriter
 from prerlkit.seeds import derive
 from prerlkit.train.callbacks import Callback, StopSignal
-from prerlkit.train.checkpoint import Position
-from prerlkit.train.checkpoints import Checkpoints
 from prerlkit.train.collect import Judge, collect
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
 from prerlkit.train.evaluate import evaluate
-from prerlkit.train.folder import RunFolder
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
@@ -52,8 +51,7 @@ class RunContext:
     judge: Judge
     stream: PromptStream
     eval_prompts: tuple[Prompt, ...]
-    folder: RunFolder
-    checkpoints: Checkpoints
+    writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner
     past: list[tuple[str, Mapping[str, float]]]
@@ -82,7 +80,7 @@ def run_stage(room: RunContext, stage: Stage, updater: Updater, position: Positi
         begun = time.perf_counter()
         prompts_P = room.stream.batch(position.prompts, stage.rollout.prompts_per_step)
         sampling = _sampling(stage, derive(seed, "rollout", position.step))
-        with room.checkpoints.rescue(position, adapters, optimizer):
+        with room.writer.rescue(position, adapters, optimizer):
             collected = collect(  # rollout and verification: P groups of G judged completions
                 room.engine,
                 room.judge,
@@ -113,13 +111,13 @@ def run_stage(room: RunContext, stage: Stage, updater: Updater, position: Positi
             skipped=position.skipped + stats.skipped,
         )
         record = StepRecord(position.step, stage.name, metrics, collected.groups, measured.details)
-        room.folder.append_step(record, output.samples_per_step)
+        room.writer.append_step(record, output.samples_per_step)
         room.callback.on_step_end(record, step + 1, stage.steps)
 
         stopping = room.world.any(room.stop.requested)  # asked once: a later request waits for the next step
         due = any(n and (step + 1) % n == 0 for n in (output.checkpoint_every, every))
         if stopping or due or room.health.wants_stop:
-            room.checkpoints.save(position, adapters, optimizer)
+            room.writer.save_checkpoint(position, adapters, optimizer)
         yield position
         room.health.raise_if_stopping()
         if stopping:
@@ -128,7 +126,7 @@ def run_stage(room: RunContext, stage: Stage, updater: Updater, position: Positi
 
 def run_evaluation(room: RunContext, name: str, position: Position) -> Position:
     """Evaluate the policy as it is now and write the result down, unless that was done before a resume."""
-    if any((r.name, r.step) == (name, position.step) for r in room.folder.read_evaluations()):
+    if any((r.name, r.step) == (name, position.step) for r in room.writer.evaluations):
         return position
     result, _ = evaluate(
         room.engine,
@@ -142,7 +140,7 @@ def run_evaluation(room: RunContext, name: str, position: Position) -> Position:
         progress=lambda done, n: room.callback.progress(f"evaluation {name}", done, n),
         world=room.world,
     )
-    room.folder.append_evaluation(result)
+    room.writer.append_evaluation(result)
     room.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)
 
