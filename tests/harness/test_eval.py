@@ -87,15 +87,15 @@ def test_the_adapter_folder_is_the_run_and_not_the_base(run_folder, rows, tmp_pa
 def test_stopped_anywhere_and_called_again_it_is_as_in_one_go(tiny_model, rows, tmp_path, monkeypatch):
     wanted = options(rows, samples=4, max_sequences=4)
     straight = prerlkit.evaluate(tiny_model, tmp_path / "straight", **wanted).targets[0]
-    collect, calls = harness.collect, []
+    real, calls = harness.sample_and_judge, []
 
     def stops(*args):
         calls.append(args)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return collect(*args)
+        return real(*args)
 
-    monkeypatch.setattr(harness, "collect", stops)
+    monkeypatch.setattr(harness, "sample_and_judge", stops)
     with pytest.raises(KeyboardInterrupt):
         prerlkit.evaluate(tiny_model, tmp_path / "again", **wanted)
     samples = next((tmp_path / "again").glob("*/samples.jsonl"))
