@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from prerlkit.evaluation.result import EvalResult
     from prerlkit.harness.load import LoadedPolicy
     from prerlkit.harness.results import Results
     from prerlkit.recipe.schema import Recipe
     from prerlkit.train.callbacks import Callback
-    from prerlkit.train.evaluate import EvalResult
     from prerlkit.train.folder import Existing
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
