@@ -19,9 +19,9 @@ from typing import Any
 from prerlkit.sandbox.host import tried
 from prerlkit.sandbox.layers import NAMES
 from prerlkit.types import Verdict
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import make
-from prerlkit.verify.runner import Runner
 
 PROMPT = '''from typing import List
 
@@ -92,7 +92,7 @@ def _agreement(layer: str, path: Path, workers: int) -> str:
     samples = []
     for row in rows:
         whole = f"```python\n{row['prompt']}{row['canonical_solution']}```"
-        samples += [Sample("", text, None, row) for text in (row["canonical_solution"], whole, "    pass\n")]
+        samples += [VerifierInput("", text, None, row) for text in (row["canonical_solution"], whole, "    pass\n")]
     with Runner([Use({"layer": layer})], workers=workers) as runner:
         verdicts, seconds = _timed(lambda: runner.judge(samples))
     passed = [sum(verdict.passed is True for verdict in verdicts[form::3]) for form in range(3)]
@@ -105,7 +105,7 @@ def _agreement(layer: str, path: Path, workers: int) -> str:
 
 def _measure(layer: str, row: dict[str, str], count: int, workers: int) -> str:
     settings = {"layer": layer, "case_seconds": 10.0, "total_seconds": 20.0}
-    samples = [Sample("", WRONG if i % 4 == 0 else RIGHT, None, row) for i in range(count)]
+    samples = [VerifierInput("", WRONG if i % 4 == 0 else RIGHT, None, row) for i in range(count)]
     verifier = make("code", settings)
     singles = [_timed(lambda: [verifier.judge(samples[1])])[1] for _ in range(20)]
     with Runner([Use(settings)], workers=workers) as runner:

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from prerlkit.plan import worst
+from prerlkit.plan import worst_case
 from prerlkit.plan.config import find_config
 from prerlkit.plan.phases import optimizer_state, train, weights
-from prerlkit.plan.rollouts import for_real, loads
+from prerlkit.plan.rollouts import loads, measured
 from prerlkit.plan.trace import trace
-from prerlkit.plan.tracker import ADAPTERS, BASE, OPTIMIZER, Tracker
+from prerlkit.plan.tracker import ADAPTERS, BASE, OPTIMIZER, MemoryTracker
 from prerlkit.policy import source
 from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
@@ -61,19 +61,19 @@ def measure(recipe: Recipe) -> dict[str, int]:
         path, recipe.model, tokenizer, start, end_token_ids(path, tokenizer), checkpointing=checkpointing
     )
     config = policy.base.config
-    tracker = Tracker("cpu", config.vocab_size, (config.num_key_value_heads, config.head_dim))
+    tracker = MemoryTracker("cpu", config.vocab_size, (config.num_key_value_heads, config.head_dim))
     tracker.hold(weights(policy.base), BASE)
     policy.adapters.fresh(stage.name, stage.adapter, seed=0)
     tracker.hold([p.data for name, p in policy.base.named_parameters() if ".lora_" in name], ADAPTERS)
     updater = Updater(policy, stage, recipe.memory, World())
     before, peaks = _resident(), dict[str, int]()
-    for groups in worst.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
+    for groups in worst_case.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
         for name, peak in train(tracker, updater, groups).items():
             if name:
                 peaks[name] = max(peaks.get(name, 0), peak.total)
     tracker.hold(optimizer_state(updater.optimizer), OPTIMIZER)
     for asked in loads(recipe, stage):
-        peaks[asked.phase] = max(peaks.get(asked.phase, 0), for_real(tracker, policy, asked).total)
+        peaks[asked.phase] = max(peaks.get(asked.phase, 0), measured(tracker, policy, asked).total)
     return {**peaks, "resident": _resident("VmHWM") - before}
 
 

@@ -22,7 +22,7 @@ from prerlkit.policy.save import load_stage
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.prepare import Prepared, prepare
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
 
 
@@ -61,7 +61,7 @@ def plain_accuracy(run: Path, recipe: Recipe, prepared: Prepared, prompts: int) 
         mask = torch.ones_like(ids)
         out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False)
         text = prepared.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-        passed += bool(verifier.judge(Sample(prompt.text, text, prompt.answer, prompt.row)).passed)
+        passed += bool(verifier.judge(VerifierInput(prompt.text, text, prompt.answer, prompt.row)).passed)
     return passed / len(chosen)
 
 

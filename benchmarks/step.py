@@ -37,8 +37,8 @@ def ours(steps: int, new_tokens: int, folder: Path) -> list[dict[str, float]]:
 
     seen = []
 
-    class Watcher(Quiet):
-        def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+    class Callback(Quiet):
+        def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
             seen.append({"seconds": record.metrics["time/step"], "tokens": record.metrics["tokens/generated"]})
 
     overrides = {
@@ -48,7 +48,7 @@ def ours(steps: int, new_tokens: int, folder: Path) -> list[dict[str, float]]:
         "stages.rl.steps": steps,
         "evaluation.when": [],
     }
-    prerlkit.run("quickstart_grpo", folder / "run", overrides=overrides, watcher=Watcher())
+    prerlkit.run("quickstart_grpo", folder / "run", overrides=overrides, callback=Callback())
     return seen
 
 
@@ -61,7 +61,7 @@ def trl(steps: int, new_tokens: int, folder: Path, *, checkpointing: bool) -> li
 
     from prerlkit.recipe.load import load
     from prerlkit.train.prepare import prepare
-    from prerlkit.verify.extract import last_number
+    from prerlkit.verify.mathematics.extract import last_number
 
     prepared = prepare(load("quickstart_grpo").recipe, None)
     rows = [{"prompt": p.text, "answer": p.answer} for p in prepared.prompts.train]
@@ -119,7 +119,7 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
     from prerlkit.train.distributed import World
     from prerlkit.train.prepare import prepare
     from prerlkit.train.step import Updater
-    from prerlkit.verify.runner import Runner
+    from prerlkit.verify.pool.runner import Runner
 
     recipe = load("quickstart_grpo", [f"rollout.max_new_tokens={new_tokens}"]).recipe
     prepared = prepare(recipe, None)

@@ -20,10 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prerlkit.recipe.schema import VerifierUse
-from prerlkit.verify import Sample
-from prerlkit.verify.registry import Found, known, make
-from prerlkit.verify.runner import Runner
+from prerlkit.recipe.schema import VerifierConfig
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
+from prerlkit.verify.registry import FoundVerifier, known, make
 
 _THINK = "We add the numbers one by one and keep the sum in mind. " * 20
 _NOTHING = """
@@ -41,17 +41,17 @@ _SCHEMA = {
 }
 _SUM = {"task": "chain_sum", "question": "4 + 3 =", "answer": "7", "metadata": {}}
 
-Workload = tuple[dict[str, Any], Callable[[int], Sample]]
+Workload = tuple[dict[str, Any], Callable[[int], VerifierInput]]
 WORKLOADS: dict[str, Workload] = {
-    "math": ({}, lambda n: Sample("", rf"{_THINK}\boxed{{{n % 7}}}", "3")),
-    "math, algebra": ({}, lambda n: Sample("", rf"{_THINK}\boxed{{(x+{n})^2}}", r"x^2+6x+9")),
-    "regex": ({"pattern": r"answer is (\d+)"}, lambda n: Sample("", f"{_THINK} The answer is {n % 7}", "3")),
-    "format": ({}, lambda n: Sample("", f"<think>{_THINK}</think><answer>{n}</answer>")),
-    "length": ({"max_tokens": 300}, lambda n: Sample("", _THINK, tokens=200 + n % 200)),
-    "choice": ({}, lambda n: Sample("", f"{_THINK} The answer is ({'ABCD'[n % 4]}).", "B")),
-    "json_schema": ({"rules": _SCHEMA}, lambda n: Sample("", json.dumps({"name": "Ada", "age": n}))),
-    "reasoning_gym": ({}, lambda n: Sample("", f"{_THINK}<answer>{n % 9}</answer>", "7", _SUM)),
-    "python": ({"function": "prerlkit.verifiers.python:_equal"}, lambda n: Sample("", str(n % 7), "3")),
+    "math": ({}, lambda n: VerifierInput("", rf"{_THINK}\boxed{{{n % 7}}}", "3")),
+    "math, algebra": ({}, lambda n: VerifierInput("", rf"{_THINK}\boxed{{(x+{n})^2}}", r"x^2+6x+9")),
+    "regex": ({"pattern": r"answer is (\d+)"}, lambda n: VerifierInput("", f"{_THINK} The answer is {n % 7}", "3")),
+    "format": ({}, lambda n: VerifierInput("", f"<think>{_THINK}</think><answer>{n}</answer>")),
+    "length": ({"max_tokens": 300}, lambda n: VerifierInput("", _THINK, tokens=200 + n % 200)),
+    "choice": ({}, lambda n: VerifierInput("", f"{_THINK} The answer is ({'ABCD'[n % 4]}).", "B")),
+    "json_schema": ({"rules": _SCHEMA}, lambda n: VerifierInput("", json.dumps({"name": "Ada", "age": n}))),
+    "reasoning_gym": ({}, lambda n: VerifierInput("", f"{_THINK}<answer>{n % 9}</answer>", "7", _SUM)),
+    "python": ({"function": "prerlkit.verifiers.python:_equal"}, lambda n: VerifierInput("", str(n % 7), "3")),
 }
 """By a verifier's name, and after a comma what is particular: its settings, and the n-th sample."""
 
@@ -60,7 +60,7 @@ def measure(name: str, workload: Workload, count: int, workers: int) -> dict[str
     """Verdicts a second through the runner, and milliseconds of one verdict without it."""
     settings, sample = workload
     samples = [sample(n) for n in range(count)]
-    with Runner([VerifierUse(name=name, settings=settings, timeout=30.0)], workers=workers) as runner:
+    with Runner([VerifierConfig(name=name, settings=settings, timeout=30.0)], workers=workers) as runner:
         runner.judge(samples[: 20 * workers])
         begun = time.perf_counter()
         runner.judge(samples)
@@ -80,10 +80,10 @@ def measure(name: str, workload: Workload, count: int, workers: int) -> dict[str
 
 def overhead(count: int) -> float:
     """Milliseconds that the runner adds to a verdict, amortised: wall time of a verifier of nothing, one worker."""
-    samples = [Sample("p" * 500, "c" * 2000, "42", {"question": "q" * 300})] * count
+    samples = [VerifierInput("p" * 500, "c" * 2000, "42", {"question": "q" * 300})] * count
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "nothing.py").write_text(_NOTHING)
-        with Runner([VerifierUse(name=str(Path(folder) / "nothing.py"))], workers=1) as runner:
+        with Runner([VerifierConfig(name=str(Path(folder) / "nothing.py"))], workers=1) as runner:
             runner.judge(samples[:100])
             begun = time.perf_counter()
             runner.judge(samples)
@@ -107,7 +107,7 @@ def main() -> None:
     print(f"{'the runner adds':16} {added:8.3f} ms to a verdict")
     workloads = dict(WORKLOADS)
     for found in known().values():
-        built_in = isinstance(found, Found) and found.verifier.__module__.startswith("prerlkit.verifiers")
+        built_in = isinstance(found, FoundVerifier) and found.verifier.__module__.startswith("prerlkit.verifiers")
         if built_in and found.name not in workloads and (workload := from_gold_cases(found.name)):
             workloads[found.name] = workload
     results = {}

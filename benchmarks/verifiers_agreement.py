@@ -20,10 +20,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 from prerlkit.verify.gold import outcome
-from prerlkit.verify.normal import compact, normal
-from prerlkit.verify.runner import Runner
+from prerlkit.verify.mathematics.normal import compact, normal
+from prerlkit.verify.pool.runner import Runner
 
 WAYS = {
     "boxed": "So the answer is $\\boxed{{{}}}$.",
@@ -61,7 +61,7 @@ def respelled(gold: str) -> str:
     return re.sub(r"(?<!\\)\)", r"\\right)", text).replace("+", " + ")
 
 
-def measure(runner: Runner, title: str, samples: list[Sample], expect: str, show: int) -> None:
+def measure(runner: Runner, title: str, samples: list[VerifierInput], expect: str, show: int) -> None:
     """Judge samples, print how many came out as they should, and those that didn't."""
     started = time.perf_counter()
     outcomes = [outcome(verdict) for verdict in runner.judge(samples)]
@@ -81,15 +81,15 @@ def main() -> None:
     with Runner([Use()]) as runner:
         for name, golds in gold_answers(options.data).items():
             for way, text in WAYS.items():
-                samples = [Sample("", text.format(gold), gold) for gold in golds]
+                samples = [VerifierInput("", text.format(gold), gold) for gold in golds]
                 measure(runner, f"{name}, own answer, {way}", samples, "pass", options.show)
-            samples = [Sample("", WAYS["boxed"].format(respelled(gold)), gold) for gold in golds]
+            samples = [VerifierInput("", WAYS["boxed"].format(respelled(gold)), gold) for gold in golds]
             measure(runner, f"{name}, own answer, spelled otherwise", samples, "pass", options.show)
-            samples = [Sample("", WAYS["boxed"].format(f"{gold}+1"), gold) for gold in golds]
+            samples = [VerifierInput("", WAYS["boxed"].format(f"{gold}+1"), gold) for gold in golds]
             measure(runner, f"{name}, own answer + 1", samples, "fail", options.show)
             others = random.Random(0).sample(golds, len(golds))
             pairs = [(g, o) for g, o in zip(golds, others, strict=True) if compact(normal(g)) != compact(normal(o))]
-            samples = [Sample("", WAYS["boxed"].format(other), gold) for gold, other in pairs]
+            samples = [VerifierInput("", WAYS["boxed"].format(other), gold) for gold, other in pairs]
             measure(runner, f"{name}, another's answer, boxed", samples, "fail", options.show)
         print(runner.stats()["math"])
 

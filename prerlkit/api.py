@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from prerlkit.evaluation.result import EvalResult
     from prerlkit.harness.load import LoadedPolicy
     from prerlkit.harness.results import Results
     from prerlkit.recipe.schema import Recipe
-    from prerlkit.train.evaluate import EvalResult
+    from prerlkit.train.callbacks import Callback
     from prerlkit.train.folder import Existing
     from prerlkit.train.run import Summary
-    from prerlkit.train.watch import Watcher
     from prerlkit.types import StepRecord
 
 
 class Quiet:
-    """A `Watcher` that hears everything and says nothing."""
+    """A `Callback` that hears everything and says nothing."""
 
-    def note(self, text: str) -> None: ...
+    def on_message(self, text: str) -> None: ...
 
-    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
 
     def progress(self, what: str, done: int, total: int) -> None: ...
 
-    def step_done(self, record: StepRecord, done: int, steps: int) -> None: ...
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None: ...
 
-    def evaluated(self, result: EvalResult) -> None: ...
+    def on_evaluate(self, result: EvalResult) -> None: ...
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     *,
     overrides: Mapping[str, Any] | None = None,
     existing: Existing = "refuse",
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
 ) -> Summary:
     """Run a recipe from beginning to end; `prerlkit run`.
 
@@ -51,7 +51,7 @@ def run(
         output: the run folder; None: the one that the recipe names.
         overrides: keys of the recipe by their path, `{"stages.rl.steps": 3}`.
         existing: what to do with a folder that is not empty: refuse, resume or overwrite.
-        watcher: hears each step (`prerlkit.train.watch.Watcher`).
+        watcher: hears each step (`prerlkit.train.callbacks.Callback`).
 
     Returns:
         The summary: `exit_reason`, `evaluations`, `position`, `peak_memory_bytes`.
@@ -60,13 +60,13 @@ def run(
         UsageError: the recipe is wrong; PrerlkitError: it can't be run.
     """
     from prerlkit.trackers.watching import tracked
+    from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.run import run as run_recipe
-    from prerlkit.train.watch import Stop
 
     loaded, folder = _recipe(recipe, overrides or {})
     where = Path(output or loaded.output.folder.format(name=loaded.name, seed=loaded.seed))
-    with tracked(loaded, where, watcher or Quiet()) as hearing:
-        return run_recipe(loaded, where, recipe_folder=folder, watcher=hearing, stop=Stop(), existing=existing)
+    with tracked(loaded, where, callback or Quiet()) as hearing:
+        return run_recipe(loaded, where, recipe_folder=folder, callback=hearing, stop=StopSignal(), existing=existing)
 
 
 def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool = False, **model: Any) -> LoadedPolicy:
@@ -81,10 +81,10 @@ def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool
     Raises:
         UsageError: there is no such target; PrerlkitError: it can't be loaded, or the base is another one.
     """
-    from prerlkit.harness.load import bring, load
+    from prerlkit.harness.load import load, resolve
     from prerlkit.harness.targets import find
 
-    return load(bring(find(str(target), base=base, checkpoint=checkpoint, changes=model)))
+    return load(resolve(find(str(target), base=base, checkpoint=checkpoint, changes=model)))
 
 
 def evaluate(

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.mathematics import extract
 from prerlkit.verify.options import Named, named, plain
 from prerlkit.verify.tags import last_tagged
 from prerlkit.verify.thinking import after_thinking
@@ -57,7 +58,7 @@ class Choice(Verifier):
         super().__init__(settings)
         self._letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: settings.options]
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         gold = self._gold(sample.answer or "")
         if gold is None:
             return Verdict.unjudged(f"the gold answer is none of the options {self._letters}: {sample.answer!r}")
@@ -123,7 +124,7 @@ class Choice(Verifier):
             case _:
                 return rf"So the answer is \boxed{{{letter}}}."
 
-    def attacks(self, sample: Sample) -> Mapping[str, str]:
+    def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         every = ", ".join(self._letters)
         return {
             "every letter in a box": rf"\boxed{{{every}}}",

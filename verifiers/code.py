@@ -14,16 +14,16 @@ from typing import Any, Literal
 from prerlkit.errors import PrerlkitError
 from prerlkit.sandbox import Limits, Sandbox, choose, run
 from prerlkit.sandbox.guest.values import pack, unpack
-from prerlkit.sandbox.trial import Candidate, Gone, Program, Result, try_with_tests
+from prerlkit.sandbox.trial import Candidate, CandidateGone, Program, Result, try_with_tests
 from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
-from prerlkit.verify.asserts import Unreadable, count, job
-from prerlkit.verify.cheats import cheats
-from prerlkit.verify.fences import code_of
-from prerlkit.verify.outputs import same_text, same_value
-from prerlkit.verify.problem import Asserts, Calls, Problem, Programs, called, read, solutions
-from prerlkit.verify.simple import Call, Case
-from prerlkit.verify.simple import cases as simple_cases
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.code_tests.asserts import Unreadable, count, job
+from prerlkit.verify.code_tests.cheats import cheats
+from prerlkit.verify.code_tests.fences import code_of
+from prerlkit.verify.code_tests.outputs import same_text, same_value
+from prerlkit.verify.code_tests.problem import Asserts, Calls, Problem, Programs, called, read, solutions
+from prerlkit.verify.code_tests.simple import Call, Case
+from prerlkit.verify.code_tests.simple import cases as simple_cases
 
 _GIB = 1 << 30
 _HUMANEVAL = {
@@ -75,7 +75,7 @@ class Code(Verifier):
         self._sandbox: Sandbox = choose(settings.layer, settings.i_accept_that_untrusted_code_runs_unsandboxed)
         self._limits = Limits(memory=int(settings.memory_gib * _GIB), cpu=int(settings.total_seconds) + 2)
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         try:
             problem = read(sample.row)
         except Unreadable as error:
@@ -141,7 +141,7 @@ class Code(Verifier):
                 candidate.new_case()
                 try:
                     why = compare([_call(candidate, call) for call in calls])
-                except Gone as gone:
+                except CandidateGone as gone:
                     why = str(gone)
                 except (PrerlkitError, Unreadable):
                     raise  # the sandbox or the row is at fault
@@ -177,7 +177,7 @@ class Code(Verifier):
         own = solutions(row)
         return next((text for text in own if answer in ("", text)), None)
 
-    def attacks(self, sample: Sample) -> Mapping[str, str]:
+    def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         try:
             return cheats(called(read(sample.row)))
         except Unreadable:

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from prerlkit.settings import Bool, PositiveInt
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
 
 def _distinct(tags: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,11 +42,11 @@ class Format(Verifier):
     settings: FormatSettings
     needs_answer = False
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         wrong = self._wrong(self._whole(sample))
         return Verdict.of(not wrong, wrong)
 
-    def _whole(self, sample: Sample) -> str:
+    def _whole(self, sample: VerifierInput) -> str:
         """With the first tag in front where the prompt has opened it, as some chat templates do."""
         first = f"<{self.settings.tags[0]}>"
         return first + sample.completion if sample.prompt.rstrip().endswith(first) else sample.completion
@@ -80,7 +80,7 @@ class Format(Verifier):
         parts = [f"<{tag}>{words.strip()}</{tag}>" for tag in self.settings.tags[:-1]]
         return "\n".join([*parts, f"<{last}>{text}{filler}</{last}>"])
 
-    def attacks(self, sample: Sample) -> Mapping[str, str]:
+    def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         tags = self.settings.tags
         return {
             "tags, empty": "".join(f"<{tag}></{tag}>" for tag in tags),

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, Self
 from pydantic import model_validator
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
@@ -55,7 +55,7 @@ class JsonSchema(Verifier):
         if settings.rules is not None and isinstance(made := self._checker(settings.rules), str):
             raise UsageError(f'verifier "json_schema", setting rules: {made}')
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         rules = self.settings.rules
         if self.settings.column is not None:
             rules = sample.row.get(self.settings.column)
@@ -102,7 +102,7 @@ class JsonSchema(Verifier):
         self._last = key, kind(rules, registry=referencing.Registry())
         return self._last[1]
 
-    def attacks(self, sample: Sample) -> Mapping[str, str]:
+    def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         return {"JSON, empty object": "{}", "JSON, empty list": "[]", "JSON, null": "null", "JSON, empty text": '""'}
 
     gold = (

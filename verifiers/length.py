@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import model_validator
 
 from prerlkit.settings import PositiveInt
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
 
 class LengthSettings(Settings):
@@ -38,7 +38,7 @@ class Length(Verifier):
     settings: LengthSettings
     needs_answer = False
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         if not sample.tokens and sample.completion:
             return Verdict.unjudged("the completion's length in tokens isn't known")
         most = self.settings.max_tokens

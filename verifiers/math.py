@@ -15,9 +15,10 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from prerlkit.settings import NonNegativeFloat
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
-from prerlkit.verify.equal import same
-from prerlkit.verify.size import too_large
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.mathematics import extract
+from prerlkit.verify.mathematics.equal import same
+from prerlkit.verify.mathematics.size import too_large
 
 _LONGEST = 500  # characters; nothing longer in a box is an answer
 _EXACT_DIGITS = 12  # decimals to which a float and an irrational number must agree when the tolerance is 0
@@ -54,7 +55,7 @@ class Math(Verifier):
     Settings = MathSettings
     settings: MathSettings
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         gold = sample.answer or ""
         if not gold.strip():
             return Verdict.unjudged("the gold answer is empty")

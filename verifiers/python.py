@@ -1,12 +1,12 @@
 """Judges by a function of yours: what `name: path/to/file.py:function` in a recipe means, with a name of its own.
 
-See prerlkit/verify/function.py for what the function is given and may return.
+See prerlkit/verify/code_tests/function.py for what the function is given and may return.
 """
 
 from __future__ import annotations
 
 from prerlkit.verify import GoldCase
-from prerlkit.verify.function import FunctionSettings, FunctionVerifier
+from prerlkit.verify.code_tests.function import FunctionSettings, FunctionVerifier
 from prerlkit.verify.registry import load_function
 
 

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.settings import Bool
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier, extract
-from prerlkit.verify.expressions import arithmetic_only, evaluating
-from prerlkit.verify.size import too_large
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.mathematics import extract
+from prerlkit.verify.mathematics.expressions import arithmetic_only, evaluating
+from prerlkit.verify.mathematics.size import too_large
 
 _ARITHMETIC = re.compile(r"[\s()+\-*/^.!]*\d[\d\s()+\-*/^.!]*")
 _LONGEST = 1_000  # characters of numbers and signs: more are no answer to any task, and take long to read
@@ -51,7 +52,7 @@ class ReasoningGym(Verifier):
         self._scorers: dict[str, Callable[..., float]] = {}
         self._evaluating: list[ModuleType] = []
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         missing = [column for column in ("task", "answer", "metadata") if column not in sample.row]
         if missing:
             return Verdict.unjudged(f"the row has no column {' and no '.join(missing)}")

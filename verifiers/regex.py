@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from prerlkit.settings import Bool
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
 Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]
 _FLAGS = {
@@ -87,7 +87,7 @@ class Regex(Verifier):
         self._unwanted = [re.compile(pattern, flags) for pattern in settings.must_not_match]
         self._answer = None if settings.pattern is None else re.compile(settings.pattern, flags)
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         text = sample.completion
         broken = [f"lacks {rule.pattern!r}" for rule in self._wanted if not rule.search(text)]
         broken += [f"holds {rule.pattern!r}" for rule in self._unwanted if rule.search(text)]

@@ -18,7 +18,7 @@ from rich.text import Text
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
-    from prerlkit.train.evaluate import EvalResult
+    from prerlkit.evaluation.result import EvalResult
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 
@@ -27,7 +27,7 @@ _CURVE_WIDTH = 40
 
 
 class Display:
-    """A `Watcher` that draws. On a terminal it keeps bars at the bottom; in a log file it only prints lines."""
+    """A `Callback` that draws. On a terminal it keeps bars at the bottom; in a log file it only prints lines."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self.summary: Summary | None = None
@@ -59,10 +59,10 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self._print(Text(redact(f"· {text}"), style="dim"))
 
-    def stage_started(self, name: str, steps: int, done: int) -> None:
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None:
         if self._stage is not None:
             self._progress.remove_task(self._stage)
         self._stage = self._progress.add_task(name, total=steps, completed=done)
@@ -73,13 +73,13 @@ class Display:
             self._step = self._progress.add_task(what, total=total)
         self._progress.update(self._step, description=what, completed=done, total=total)
 
-    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         self._rewards.append(record.metrics["reward/mean"])
         if self._stage is not None:
             self._progress.update(self._stage, completed=done)
         self._print(Text(step_line(record, done, steps)))
 
-    def evaluated(self, result: EvalResult) -> None:
+    def on_evaluate(self, result: EvalResult) -> None:
         if result.accuracy:
             self._accuracies.append(result.accuracy.value)
         self._print(Text(f"eval {result.name}: {eval_line(result)}", style="bold"))

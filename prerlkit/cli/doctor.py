@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class DoctorSection:
     """What one part of the product needs. `fine`: it can be used."""
 
     title: str
@@ -19,7 +19,6 @@ class Section:
     fine: bool
 
 
-@app.command()
 @guarded
 def doctor() -> None:
     """Say what this machine offers and what is missing: card, driver, packages, sandbox, disk, Hub.
@@ -39,7 +38,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def sandbox() -> Section:
+def sandbox() -> DoctorSection:
     """For verifiers that run code which a model wrote."""
     from prerlkit.sandbox import host
     from prerlkit.sandbox.layers import GAPS
@@ -65,14 +64,14 @@ def sandbox() -> Section:
         lines.append(
             "                  also kernel.apparmor_restrict_unprivileged_userns=0); in a container, --privileged"
         )
-    return Section("sandbox", tuple(lines), used is not None)
+    return DoctorSection("sandbox", tuple(lines), used is not None)
 
 
-def _looked(title: str, name: str) -> Callable[[], Section]:
+def _looked(title: str, name: str) -> Callable[[], DoctorSection]:
     """A section that `plan.health` fills, imported only when it is asked."""
 
-    def look() -> Section:
-        from prerlkit.plan import health
+    def look() -> DoctorSection:
+        from prerlkit import doctor as health
 
         found = {
             "gpu": health.gpu,
@@ -81,12 +80,12 @@ def _looked(title: str, name: str) -> Callable[[], Section]:
             "disk": health.disk,
             "hub": health.hub,
         }[name]()
-        return Section(title, found.lines, found.fine)
+        return DoctorSection(title, found.lines, found.fine)
 
     return look
 
 
-SECTIONS: tuple[Callable[[], Section], ...] = (
+SECTIONS: tuple[Callable[[], DoctorSection], ...] = (
     _looked("GPU", "gpu"),
     _looked("packages", "packages"),
     _looked("4-bit and engines", "extras"),

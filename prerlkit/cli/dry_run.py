@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.recipe.load import Loaded
+from prerlkit.recipe.load import LoadedRecipe
 
 if TYPE_CHECKING:
+    from prerlkit.audit.samples import AuditRow
     from prerlkit.objective.choices import Objective
-    from prerlkit.recipe.schema import Recipe, Stage, VerifierUse
-    from prerlkit.trial.samples import Row
+    from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
-def print_plan(console: Console, loaded: Loaded, folder: Path) -> None:
+def print_plan(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
     """Resolve and check all that needs no weights, and print it.
 
     Raises:
@@ -70,14 +70,14 @@ def _print_memory(console: Console, recipe: Recipe) -> None:
     print_memory(console, recipe, at_hand(recipe.model.device))
 
 
-def _print_data(console: Console, loaded: Loaded) -> list[str]:
+def _print_data(console: Console, loaded: LoadedRecipe) -> list[str]:
     """Start token and prompts where tokenizer and rows are within reach; gives what could not be checked."""
+    from prerlkit.audit.gold import ROWS
+    from prerlkit.audit.samples import from_data, from_prompts
     from prerlkit.data.prompts import build
     from prerlkit.data.sources import load_rows
     from prerlkit.policy import source
     from prerlkit.train.prepare import read_tokens
-    from prerlkit.trial.gold import ROWS
-    from prerlkit.trial.samples import from_data, from_prompts
 
     recipe = loaded.recipe
     here = source.cached_config(recipe.model)
@@ -108,8 +108,8 @@ def _print_data(console: Console, loaded: Loaded) -> list[str]:
     return []
 
 
-def _print_gold(console: Console, loaded: Loaded, rows: list[Row]) -> None:
-    from prerlkit.trial.gold import try_gold
+def _print_gold(console: Console, loaded: LoadedRecipe, rows: list[AuditRow]) -> None:
+    from prerlkit.audit.gold import try_gold
 
     for note in try_gold(loaded.recipe.verifiers, rows, loaded.folder):
         _line(console, "data", note)
@@ -119,7 +119,7 @@ def _line(console: Console, label: str, text: str) -> None:
     console.print(f"{label:<12} {text}", soft_wrap=True, markup=False)
 
 
-def _share(recipe: Recipe, use: VerifierUse) -> str:
+def _share(recipe: Recipe, use: VerifierConfig) -> str:
     if use.gate:
         return "gate"
     return "factor" if recipe.reward == "product" else f"weight {use.weight:g}"
@@ -151,7 +151,7 @@ def _stages(recipe: Recipe) -> Table:
 def _steps(stage: Stage) -> str:
     if stage.until is None:
         return str(stage.steps)
-    from prerlkit.train.until import bound
+    from prerlkit.train.early_stop import bound
 
     return f"≤ {stage.steps}, until {stage.until.metric} is {bound(stage.until)}"
 

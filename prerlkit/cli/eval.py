@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from prerlkit.cli import eval_options as options
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from prerlkit.harness.task import Task
 
 
-@app.command("eval")
 @guarded
 def evaluate(
     targets: options.Targets = None,
@@ -125,9 +124,9 @@ def _run(
                 settings,
                 folder,
                 overwrite=overwrite,
-                note=display.note,
+                on_message=display.on_message,
                 progress=display.progress,
-                report=display.note,
+                report=display.on_message,
             )
     except KeyboardInterrupt:
         typer.echo(f"stopped; what is judged is in {folder}. The same command goes on from there.", err=True)

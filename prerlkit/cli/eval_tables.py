@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prerlkit.harness.presets import PRESETS
-from prerlkit.harness.results import Comparison, Results, TargetResult
+from prerlkit.harness.results import Results, TargetComparison, TargetResult
 
 
 def print_results(console: Console, results: Results, folder: Path) -> None:
@@ -64,7 +64,7 @@ def _counts(target: TargetResult) -> dict[str, str]:
     }
 
 
-def _differences(comparison: Comparison) -> Table:
+def _differences(comparison: TargetComparison) -> Table:
     title = f"{comparison.second} minus {comparison.first}, on the same problems"
     table = Table(
         "", "points", "95 % interval", "better", "worse", "problems", title=escape(title), title_justify="left"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Verbose
 from prerlkit.errors import PrerlkitError, UsageError
 
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from prerlkit.plan.advice import Advice
     from prerlkit.plan.device import Device
     from prerlkit.plan.plan import Plan
-    from prerlkit.recipe.load import Loaded
+    from prerlkit.recipe.load import LoadedRecipe
     from prerlkit.recipe.schema import Recipe
 
 _GIB = 2**30
 _BAR = 28
 
 
-@app.command()
 @guarded
 def plan(
     recipe: RecipeName,
@@ -202,7 +201,7 @@ def _print_advice(console: Console, advice: list[Advice]) -> None:
         )
 
 
-def _print_probe(console: Console, loaded: Loaded) -> None:
+def _print_probe(console: Console, loaded: LoadedRecipe) -> None:
     from prerlkit.cli.display import Display
     from prerlkit.plan.probe import STEPS, probe
 

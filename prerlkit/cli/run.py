@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
     from prerlkit.cli.display import Display
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import World
     from prerlkit.train.folder import Existing
-    from prerlkit.train.watch import Stop
 
 
-@app.command()
 @guarded
 def run(
     recipe: RecipeName,
@@ -109,46 +108,46 @@ def execute(
     force: bool = False,
 ) -> None:
     """Run `recipe` with the display as its watcher; Ctrl-C and SIGTERM ask it to stop."""
-    display.note(f"recipe {recipe.name}, seed {recipe.seed} → {folder}")
-    display.note("loading libraries")
+    display.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {folder}")
+    display.on_message("loading libraries")
     from prerlkit.cli.quiet import quiet_libraries
 
     if not verbose:
         quiet_libraries()
     from prerlkit.cli.plan import refuse_what_cannot_fit
     from prerlkit.trackers.watching import tracked
+    from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import ALONE
     from prerlkit.train.run import run as run_recipe
-    from prerlkit.train.watch import Stop
 
     if world:
-        display.note(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
+        display.on_message(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
     if not force and (world is None or not recipe.memory.shard_base):  # a plan is for one device that holds it all
-        display.note(refuse_what_cannot_fit(recipe))
-    stop = Stop()
+        display.on_message(refuse_what_cannot_fit(recipe))
+    stop = StopSignal()
     primary = world is None or world.primary
-    with _signals(stop, display), tracked(recipe, folder, display) if primary else nullcontext(display) as watcher:
+    with _signals(stop, display), tracked(recipe, folder, display) if primary else nullcontext(display) as callback:
         display.summary = run_recipe(
             recipe,
             folder,
             recipe_folder=recipe_folder,
-            watcher=watcher,
+            callback=callback,
             stop=stop,
             existing=existing,
-            report=display.note,
+            report=display.on_message,
             world=world or ALONE,
         )
 
 
 @contextmanager
-def _signals(stop: Stop, display: Display) -> Iterator[None]:
+def _signals(stop: StopSignal, display: Display) -> Iterator[None]:
     """Ctrl-C or SIGTERM asks for a stop after the step; a second one interrupts."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             raise KeyboardInterrupt
         stop.request()
-        display.note("stopping after this step; once more stops at once")
+        display.on_message("stopping after this step; once more stops at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

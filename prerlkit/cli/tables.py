@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prerlkit.trial.audit import Audit, Line
+from prerlkit.audit.audit import Audit, AuditLine
 from prerlkit.verify.describe import Description
 from prerlkit.verify.gold import CaseResult
 
@@ -83,7 +83,7 @@ def print_audit(console: Console, audit: Audit, threshold: float) -> None:
     console.print(f"{how_many} above {threshold:g}")
 
 
-def _what(line: Line) -> str:
+def _what(line: AuditLine) -> str:
     return f"{line.name}, not passed" if line.gold else f"{line.name}, rewarded"
 
 

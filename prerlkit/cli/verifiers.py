@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 
 verifiers = typer.Typer(no_args_is_help=True, help="List, show, start, test and audit verifiers.")
-app.add_typer(verifiers, name="verifiers")
 
 Name = Annotated[
     str, typer.Argument(help="A verifier's name, path/to/file.py:Class, or path/to/file.py:function.", metavar="NAME")
@@ -27,12 +26,12 @@ def list_() -> None:
 
     from prerlkit.cli.tables import wide_console
     from prerlkit.verify.describe import summary
-    from prerlkit.verify.registry import Found, known
+    from prerlkit.verify.registry import FoundVerifier, known
 
     table = Table("verifier", "what it does", "where it comes from")
     broken = []
     for found in known(Path()).values():
-        if isinstance(found, Found):
+        if isinstance(found, FoundVerifier):
             table.add_row(found.name, summary(found.verifier), found.origin)
         else:
             broken.append(found)
@@ -114,12 +113,12 @@ def check(
 
 
 def _judge_rows(name: str, settings: dict[str, object], rows: Path, as_json: bool, answer: str, timeout: float) -> None:
-    from prerlkit.recipe.schema import VerifierUse
-    from prerlkit.trial import rows as trial
+    from prerlkit.audit import rows as trial
+    from prerlkit.recipe.schema import VerifierConfig
     from prerlkit.verify.gold import outcome
 
     samples = trial.read(rows, answer)
-    use = VerifierUse(name=name, settings=settings, timeout=timeout)
+    use = VerifierConfig(name=name, settings=settings, timeout=timeout)
     for number, verdict in enumerate(trial.judge(use, samples, Path()), 1):
         if as_json:
             typer.echo(json.dumps(trial.to_json(verdict)))
@@ -145,10 +144,10 @@ def audit(
 
     For math it also shows the answers on which math-verify alone judges otherwise. Needs the data, but no model.
     """
+    from prerlkit.audit.audit import audit as audit_recipe
     from prerlkit.cli.tables import print_audit, wide_console
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings
-    from prerlkit.trial.audit import audit as audit_recipe
 
     loaded = load(recipe, overrides or [])
     check_settings(loaded.recipe, loaded.folder)

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.errors import PrerlkitError
 
 
-@app.command("verify-resume")
 @guarded
 def verify_resume(
     recipe: Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")],
@@ -39,7 +38,7 @@ def verify_resume(
     console = Console(highlight=False, soft_wrap=True)
     if not verbose:
         quiet_libraries()
-    from prerlkit.train.prove import prove, shorten
+    from prerlkit.train.verify_resume import prove, shorten
 
     short = shorten(loaded.recipe, steps)
     total = sum(stage.steps for stage in short.stages)

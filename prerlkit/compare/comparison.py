@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from prerlkit.compare import groups as grouping
-from prerlkit.compare.curves import Curve, curves
-from prerlkit.compare.groups import Group, at
+from prerlkit.compare.curves import MeanCurve, curves
+from prerlkit.compare.groups import RunGroup, at
 from prerlkit.compare.series import AXES, Axis, Series, positions, series_of
 from prerlkit.errors import UsageError
 from prerlkit.evaluation import estimates
@@ -47,7 +47,7 @@ class MetricComparison:
 
     name: str
     budgets: tuple[AtBudget, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[MeanCurve, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ByPrompt:
 class Comparison:
     """All that `prerlkit compare` finds."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[RunGroup, ...]
     baseline: str
     window: int
     budgets: Mapping[Axis, float]
@@ -160,7 +160,7 @@ def compare(
     )
 
 
-def _baseline(whole: Sequence[Group], name: str | None) -> Group:
+def _baseline(whole: Sequence[RunGroup], name: str | None) -> RunGroup:
     if name is None:
         return whole[0]
     labels = [own.label for own in whole]
@@ -185,8 +185,8 @@ def _at_budget(
     name: str,
     axis: Axis,
     budget: float,
-    whole: Sequence[Group],
-    base: Group,
+    whole: Sequence[RunGroup],
+    base: RunGroup,
     series: Mapping[int, Mapping[str, Series]],
     window: int,
 ) -> AtBudget:
@@ -217,7 +217,7 @@ def _contrast(first: Mapping[int, float], second: Mapping[int, float]) -> Contra
     return unpaired(list(first.values()), list(second.values()))
 
 
-def _by_prompt(base: Group, own: Group) -> ByPrompt | None:
+def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
     """None where seeds, evaluations at the same step, or single prompts are not there, or the data are not the same."""
     pairs = [(run, own.by_seed[seed]) for seed, run in base.by_seed.items() if seed in own.by_seed]
     keys = ("data", "verifiers", "reward")
@@ -246,7 +246,7 @@ def _prompts_by_step(run: RecordedRun) -> dict[int, Mapping[str, float]]:
     return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
 
 
-def _costs(own: Group) -> dict[str, Mean]:
+def _costs(own: RunGroup) -> dict[str, Mean]:
     def total(run: RecordedRun, name: str) -> float:
         return float(sum(step.get(name, 0) for step in run.steps))
 
@@ -260,7 +260,7 @@ def _costs(own: Group) -> dict[str, Mean]:
 
 
 def _notes(
-    whole: Sequence[Group], base: Group, compared: Sequence[MetricComparison], by_prompt: Sequence[ByPrompt]
+    whole: Sequence[RunGroup], base: RunGroup, compared: Sequence[MetricComparison], by_prompt: Sequence[ByPrompt]
 ) -> list[str]:
     """What a reader has to know to read the numbers."""
     notes = []

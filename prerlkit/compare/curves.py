@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prerlkit.compare.groups import Group
+from prerlkit.compare.groups import RunGroup
 from prerlkit.compare.series import Axis, Series
 from prerlkit.evaluation.repetitions import t_interval
 
@@ -13,7 +13,7 @@ _POINTS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MeanLine:
     """One group. `low` and `high` are empty for a single run."""
 
     label: str
@@ -24,26 +24,26 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class MeanCurve:
     """All groups on one axis."""
 
     axis: Axis
-    lines: tuple[Line, ...]
+    lines: tuple[MeanLine, ...]
 
 
 def curves(
-    name: str, axis: Axis, groups: Sequence[Group], series: Mapping[int, Mapping[str, Series]], window: int
-) -> Curve:
+    name: str, axis: Axis, groups: Sequence[RunGroup], series: Mapping[int, Mapping[str, Series]], window: int
+) -> MeanCurve:
     """The curve of one metric; groups without it are absent."""
     lines = []
     for own in groups:
         runs = [found for run in own.runs if (found := series[id(run)].get(name))]
         if line := _line(own.label, runs, axis, window):
             lines.append(line)
-    return Curve(axis, tuple(lines))
+    return MeanCurve(axis, tuple(lines))
 
 
-def _line(label: str, runs: Sequence[Series], axis: Axis, window: int) -> Line | None:
+def _line(label: str, runs: Sequence[Series], axis: Axis, window: int) -> MeanLine | None:
     if not runs:
         return None
     start = max(run.at[axis][0] for run in runs)
@@ -58,7 +58,7 @@ def _line(label: str, runs: Sequence[Series], axis: Axis, window: int) -> Line |
     if not points:
         return None
     spread = [t_interval(values) for _, values in points] if len(runs) > 1 else []
-    return Line(
+    return MeanLine(
         label,
         tuple(x for x, _ in points),
         tuple(sum(values) / len(values) for _, values in points),

@@ -32,7 +32,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RunGroup:
     """Repetitions of one thing.
 
     Attributes:
@@ -48,7 +48,7 @@ class Group:
         return {run.seed: run for run in self.runs}
 
 
-def group(runs: Sequence[RecordedRun], by: Sequence[str] = ()) -> list[Group]:
+def group(runs: Sequence[RecordedRun], by: Sequence[str] = ()) -> list[RunGroup]:
     """Runs as groups, in the order in which they were given.
 
     Args:
@@ -76,7 +76,7 @@ def group(runs: Sequence[RecordedRun], by: Sequence[str] = ()) -> list[Group]:
     return [_group(label, own) for label, own in labels.items()]
 
 
-def _group(label: str, runs: Sequence[RecordedRun]) -> Group:
+def _group(label: str, runs: Sequence[RecordedRun]) -> RunGroup:
     kept: dict[int, RecordedRun] = {}
     left_out = []
     for run in runs:
@@ -86,10 +86,10 @@ def _group(label: str, runs: Sequence[RecordedRun]) -> Group:
             left_out.append(LeftOut(run, f"seed {run.seed} is there already: {kept[run.seed].folder}"))
         else:
             kept[run.seed] = run
-    return Group(label, tuple(kept[seed] for seed in sorted(kept)), tuple(left_out))
+    return RunGroup(label, tuple(kept[seed] for seed in sorted(kept)), tuple(left_out))
 
 
-def warnings(groups: Sequence[Group]) -> list[str]:
+def warnings(groups: Sequence[RunGroup]) -> list[str]:
     """What makes the groups, or the runs within one, hard to compare; one sentence each."""
     runs = [run for own in groups for run in own.runs]
     found = []

@@ -10,9 +10,9 @@ from markupsafe import Markup
 import prerlkit
 from prerlkit.compare import words
 from prerlkit.compare.comparison import Comparison, MetricComparison
-from prerlkit.compare.curves import Curve
+from prerlkit.compare.curves import MeanCurve
 from prerlkit.page import shell
-from prerlkit.page.chart import Chart, Line
+from prerlkit.page.chart import Chart, ChartLine
 from prerlkit.page.shell import Page, Section, table
 from prerlkit.secrets import redact
 
@@ -102,9 +102,9 @@ def _metric(one: MetricComparison, found: Comparison, colors: dict[str, int]) ->
     return Section(_word(one.name), one.name, body, charts)
 
 
-def _chart(name: str, curve: Curve, colors: dict[str, int]) -> Chart:
+def _chart(name: str, curve: MeanCurve, colors: dict[str, int]) -> Chart:
     lines = tuple(
-        Line(line.label, line.x, line.y, line.low, line.high, "line", colors[line.label], line.label)
+        ChartLine(line.label, line.x, line.y, line.low, line.high, "line", colors[line.label], line.label)
         for line in curve.lines
     )
     return Chart(

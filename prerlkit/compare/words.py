@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prerlkit.compare.comparison import AtBudget, ByPrompt, Comparison
-from prerlkit.compare.groups import Group
+from prerlkit.compare.groups import RunGroup
 from prerlkit.evaluation.repetitions import Contrast, Mean
 
 NOTHING = "–"
@@ -79,11 +79,11 @@ def group_rows(found: Comparison) -> list[tuple[str, str, str, str]]:
     return [(own.label, str(len(own.runs)), _seeds(own), _left_out(own)) for own in found.groups]
 
 
-def _seeds(own: Group) -> str:
+def _seeds(own: RunGroup) -> str:
     return ", ".join(str(run.seed) for run in own.runs) or NOTHING
 
 
-def _left_out(own: Group) -> str:
+def _left_out(own: RunGroup) -> str:
     return "; ".join(f"seed {o.run.seed} {o.why} ({o.run.folder})" for o in own.left_out) or NOTHING
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from prerlkit.data import files, generators
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.recipe.sources import File, Generator, Hub, ReasoningGym, Source
+from prerlkit.recipe.sources import FileSource, GeneratorSource, HubSource, ReasoningGymSource, Source
 from prerlkit.suggest import nearest
 
 Row = dict[str, Any]
@@ -26,13 +26,13 @@ def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
         PrerlkitError: the Hub can't be reached, or an extra is not installed.
     """
     match source:
-        case Hub():
+        case HubSource():
             rows = _hub(source)
-        case File():
+        case FileSource():
             rows = files.read(_find(source.path, folder))
-        case Generator():
+        case GeneratorSource():
             rows = generators.generate(source.name, source.rows, source.seed, source.settings)
-        case ReasoningGym():
+        case ReasoningGymSource():
             rows = _reasoning_gym(source)
     if not rows:
         raise UsageError(f"{name(source)} has no rows")
@@ -42,14 +42,14 @@ def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
 def name(source: Source) -> str:
     """The source as messages call it."""
     match source:
-        case Hub():
+        case HubSource():
             parts = [source.id, source.config, source.split]
             return "data set " + ", ".join(part for part in parts if part)
-        case File():
+        case FileSource():
             return f"file {source.path}"
-        case Generator():
+        case GeneratorSource():
             return f'generator "{source.name}"'
-        case ReasoningGym():
+        case ReasoningGymSource():
             return f'reasoning-gym task "{source.task}"'
 
 
@@ -65,7 +65,7 @@ def _find(path: str, folder: Path | None) -> Path:
     raise UsageError(f"no such file: {' and '.join(dict.fromkeys(map(str, tried)))}{near}")
 
 
-def _hub(source: Hub) -> list[Row]:
+def _hub(source: HubSource) -> list[Row]:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source.id):
         # Without an owner, `json` or `csv` would make `datasets` read whatever lies in the working directory.
         raise UsageError(
@@ -92,7 +92,7 @@ def _hub(source: Hub) -> list[Row]:
     return [dict(row) for row in loaded]
 
 
-def _reasoning_gym(source: ReasoningGym) -> list[Row]:
+def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
     """Columns question, answer, task and metadata: what the task's own scorer needs, its name included."""
     try:
         from reasoning_gym.factory import DATASETS, create_dataset

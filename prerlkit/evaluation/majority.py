@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prerlkit.evaluation.attempts import Attempt
-from prerlkit.verify.equal import same
+from prerlkit.verify.mathematics.equal import same
 
 
 def majority_at_k(attempts: Sequence[Attempt], k: int) -> float | None:

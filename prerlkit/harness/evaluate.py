@@ -26,9 +26,9 @@ from prerlkit.rollout.protocol import Sampling
 from prerlkit.seeds import derive
 from prerlkit.train.collect import Judge, collect
 from prerlkit.types import Prompt
-from prerlkit.verify.runner import Runner
+from prerlkit.verify.pool.runner import Runner
 
-Note = Callable[[str], None]
+OnMessage = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 """(what, completions finished, of how many)"""
 
@@ -44,7 +44,7 @@ def evaluate(
     output: Path,
     *,
     overwrite: bool = False,
-    note: Note = _silent,
+    on_message: OnMessage = _silent,
     progress: Progress = _silent,
     report: source.Report = None,
 ) -> Results:
@@ -62,7 +62,7 @@ def evaluate(
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file.", "Choose a folder with --output.")
     with Runner(task.verifiers, reward=task.reward, gates=task.gates, folder=task.folder) as judge:
-        session = _Session(task, settings, judge, note, progress, report)
+        session = _Session(task, settings, judge, on_message, progress, report)
         found = tuple(session.one(target, Records(output / target.slug), overwrite) for target in targets)
     results = Results(task.name, settings, found, compare(found))
     write_json(output / "results.json", results.to_json())
@@ -76,18 +76,18 @@ class _Session:
     task: Task
     settings: EvalSettings
     judge: Judge
-    note: Note
+    on_message: OnMessage
     progress: Progress
     report: source.Report
 
     def one(self, target: Target, records: Records, overwrite: bool) -> TargetResult:
         """Judge what isn't judged yet, and estimate."""
         begun = time.perf_counter()
-        local = load.bring(target, self.report)
+        local = load.resolve(target, self.report)
         every, told = self.task.prompts(local.tokenizer)
         prompts = every[: self.settings.problems or None]
         for line in (f"{target.text}: {local.resolved.origin}", *local.notes, *told):
-            self.note(line)
+            self.on_message(line)
         records.open(self._identity(local, every), overwrite=overwrite)
         left = self._left(prompts, records)
         if left:
@@ -136,7 +136,7 @@ class _Session:
         self._warn_of_short_context(policy.model.config, left)
         engine, slow = policy.engine(self.settings.max_sequences)
         if slow:
-            self.note(slow)
+            self.on_message(slow)
         try:
             for kind, sampling, prompts in left:
                 total, done = len(prompts) * sampling.samples, 0
@@ -161,7 +161,7 @@ class _Session:
         window = config.to_dict().get("max_position_embeddings")
         longest = max(len(prompt.token_ids) for _, _, prompts in left for prompt in prompts)
         if window and longest + self.settings.max_new_tokens > window:
-            self.note(
+            self.on_message(
                 f"the longest prompt ({longest:,} tokens) and {self.settings.max_new_tokens:,} new ones exceed the "
                 f"model's context of {window:,}: what it writes past that means little"
             )

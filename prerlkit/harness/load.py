@@ -111,7 +111,7 @@ class LoadedPolicy:
         return [by_number[number] for number in range(samples)]
 
 
-def bring(target: Target, report: source.Report = None) -> LocalTarget:
+def resolve(target: Target, report: source.Report = None) -> LocalTarget:
     """Fetch what isn't here and check that the base is the adapter's own. Loads no weights.
 
     Raises:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prerlkit.errors import UsageError
-from prerlkit.recipe.schema import VerifierUse
-from prerlkit.recipe.sources import Data, Hub, Source
+from prerlkit.recipe.schema import VerifierConfig
+from prerlkit.recipe.sources import Data, HubSource, Source
 from prerlkit.suggest import nearest
 
 _BOXED = "\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
@@ -31,10 +31,10 @@ class Preset:
     """
 
     about: str
-    source: Hub
+    source: HubSource
     prompt: str
     plain: str
-    verifier: VerifierUse
+    verifier: VerifierConfig
     answer: str | None = "answer"
     answer_pattern: str | None = None
     max_new_tokens: int = 4096
@@ -58,18 +58,18 @@ class Preset:
         return Data.model_validate({**own, **changes})
 
 
-def _hub(repository: str, split: str, config: str | None = None) -> Hub:
-    return Hub(kind="hub", id=repository, config=config, split=split)
+def _hub(repository: str, split: str, config: str | None = None) -> HubSource:
+    return HubSource(kind="hub", id=repository, config=config, split=split)
 
 
-def _maths(about: str, source: Hub, column: str, tokens: int = 4096) -> Preset:
+def _maths(about: str, source: HubSource, column: str, tokens: int = 4096) -> Preset:
     prompt = f"{{{column}}}{_BOXED}"
     plain = f"Problem: {prompt}\n\nSolution:"
-    return Preset(about, source, prompt, plain, VerifierUse(name="math"), max_new_tokens=tokens)
+    return Preset(about, source, prompt, plain, VerifierConfig(name="math"), max_new_tokens=tokens)
 
 
-def _code(about: str, source: Hub, prompt: str, plain: str) -> Preset:
-    use = VerifierUse(name="code", timeout=15.0)
+def _code(about: str, source: HubSource, prompt: str, plain: str) -> Preset:
+    use = VerifierConfig(name="code", timeout=15.0)
     return Preset(about, source, prompt, plain, use, answer=None, max_new_tokens=1024)
 
 
@@ -85,7 +85,7 @@ PRESETS: dict[str, Preset] = {
         _hub("openai/gsm8k", "test", "main"),
         f"{{question}}{_BOXED}",
         "Question: {question}\nAnswer:",
-        VerifierUse(name="math"),
+        VerifierConfig(name="math"),
         answer_pattern="####(.*)",
         max_new_tokens=1024,
     ),

@@ -46,7 +46,7 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TargetComparison:
     """Every metric of `second` minus that of `first`."""
 
     first: str
@@ -61,7 +61,7 @@ class Results:
     task: str
     settings: EvalSettings
     targets: tuple[TargetResult, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[TargetComparison, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -110,11 +110,11 @@ def result(
     )
 
 
-def compare(targets: Sequence[TargetResult]) -> tuple[Comparison, ...]:
+def compare(targets: Sequence[TargetResult]) -> tuple[TargetComparison, ...]:
     """Each target after the first against the first."""
     first = targets[0]
     return tuple(
-        Comparison(
+        TargetComparison(
             first.target,
             other.target,
             {name: estimates.difference(own, other.values.get(name, {})) for name, own in first.values.items()},

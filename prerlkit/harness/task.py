@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from prerlkit.audit.gold import ROWS, try_gold
+from prerlkit.audit.samples import from_prompts
 from prerlkit.data.prompts import PromptSets, build, build_eval
 from prerlkit.errors import UsageError
 from prerlkit.harness.presets import Preset, preset
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
-from prerlkit.recipe.schema import Recipe, VerifierUse
+from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.recipe.sources import Data, HeldOut, Source
-from prerlkit.trial.gold import ROWS, try_gold
-from prerlkit.trial.samples import from_prompts
 from prerlkit.types import Prompt
 from prerlkit.verify import registry
 
@@ -41,7 +41,7 @@ class Task:
     """
 
     name: str
-    verifiers: tuple[VerifierUse, ...]
+    verifiers: tuple[VerifierConfig, ...]
     max_new_tokens: int = 1024
     seed: int = 0
     reward: Literal["weighted", "product"] = "weighted"
@@ -176,9 +176,9 @@ def _source(data: str | Mapping[str, Any]) -> Source:
     return source
 
 
-def _use(verifier: str | Mapping[str, Any]) -> VerifierUse:
+def _use(verifier: str | Mapping[str, Any]) -> VerifierConfig:
     try:
-        return VerifierUse.model_validate({"name": verifier} if isinstance(verifier, str) else dict(verifier))
+        return VerifierConfig.model_validate({"name": verifier} if isinstance(verifier, str) else dict(verifier))
     except ValidationError as error:
         raise UsageError(
             f"--verifier: {_first(error)}", "A name, or '{name: math, settings: {extract: boxed}}'."
@@ -191,7 +191,7 @@ def _first(error: ValidationError) -> str:
     return f"{where + ': ' if where else ''}{item['msg']}"
 
 
-def _check(uses: tuple[VerifierUse, ...], has_answers: bool, folder: Path | None) -> None:
+def _check(uses: tuple[VerifierConfig, ...], has_answers: bool, folder: Path | None) -> None:
     for use in uses:
         if registry.make(use.name, use.settings, folder).needs_answer and not has_answers:
             raise UsageError(f'verifier "{use.name}" needs a gold answer, but no column holds one', "Give --answer.")

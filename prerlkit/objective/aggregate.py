@@ -16,7 +16,7 @@ from prerlkit.types import Completion, Group, Prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TrainSample:
     """One judged completion with its advantage, as one objective sees it."""
 
     prompt: Prompt
@@ -36,7 +36,7 @@ class Counts:
         return Counts(self.tokens + other.tokens, self.sequences + other.sequences)
 
 
-def select(groups: Iterable[Group], objective: Objective) -> list[Sample]:
+def select(groups: Iterable[Group], objective: Objective) -> list[TrainSample]:
     """The samples that count for `objective`, in order. Those that carry no gradient say so and are never run.
 
     `negative` and `positive` choose by the sign of the advantage. `all` counts every judged sample, also those of
@@ -49,7 +49,7 @@ def select(groups: Iterable[Group], objective: Objective) -> list[Sample]:
             if advantage is None or not completion.token_ids or not _counts(objective, completion, advantage):
                 continue
             carries = advantage != 0.0 or objective.regularized
-            chosen.append(Sample(group.prompt, completion, advantage, carries))
+            chosen.append(TrainSample(group.prompt, completion, advantage, carries))
     return chosen
 
 
@@ -67,7 +67,7 @@ def _counts(objective: Objective, completion: Completion, advantage: float) -> b
             return advantage > 0.0
 
 
-def count(samples: Sequence[Sample]) -> Counts:
+def count(samples: Sequence[TrainSample]) -> Counts:
     return Counts(sum(len(s.completion.token_ids) for s in samples), len(samples))
 
 

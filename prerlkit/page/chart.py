@@ -12,7 +12,7 @@ MOST_POINTS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """One line of a chart.
 
     Attributes:
@@ -58,7 +58,7 @@ class Chart:
 
     id: str
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     unit: str = ""
     note: str = ""
     x_label: str = "step"
@@ -107,12 +107,12 @@ class Chart:
         return f"{100 * value:.1f}" if self.percent else f"{value:.4g}"
 
 
-def _bounds(line: Line) -> tuple[Sequence[Number], Sequence[Number]]:
+def _bounds(line: ChartLine) -> tuple[Sequence[Number], Sequence[Number]]:
     nothing = (None,) * len(line.x)
     return line.low or nothing, line.high or nothing
 
 
-def _line(line: Line, xs: Sequence[float]) -> dict[str, Any]:
+def _line(line: ChartLine, xs: Sequence[float]) -> dict[str, Any]:
     values: dict[str, Any] = {"name": line.name, "look": line.look, "color": line.color, "group": line.group}
     for key, own in (("y", line.y), ("low", line.low), ("high", line.high)):
         if own:
@@ -130,14 +130,14 @@ def _short(value: Number) -> Number:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _thinned(line: Line) -> Line:
+def _thinned(line: ChartLine) -> ChartLine:
     """Means of equal groups of points, at most MOST_POINTS of them. Intervals are of few points and stay."""
     size = -(-len(line.x) // MOST_POINTS)
     if size <= 1 or line.low:
         return line
     groups = range(0, len(line.x), size)
     xs = [_mean(line.x[at : at + size]) or 0.0 for at in groups]
-    return Line(
+    return ChartLine(
         line.name, xs, [_mean(line.y[at : at + size]) for at in groups], (), (), line.look, line.color, line.group
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from prerlkit.errors import UsageError
+from prerlkit.rollout.vllm_memory import FRAGMENTATION
 from prerlkit.suggest import nearest
-from prerlkit.train.room import FRAGMENTATION
 
 GIB = 2**30
 _CUDA_CONTEXT = 6 * GIB // 10

@@ -9,7 +9,7 @@ from prerlkit.plan.device import GIB, Device
 from prerlkit.plan.trace import Sizes
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.memory import ASLEEP, OVERHEAD, EngineMemory
-from prerlkit.train.room import engine_need, memory_share
+from prerlkit.rollout.vllm_memory import engine_need, memory_share
 
 ENGINE_WEIGHTS, ENGINE_CACHE, ENGINE_OTHER = "engine weights", "engine KV cache", "engine overhead"
 ENGINE = frozenset({ENGINE_WEIGHTS, ENGINE_CACHE, ENGINE_OTHER})

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from prerlkit.plan.tracker import ROLLOUT, Peak, Tracker
+from prerlkit.plan.tracker import ROLLOUT, MemoryTracker, Peak
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.train.step import Updater
 from prerlkit.types import Group, Prompt
@@ -23,7 +23,7 @@ class Enough(Exception):  # noqa: N818 -- the rollout has shown what it holds
 
 
 @contextmanager
-def _naming_backward(tracker: Tracker) -> Iterator[None]:
+def _naming_backward(tracker: MemoryTracker) -> Iterator[None]:
     """Name the phase while `Tensor.backward` runs."""
     backward = Tensor.backward
 
@@ -38,7 +38,7 @@ def _naming_backward(tracker: Tracker) -> Iterator[None]:
         yield
 
 
-def train(tracker: Tracker, updater: Updater, groups: Sequence[Group]) -> dict[str, Peak]:
+def train(tracker: MemoryTracker, updater: Updater, groups: Sequence[Group]) -> dict[str, Peak]:
     """Do one update and give the peaks of its phases."""
 
     def enter(*_: Any) -> None:
@@ -61,7 +61,7 @@ def train(tracker: Tracker, updater: Updater, groups: Sequence[Group]) -> dict[s
 
 
 def roll_out(
-    tracker: Tracker,
+    tracker: MemoryTracker,
     base: nn.Module,
     engine: RolloutEngine,
     prompts: Sequence[Prompt],
@@ -101,7 +101,7 @@ def roll_out(
 
 
 @contextmanager
-def watching(tracker: Tracker, phase: str) -> Iterator[None]:
+def watching(tracker: MemoryTracker, phase: str) -> Iterator[None]:
     """Count in `phase`, from nothing."""
     tracker.peaks.clear()
     tracker.phase = phase

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prerlkit.recipe.schema import Recipe
+from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.run import run
-from prerlkit.train.watch import Stop, Watcher
 
 STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class TwoSteps:
     """What two steps a stage took.
 
     Attributes:
@@ -29,12 +29,12 @@ class Probe:
     peak_memory: int
 
 
-def probe(recipe: Recipe, recipe_folder: Path | None, watcher: Watcher) -> Probe:
+def probe(recipe: Recipe, recipe_folder: Path | None, callback: Callback) -> TwoSteps:
     """Run two steps of each stage into a folder that is thrown away."""
     short = shortened(recipe)
     with tempfile.TemporaryDirectory(prefix="prerlkit-probe-") as name:
         folder = Path(name) / "run"
-        run(short, folder, recipe_folder=recipe_folder, watcher=watcher, stop=Stop())
+        run(short, folder, recipe_folder=recipe_folder, callback=callback, stop=StopSignal())
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return extrapolate(recipe, lines)
 
@@ -49,7 +49,7 @@ def shortened(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(data)
 
 
-def extrapolate(recipe: Recipe, lines: list[dict[str, float | str]]) -> Probe:
+def extrapolate(recipe: Recipe, lines: list[dict[str, float | str]]) -> TwoSteps:
     """Hours from the metrics of a shortened run: the last step of each stage, the first one warms up."""
     last = {str(line["stage"]): line for line in lines}
     seconds = {name: float(line["time/step"]) for name, line in last.items()}
@@ -60,7 +60,7 @@ def extrapolate(recipe: Recipe, lines: list[dict[str, float | str]]) -> Probe:
         mean = sum(float(line["tokens/completion_mean"]) for line in last.values()) / len(last)
         completions = recipe.evaluation.prompts * (recipe.evaluation.greedy + recipe.evaluation.samples)
         total += evaluations(recipe) * completions * mean * sampled / generated
-    return Probe(seconds, total / 3600, int(max((float(line["memory/peak"]) for line in lines), default=0.0)))
+    return TwoSteps(seconds, total / 3600, int(max((float(line["memory/peak"]) for line in lines), default=0.0)))
 
 
 def _measuring(recipe: Recipe, lines: list[dict[str, float | str]]) -> float:

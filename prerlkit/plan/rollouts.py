@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prerlkit.plan import worst
+from prerlkit.plan import worst_case
 from prerlkit.plan.phases import roll_out, watching
-from prerlkit.plan.tracker import EVALUATION, ROLLOUT, Peak, Tracker
+from prerlkit.plan.tracker import EVALUATION, ROLLOUT, MemoryTracker, Peak
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.cache import ROOM
-from prerlkit.rollout.decode import Batch, Unit, logits_by_head, logits_by_model
+from prerlkit.rollout.decode import Batch, PromptGroup, logits_by_head, logits_by_model
 from prerlkit.rollout.hf import ADMIT_AT, HfEngine
-from prerlkit.rollout.linears import Linears
+from prerlkit.rollout.linears import FusedLora
 from prerlkit.rollout.protocol import Sampling
 
 _PAPER = 2
@@ -82,7 +82,7 @@ def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
         yield Load(EVALUATION, evaluation.prompts, width, limit, sampled)
 
 
-def on_shapes(tracker: Tracker, policy: Policy, load: Load) -> tuple[Peak, int]:
+def on_shapes(tracker: MemoryTracker, policy: Policy, load: Load) -> tuple[Peak, int]:
     """The peak of `load` from few passes, and how many operations one of them is."""
     before = tracker.operations
     first = _generate(tracker, policy, load, load.together, load.width, forwards=_PAPER)
@@ -96,26 +96,26 @@ def on_shapes(tracker: Tracker, policy: Policy, load: Load) -> tuple[Peak, int]:
     return max(first, last, key=lambda peak: peak.total), operations
 
 
-def for_real(tracker: Tracker, policy: Policy, load: Load) -> Peak:
+def measured(tracker: MemoryTracker, policy: Policy, load: Load) -> Peak:
     """The same with every token drawn: all that decodes together, and what comes after it."""
     whole = _generate(tracker, policy, load, min(load.prompts, 2 * load.together), load.width)
     return max(whole, _join(tracker, policy, load), key=lambda peak: peak.total) if load.entering else whole
 
 
-def _generate(tracker: Tracker, policy: Policy, load: Load, prompts: int, width: int, **watched: int) -> Peak:
+def _generate(tracker: MemoryTracker, policy: Policy, load: Load, prompts: int, width: int, **watched: int) -> Peak:
     engine = HfEngine(policy.base, _NoText(), (), load.limit, plain_head=policy.plain_head)
-    asked = worst.prompts(prompts, width)
+    asked = worst_case.prompts(prompts, width)
     return roll_out(tracker, policy.base, engine, asked, load.sampling, phase=load.phase, **watched)
 
 
-def _join(tracker: Tracker, policy: Policy, load: Load) -> Peak:
+def _join(tracker: MemoryTracker, policy: Policy, load: Load) -> Peak:
     """Rows with one token to go, prompts that enter among them, and the pass in which all of them grow."""
     late = max(load.width, load.width + load.sampling.max_new_tokens - 3)
     sampling = replace(load.sampling, max_new_tokens=max(4, load.sampling.max_new_tokens))
     next_logits = logits_by_head if policy.plain_head else logits_by_model
     policy.base.eval()
     batch = Batch(policy.base, next_logits, sampling, ())
-    with watching(tracker, load.phase), Linears(policy.base).sampling():
+    with watching(tracker, load.phase), FusedLora(policy.base).sampling():
         batch.step(_units(load, load.together - load.entering, late))
         tracker.peaks.clear()
         batch.step(_units(load, load.entering, load.width))
@@ -123,5 +123,5 @@ def _join(tracker: Tracker, policy: Policy, load: Load) -> Peak:
     return tracker.peaks[load.phase]
 
 
-def _units(load: Load, count: int, width: int) -> Sequence[Unit]:
-    return [Unit(i, prompt, range(load.drawn)) for i, prompt in enumerate(worst.prompts(count, width))]
+def _units(load: Load, count: int, width: int) -> Sequence[PromptGroup]:
+    return [PromptGroup(i, prompt, range(load.drawn)) for i, prompt in enumerate(worst_case.prompts(count, width))]

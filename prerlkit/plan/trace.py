@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from prerlkit.plan import worst
-from prerlkit.plan.meta import MetaTracker, on_paper
+from prerlkit.plan import worst_case
+from prerlkit.plan.fake import MetaTracker, fake_tensors
 from prerlkit.plan.phases import optimizer_state, train, watching, weights
 from prerlkit.plan.rollouts import loads, on_shapes
-from prerlkit.plan.tracker import ADAPTERS, BASE, GRADIENTS, OPTIMIZER, Peak, Tracker
+from prerlkit.plan.tracker import ADAPTERS, BASE, GRADIENTS, OPTIMIZER, MemoryTracker, Peak
 from prerlkit.policy.attention import NAMES
 from prerlkit.policy.blank import META, blank_base
 from prerlkit.policy.policy import Policy, make_policy
@@ -85,7 +85,7 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
     whole = blank_base(config, recipe.model.model_copy(update={"quantization": "none"}), device_type)
     numbers = [p.numel() for p in whole.parameters()]
     base = blank_base(config, recipe.model, device_type) if recipe.model.quantization != "none" else whole
-    with on_paper(device_type):
+    with fake_tensors(device_type):
         plain, cache_shape, cache_bytes = _look(base)
     tracker = MetaTracker("meta", base.config.get_text_config().vocab_size, cache_shape)
     tracker.hold(weights(base), BASE)
@@ -103,7 +103,7 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
         checkpointing=checkpointing,
     )
     traced = []
-    with on_paper(device_type):
+    with fake_tensors(device_type):
         for index in range(len(recipe.stages)):
             done, operations = _stage(recipe, index, policy, tracker, device_type, parts)
             traced.append(done)
@@ -112,7 +112,7 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
 
 
 def _stage(
-    recipe: Recipe, index: int, policy: Policy, tracker: Tracker, device_type: str, parts: Parts
+    recipe: Recipe, index: int, policy: Policy, tracker: MemoryTracker, device_type: str, parts: Parts
 ) -> tuple[Traced, int]:
     """One stage: take over, train on the worst batches, roll out beside what training left."""
     stage = recipe.stages[index]
@@ -128,7 +128,7 @@ def _stage(
         for group in updater.optimizer.param_groups:
             group["foreach"] = True  # torch's own choice there: more at once, more held
     if parts.training:
-        for groups in worst.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
+        for groups in worst_case.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
             made.at_most(train(tracker, updater, groups))
     else:
         _leave_behind(tracker, updater, policy)
@@ -155,7 +155,7 @@ def _outdone(recipe: Recipe, index: int) -> bool:
     )
 
 
-def _leave_behind(tracker: Tracker, updater: Updater, policy: Policy) -> None:
+def _leave_behind(tracker: MemoryTracker, updater: Updater, policy: Policy) -> None:
     """Gradients and moments, as a step leaves them."""
     with watching(tracker, ""):
         for parameter in policy.adapters.trainable:
@@ -186,7 +186,7 @@ def _unpaged(stage: Stage) -> Stage:
     return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"name": "adamw_8bit"})})
 
 
-def _canary(tracker: Tracker, policy: Policy, chunk: int) -> dict[str, Peak]:
+def _canary(tracker: MemoryTracker, policy: Policy, chunk: int) -> dict[str, Peak]:
     """What the trainer's side of a hand-over to another engine holds."""
     with watching(tracker, HAND_OVER):
         LivePolicy(policy, chunk).score([tuple(range(TOKENS))])

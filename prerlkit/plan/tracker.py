@@ -40,7 +40,7 @@ class Peak:
     by_kind: dict[str, int] = field(default_factory=dict)
 
 
-class Tracker(TorchDispatchMode):
+class MemoryTracker(TorchDispatchMode):
     """While active, counts bytes of tensors on `device`; `phase` names where a peak belongs.
 
     Args:

@@ -9,14 +9,14 @@ from prerlkit.policy.packed import block_of
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One sequence that goes through the model: context (prompt, or the start token), then y."""
 
     context: tuple[int, ...]
     completion: tuple[int, ...]
 
 
-def micro_batches(rows: Sequence[Row], token_budget: int, *, share_contexts: bool) -> list[list[int]]:
+def micro_batches(rows: Sequence[TokenRow], token_budget: int, *, share_contexts: bool) -> list[list[int]]:
     """Indices of rows, cut so that no micro-batch has more than `token_budget` tokens with padding.
 
     Rows of one context stay together, longest contexts and completions first, so that what doesn't fit in memory shows
@@ -44,7 +44,7 @@ class _Size:
         self._blocks: dict[int, tuple[int, int]] = {}  # rows and the longest completion of each
         self._rows = self._longest = self._packed = 0
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TokenRow) -> None:
         self._rows += 1
         self._longest = max(self._longest, len(row.context) + len(row.completion))
         if row.context not in self._contexts:
@@ -62,6 +62,6 @@ class _Size:
         return self._packed if self._share else self._rows * self._longest
 
 
-def by_context(rows: Sequence[Row]) -> list[int]:
+def by_context(rows: Sequence[TokenRow]) -> list[int]:
     """Indices of rows, those of one context together, the longest first."""
     return sorted(range(len(rows)), key=lambda i: (-len(rows[i].context), rows[i].context, -len(rows[i].completion)))

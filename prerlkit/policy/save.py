@@ -49,7 +49,7 @@ def save_policy(adapters: AdapterStack, folder: Path, base_id: str) -> None:
     _write(config, tensors, folder, base_id)
 
 
-def hand_over(adapters: AdapterStack, folder: Path) -> None:
+def sync_weights(adapters: AdapterStack, folder: Path) -> None:
     """Write all adapters as one for an engine that serves the base. Unchecked: the canary looks at what arrives."""
     config, tensors = _as_one(adapters)
     folder.mkdir(parents=True)

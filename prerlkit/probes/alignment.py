@@ -18,9 +18,9 @@ from typing import Any
 from torch import Tensor
 
 from prerlkit.objective.advantage import advantages
-from prerlkit.policy.microbatch import Row
+from prerlkit.policy.microbatch import TokenRow
 from prerlkit.probes.passes import gradient
-from prerlkit.probes.protocol import Reading, Seen
+from prerlkit.probes.protocol import ProbeInput, ProbeResult
 from prerlkit.recipe.probes import AlignmentProbe
 
 SETS = ("all", "positive", "negative")
@@ -61,7 +61,7 @@ class Alignment:
         self.every = settings.every
         self._settings = settings
 
-    def measure(self, seen: Seen) -> Reading:
+    def measure(self, seen: ProbeInput) -> ProbeResult:
         """Two passes with backward over the chosen completions; sums of gradients lie in main memory."""
         chosen = self._choose(seen)
         names = [name for name, parameter in seen.policy.base.named_parameters() if parameter.requires_grad]
@@ -77,7 +77,7 @@ class Alignment:
             products["all"] = _products(names, *whole)
         return _reading(chosen, {kind: products[kind] for kind in SETS if kind in products})
 
-    def _choose(self, seen: Seen) -> list[_Chosen]:
+    def _choose(self, seen: ProbeInput) -> list[_Chosen]:
         """Judged completions of the first groups. Their sign is what the stage's (first) objective gives them."""
         pairs = [
             (group.prompt, completion, advantage)
@@ -93,9 +93,9 @@ class Alignment:
             for prompt, y, advantage in pairs
         ]
 
-    def _gradient(self, seen: Seen, part: Sequence[_Chosen], space: str) -> list[Tensor]:
+    def _gradient(self, seen: ProbeInput, part: Sequence[_Chosen], space: str) -> list[Tensor]:
         start = (seen.policy.start.id,)
-        rows = [Row(start if space == "pretrain" else one.prompt, one.completion) for one in part]
+        rows = [TokenRow(start if space == "pretrain" else one.prompt, one.completion) for one in part]
         return gradient(seen, rows, [one.weight for one in part])
 
 
@@ -120,7 +120,7 @@ def _products(names: Sequence[str], pretrain: Sequence[Tensor], conditional: Seq
     return found
 
 
-def _reading(chosen: Sequence[_Chosen], products: Mapping[str, Mapping[str, Products]]) -> Reading:
+def _reading(chosen: Sequence[_Chosen], products: Mapping[str, Mapping[str, Products]]) -> ProbeResult:
     totals = {kind: sum(own.values(), Products()) for kind, own in products.items()}
     metrics = {
         "probe/alignment" if kind == "all" else f"probe/alignment/{kind}": cosine
@@ -136,7 +136,7 @@ def _reading(chosen: Sequence[_Chosen], products: Mapping[str, Mapping[str, Prod
         "by_module": {kind: _cosines(own, _module_of) for kind, own in products.items()},
         "by_factor": {kind: _cosines(own, _factor_of) for kind, own in products.items()},
     }
-    return Reading(metrics, details)
+    return ProbeResult(metrics, details)
 
 
 def _cosines(own: Mapping[str, Products], place: Callable[[str], str]) -> dict[str, float | None]:

@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from prerlkit.objective.advantage import advantages
-from prerlkit.policy.microbatch import Row
+from prerlkit.policy.microbatch import TokenRow
 from prerlkit.policy.pieces import token_texts
 from prerlkit.probes.passes import score
-from prerlkit.probes.protocol import Reading, Seen
+from prerlkit.probes.protocol import ProbeInput, ProbeResult
 from prerlkit.recipe.probes import ChangeProbe
 from prerlkit.types import Completion, Group
 
@@ -31,24 +31,26 @@ class Change:
         self.every = settings.every
         self._groups = settings.groups
 
-    def measure(self, seen: Seen) -> Reading:
+    def measure(self, seen: ProbeInput) -> ProbeResult:
         """A pass without backward in each space now, and the same again after the update."""
         groups = seen.groups[: self._groups]
         before = _scores(seen, groups)
-        return Reading(after=lambda later: _reading(later, groups, before)) if before["conditional"] else Reading()
+        return (
+            ProbeResult(after=lambda later: _reading(later, groups, before)) if before["conditional"] else ProbeResult()
+        )
 
 
-def _scores(seen: Seen, groups: Sequence[Group]) -> dict[str, list[Tensor]]:
+def _scores(seen: ProbeInput, groups: Sequence[Group]) -> dict[str, list[Tensor]]:
     """Log-probs of each completion that has a token, group by group, in both spaces."""
     pairs = [(group.prompt.token_ids, c.token_ids) for group in groups for c in group.completions if c.token_ids]
     start = (seen.policy.start.id,)
     return {
-        "conditional": score(seen, [Row(prompt, y) for prompt, y in pairs]),
-        "pretrain": score(seen, [Row(start, y) for _, y in pairs]),
+        "conditional": score(seen, [TokenRow(prompt, y) for prompt, y in pairs]),
+        "pretrain": score(seen, [TokenRow(start, y) for _, y in pairs]),
     }
 
 
-def _reading(seen: Seen, groups: Sequence[Group], before: Mapping[str, Sequence[Tensor]]) -> Reading:
+def _reading(seen: ProbeInput, groups: Sequence[Group], before: Mapping[str, Sequence[Tensor]]) -> ProbeResult:
     """What the probe says after the update, when `seen.policy` is the new one."""
     after = _scores(seen, groups)
     changes = {space: [b - a for a, b in zip(before[space], after[space], strict=True)] for space in SPACES}
@@ -61,7 +63,7 @@ def _reading(seen: Seen, groups: Sequence[Group], before: Mapping[str, Sequence[
         if completion.token_ids
     ]
     metrics = {name: mean for space in SPACES for name, mean in _means(space, changes[space], values).items()}
-    return Reading(metrics, {"groups": _details(seen, groups, before, changes)})
+    return ProbeResult(metrics, {"groups": _details(seen, groups, before, changes)})
 
 
 def _means(space: str, changes: Sequence[Tensor], values: Sequence[float | None]) -> dict[str, float]:
@@ -79,7 +81,7 @@ def _means(space: str, changes: Sequence[Tensor], values: Sequence[float | None]
 
 
 def _details(
-    seen: Seen,
+    seen: ProbeInput,
     groups: Sequence[Group],
     before: Mapping[str, Sequence[Tensor]],
     changes: Mapping[str, Sequence[Tensor]],

@@ -15,7 +15,7 @@ from prerlkit.objective.loss import kl_losses
 from prerlkit.policy.adapters import AdapterStack, Layer
 from prerlkit.probes.factors import Overlap, Spectrum, decompose, overlap
 from prerlkit.probes.passes import rows_behind_prompts, score
-from prerlkit.probes.protocol import Reading, Seen
+from prerlkit.probes.protocol import ProbeInput, ProbeResult
 from prerlkit.recipe.model import Adapter
 from prerlkit.recipe.probes import DriftProbe
 
@@ -33,12 +33,12 @@ class Drift:
         self.every = settings.every
         self._groups = settings.groups
 
-    def measure(self, seen: Seen) -> Reading:
+    def measure(self, seen: ProbeInput) -> ProbeResult:
         """Two passes without backward for the KL; the rest comes from the adapters' factors, on the CPU."""
         metrics, by_module = _of_factors(seen.policy.adapters)
-        return Reading({**self._kl(seen), **metrics}, {"by_module": by_module})
+        return ProbeResult({**self._kl(seen), **metrics}, {"by_module": by_module})
 
-    def _kl(self, seen: Seen) -> dict[str, float]:
+    def _kl(self, seen: ProbeInput) -> dict[str, float]:
         """KL(π‖base) behind the prompts, estimated on completions that were sampled from π."""
         rows = rows_behind_prompts(seen.groups[: self._groups])
         if not rows:

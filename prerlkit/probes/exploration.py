@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prerlkit.evaluation.attempts import found
 from prerlkit.probes.passes import rows_behind_prompts, score
-from prerlkit.probes.protocol import Reading, Seen
+from prerlkit.probes.protocol import ProbeInput, ProbeResult
 from prerlkit.probes.self_bleu import self_bleu
 from prerlkit.recipe.probes import ExplorationProbe
 from prerlkit.types import Group
@@ -21,7 +21,7 @@ class Exploration:
         self.every = settings.every
         self._settings = settings
 
-    def measure(self, seen: Seen) -> Reading:
+    def measure(self, seen: ProbeInput) -> ProbeResult:
         """No pass through the model, but for the exact entropy."""
         answers = distinct_answers(seen.groups)
         passes = [[bool(v.passed) for v in group.verdicts if v.judged] for group in seen.groups]
@@ -41,9 +41,9 @@ class Exploration:
             }
         if self._settings.exact_entropy:
             metrics |= self._entropy(seen)
-        return Reading(metrics, {"answers": answers, "passed": [sum(own) for own in passes]})
+        return ProbeResult(metrics, {"answers": answers, "passed": [sum(own) for own in passes]})
 
-    def _entropy(self, seen: Seen) -> dict[str, float]:
+    def _entropy(self, seen: ProbeInput) -> dict[str, float]:
         entropies = score(seen, rows_behind_prompts(seen.groups[: self._settings.groups]), entropy=True)
         tokens = sum(len(own) for own in entropies)
         total = sum(float(own.double().sum()) for own in entropies)

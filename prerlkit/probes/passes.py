@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from prerlkit.policy.logprobs import Sequences
-from prerlkit.policy.microbatch import Row, micro_batches
-from prerlkit.probes.protocol import Seen
+from prerlkit.policy.microbatch import TokenRow, micro_batches
+from prerlkit.probes.protocol import ProbeInput
 from prerlkit.types import Group
 
 
-def rows_behind_prompts(groups: Sequence[Group]) -> list[Row]:
+def rows_behind_prompts(groups: Sequence[Group]) -> list[TokenRow]:
     """Every completion that has a token, behind its prompt."""
-    return [Row(g.prompt.token_ids, c.token_ids) for g in groups for c in g.completions if c.token_ids]
+    return [TokenRow(g.prompt.token_ids, c.token_ids) for g in groups for c in g.completions if c.token_ids]
 
 
 @torch.no_grad()
-def score(seen: Seen, rows: Sequence[Row], *, entropy: bool = False) -> list[Tensor]:
+def score(seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False) -> list[Tensor]:
     """Log-probs of each row's completion at the rollout's temperature, or with `entropy` the entropies there; nats."""
     found: dict[int, Tensor] = {}
     for indices, logprobs_N, entropy_N in _passes(seen, rows, entropy=entropy):
@@ -29,7 +29,7 @@ def score(seen: Seen, rows: Sequence[Row], *, entropy: bool = False) -> list[Ten
     return [found[i] for i in range(len(rows))]
 
 
-def gradient(seen: Seen, rows: Sequence[Row], weights: Sequence[float]) -> list[Tensor]:
+def gradient(seen: ProbeInput, rows: Sequence[TokenRow], weights: Sequence[float]) -> list[Tensor]:
     """∇ Σ_y w_y log P(y | context) on the trainable adapter, a float32 tensor on the CPU for each of its parameters.
 
     log P is the sum over the completion's tokens. Adapter dropout is off; gradient checkpointing is as in training.
@@ -44,7 +44,7 @@ def gradient(seen: Seen, rows: Sequence[Row], weights: Sequence[float]) -> list[
 
 
 def _passes(
-    seen: Seen, rows: Sequence[Row], *, entropy: bool = False
+    seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False
 ) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
     policy = seen.policy
     for indices in micro_batches(rows, seen.pass_tokens, share_contexts=policy.share_contexts):

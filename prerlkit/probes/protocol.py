@@ -15,10 +15,10 @@ History = Sequence[tuple[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ProbeInput:
     """A step as a probe sees it: after rollout and verdicts, before the update. The policy is the one that sampled.
 
-    What a probe left for after the update (`Reading.after`) sees the same step with the new policy.
+    What a probe left for after the update (`ProbeResult.after`) sees the same step with the new policy.
 
     Attributes:
         groups: of the whole step, those of all processes.
@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ProbeResult:
     """What a probe found.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reading:
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    after: Callable[[Seen], Reading] | None = None
+    after: Callable[[ProbeInput], ProbeResult] | None = None
 
 
 class Probe(Protocol):
@@ -59,6 +59,6 @@ class Probe(Protocol):
     every: int
     """It is shown each stage's first step and every so many after it."""
 
-    def measure(self, seen: Seen) -> Reading:
+    def measure(self, seen: ProbeInput) -> ProbeResult:
         """Look at a step. Draws no random number, leaves no gradient, changes no parameter."""
         ...

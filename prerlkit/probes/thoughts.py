@@ -6,7 +6,7 @@ The paper (arXiv 2604.14142) reports ×14.89 transition and ×6.54 reflection th
 from __future__ import annotations
 
 from prerlkit.evaluation.thoughts import mean_counts
-from prerlkit.probes.protocol import History, Reading, Seen
+from prerlkit.probes.protocol import History, ProbeInput, ProbeResult
 from prerlkit.recipe.probes import ThoughtsProbe
 
 
@@ -19,7 +19,7 @@ class Thoughts:
         self.every = settings.every
         self._start = settings.start
 
-    def measure(self, seen: Seen) -> Reading:
+    def measure(self, seen: ProbeInput) -> ProbeResult:
         """All completions of the step, unjudged ones too."""
         completions = [completion for group in seen.groups for completion in group.completions]
         tokens = sum(len(completion.token_ids) for completion in completions)
@@ -31,7 +31,7 @@ class Thoughts:
             start = self._at_start(seen.past, f"probe/thoughts/{kind}")
             if start:
                 metrics[f"probe/thoughts/{kind}_ratio"] = each / start
-        return Reading(metrics)
+        return ProbeResult(metrics)
 
     def _at_start(self, past: History, name: str) -> float:
         """Mean of the run's first measurements; 0 while there are fewer than asked for."""

@@ -10,7 +10,7 @@ from prerlkit.publish.curves import INSTALL, evaluations
 from prerlkit.publish.export import vllm_rank
 from prerlkit.publish.finished import FinishedRun
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import File, Generator, HeldOut, Hub, ReasoningGym
+from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSource, ReasoningGymSource
 
 Kind = Literal["adapter", "merged"]
 
@@ -99,7 +99,7 @@ def _dataset(recipe: Recipe) -> dict[str, str]:
     source = recipe.data.train if isinstance(recipe.data.eval, HeldOut) else recipe.data.eval
     rest = " (held-out rows of the training source)" if isinstance(recipe.data.eval, HeldOut) else ""
     match source:
-        case Hub():
+        case HubSource():
             config = {"dataset_config": source.config} if source.config else {}
             return {
                 "dataset_type": source.id,
@@ -107,16 +107,16 @@ def _dataset(recipe: Recipe) -> dict[str, str]:
                 "dataset_split": source.split,
                 **config,
             }
-        case Generator():
+        case GeneratorSource():
             return {"dataset_type": f"prerlkit-{source.name}", "dataset_name": f"{source.name}, generated{rest}"}
-        case ReasoningGym():
+        case ReasoningGymSource():
             return {"dataset_type": "reasoning-gym", "dataset_name": f"reasoning-gym {source.task}{rest}"}
-        case File():
+        case FileSource():
             return {"dataset_type": "local-file", "dataset_name": f"a local file{rest}"}
 
 
 def _hub_ids(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(s.id for s in (recipe.data.train, recipe.data.eval) if isinstance(s, Hub)))
+    return list(dict.fromkeys(s.id for s in (recipe.data.train, recipe.data.eval) if isinstance(s, HubSource)))
 
 
 def _what(run: FinishedRun, facts: Facts) -> str:

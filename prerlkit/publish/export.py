@@ -37,7 +37,7 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """An exported adapter, loaded by `how`, against the policy it should be (root mean squares of float32 logits).
 
     Attributes:
@@ -68,7 +68,7 @@ class Exported:
     folder: Path
     stages: tuple[Path, ...]
     rank: int
-    checks: tuple[Loaded, ...]
+    checks: tuple[LoadedModel, ...]
     reduction: Reduction | None
 
 
@@ -143,7 +143,9 @@ class _Reference:
         if len(run.parts) > 1:
             self.config, self.tensors = concatenate(self.configs, [part.tensors for part in run.parts])
 
-    def check(self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool) -> tuple[Loaded, ...]:
+    def check(
+        self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool
+    ) -> tuple[LoadedModel, ...]:
         """Load the adapter in `folder` in both ways. Raises PrerlkitError when it isn't what `parts` are."""
         live = streamed.folder_logits(self._source, self._weights, self._tokens, parts, trust_remote_code=self._trust)
         effect = rms(live - self._base)
@@ -152,12 +154,12 @@ class _Reference:
         by_transformers = self._logits(lambda model: _load_adapter(model, folder))
         apart = rms(by_peft - by_transformers)
         checks = [
-            Loaded("PEFT", rms(by_peft - live), effect),
-            Loaded("transformers", rms(by_transformers - live), effect),
+            LoadedModel("PEFT", rms(by_peft - live), effect),
+            LoadedModel("transformers", rms(by_transformers - live), effect),
         ]
         if config.use_dora and apart > allowed:
             note = "transformers' load_adapter loses DoRA's norms and gives another model: load this adapter with PEFT"
-            checks[1] = Loaded("transformers", checks[1].error, effect, note)
+            checks[1] = LoadedModel("transformers", checks[1].error, effect, note)
         for one in checks:
             wrong = apart > allowed if reduced else one.error > allowed
             if wrong and not one.note:
@@ -192,7 +194,9 @@ def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: Fi
     write_base(folder, run.recipe.model.id, run.model.revision, source)
 
 
-def _record(run: FinishedRun, rank: int, checks: tuple[Loaded, ...], reduction: Reduction | None) -> dict[str, Any]:
+def _record(
+    run: FinishedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None
+) -> dict[str, Any]:
     return {
         "run": run.recipe.name,
         "policy": run.fingerprint,

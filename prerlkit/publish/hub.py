@@ -15,7 +15,7 @@ _AGAIN = "Files that have arrived are not sent again: repeat the same command to
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class HubRepo:
     """A repository as it is.
 
     Attributes:
@@ -57,7 +57,7 @@ class Hub:
         with explained(repo, "asking who this token belongs to"):
             self._check_token(self._api.whoami())
 
-    def look(self) -> Remote:
+    def look(self) -> HubRepo:
         """What is in the repository now."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -66,10 +66,10 @@ class Hub:
                 info = self._api.model_info(self.repo, revision=self.revision)
             except RevisionNotFoundError:
                 whole = self._api.model_info(self.repo)
-                return Remote(None, (), whole.private)
+                return HubRepo(None, (), whole.private)
             except RepositoryNotFoundError:
-                return Remote(None, (), None)
-        return Remote(info.sha, tuple(s.rfilename for s in info.siblings or ()), info.private)
+                return HubRepo(None, (), None)
+        return HubRepo(info.sha, tuple(s.rfilename for s in info.siblings or ()), info.private)
 
     def read(self, name: str) -> bytes | None:
         """A small file of the repository; None where there is none."""
@@ -94,7 +94,7 @@ class Hub:
         return found if isinstance(found, str) else None
 
     def commit(
-        self, files: Mapping[str, Path | bytes], delete: Sequence[str], remote: Remote, *, private: bool, message: str
+        self, files: Mapping[str, Path | bytes], delete: Sequence[str], remote: HubRepo, *, private: bool, message: str
     ) -> str:
         """Create what is missing, send what has not arrived, and make one commit of it; gives its address.
 

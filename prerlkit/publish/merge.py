@@ -24,7 +24,7 @@ from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import fold, proof, streamed
 from prerlkit.publish.finished import FinishedRun, Part, open_run, resolve_base
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
-from prerlkit.publish.proof import Proof
+from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.weights import INDEX, Weights
 
@@ -53,7 +53,7 @@ class Merged:
     """
 
     folder: Path
-    proof: Proof
+    proof: MergeProof
     four_bit: FourBit | None
     gguf: Path | None
 
@@ -93,7 +93,7 @@ def merge(
     _check(opened, folder, lora_scale, overwrite)
     source = resolve_base(opened, base, report)
     kind = dtype or opened.recipe.model.dtype
-    plan = _Plan.make(opened, source, getattr(torch, kind), lora_scale)
+    plan = _MergePlan.make(opened, source, getattr(torch, kind), lora_scale)
     gguf_bytes = 0
     if gguf:
         from prerlkit.publish.gguf_file import check_writable, size_of
@@ -125,7 +125,7 @@ def merge(
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _MergePlan:
     """Everything that is settled before a byte is written."""
 
     run: FinishedRun
@@ -136,7 +136,7 @@ class _Plan:
     lora_scale: float
 
     @classmethod
-    def make(cls, run: FinishedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _Plan:
+    def make(cls, run: FinishedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _MergePlan:
         weights = Weights(source)
         trust = run.recipe.model.trust_remote_code
         model = streamed.empty_model(source, trust_remote_code=trust)
@@ -171,7 +171,7 @@ class _Plan:
         return result.contiguous()
 
 
-def _write_weights(plan: _Plan, work: Path, shard_bytes: int) -> None:
+def _write_weights(plan: _MergePlan, work: Path, shard_bytes: int) -> None:
     """Write the shards one after the other, and their index where there are several."""
     shards = list(_shards(plan, shard_bytes))
     index: dict[str, str] = {}
@@ -184,7 +184,7 @@ def _write_weights(plan: _Plan, work: Path, shard_bytes: int) -> None:
         write_json(work / INDEX, {"metadata": {"total_size": plan.bytes}, "weight_map": index})
 
 
-def _shards(plan: _Plan, limit: int) -> Iterator[list[str]]:
+def _shards(plan: _MergePlan, limit: int) -> Iterator[list[str]]:
     held: list[str] = []
     size = 0
     for name in plan.weights.names:
@@ -208,7 +208,7 @@ def _write_rest(source: Path, work: Path, kind: str) -> None:
     write_json(work / "config.json", {**config, "dtype": kind})
 
 
-def _prove(plan: _Plan, work: Path, tokens: tuple[Tensor, Tensor], kind: str) -> Proof:
+def _prove(plan: _MergePlan, work: Path, tokens: tuple[Tensor, Tensor], kind: str) -> MergeProof:
     run, source, read = plan.run, plan.source, plan.weights
     trust = run.recipe.model.trust_remote_code
     noise = proof.shaken(read, plan.dtype, plan.folds.factors.__contains__)
@@ -240,7 +240,7 @@ def _check(run: FinishedRun, folder: Path, lora_scale: float, overwrite: bool) -
             raise UsageError(f"{folder} exists and holds something else.", "Choose another -o.")
 
 
-def _advice(proven: Proof, kind: str) -> str:
+def _advice(proven: MergeProof, kind: str) -> str:
     if proven.swallowed and kind != "float32":
         finer = "--dtype float16 (eight times finer) or float32" if kind == "bfloat16" else "--dtype float32"
         return f"The change may be too small for {kind}: try {finer}, or use the adapter unmerged (`prerlkit export`)."
@@ -250,7 +250,7 @@ def _advice(proven: Proof, kind: str) -> str:
 
 
 def _record(
-    run: FinishedRun, kind: str, lora_scale: float, proven: Proof, four_bit: FourBit | None, file: Any
+    run: FinishedRun, kind: str, lora_scale: float, proven: MergeProof, four_bit: FourBit | None, file: Any
 ) -> dict[str, Any]:
     return {
         "run": run.recipe.name,

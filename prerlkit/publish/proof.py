@@ -58,7 +58,7 @@ Read = Callable[[str], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class MergeProof:
     """What was measured. Root mean squares of differences of float32 logits, except where it says otherwise.
 
     Attributes:
@@ -129,7 +129,7 @@ class Proof:
         return {**asdict(self), "proven": not self.failure}
 
 
-def compare(*, dtype: str, live: Tensor, merged: Tensor, base: Tensor, rounded: Tensor, noisy: Tensor) -> Proof:
+def compare(*, dtype: str, live: Tensor, merged: Tensor, base: Tensor, rounded: Tensor, noisy: Tensor) -> MergeProof:
     """The proof from five sets of logits, [N, V] each.
 
     Args:
@@ -140,7 +140,7 @@ def compare(*, dtype: str, live: Tensor, merged: Tensor, base: Tensor, rounded: 
     edge = EDGE * noise + FLOOR * scale
     way = live - base
     share = ((merged - base) * way).sum().item() / max((way * way).sum().item(), 1e-30)
-    return Proof(
+    return MergeProof(
         dtype=dtype,
         error=rms(merged - live),
         error_max=(merged - live).abs().max().item(),

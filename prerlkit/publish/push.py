@@ -16,11 +16,11 @@ from prerlkit.publish import merge as merging
 from prerlkit.publish.card import Facts, Kind, base_name, card
 from prerlkit.publish.curves import picture
 from prerlkit.publish.finished import FinishedRun, open_run
-from prerlkit.publish.hub import Hub, Remote
+from prerlkit.publish.hub import Hub, HubRepo
 from prerlkit.publish.leaks import check_leaks
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import File
+from prerlkit.recipe.sources import FileSource
 
 Report = Callable[[str], None]
 
@@ -88,7 +88,7 @@ def push(
             "Name the same base on the Hub with --base user/model, or push the whole model with --merged.",
         )
     hub = None if dry_run else Hub(repo, revision)
-    remote = hub.look() if hub else Remote(None, (), None)
+    remote = hub.look() if hub else HubRepo(None, (), None)
     stale = _check_contents(hub, remote, opened, kind, overwrite) if hub else ()
     folder, record = _weights(opened, kind, dry_run, checkpoint, report)
     named = license or (hub.license_of(hub_base) if hub and hub_base else None)
@@ -121,7 +121,7 @@ def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
         model = model.model_copy(update={"id": base or Path(model.id).name})
     data = recipe.data
     for key in ("train", "eval"):
-        if isinstance(one := getattr(data, key), File):
+        if isinstance(one := getattr(data, key), FileSource):
             data = data.model_copy(update={key: one.model_copy(update={"path": Path(one.path).name})})
     uses = tuple(
         use.model_copy(update={"name": use.name.rpartition("/")[2]}) if Path(use.name).is_absolute() else use
@@ -188,7 +188,7 @@ def _rewritten(file: Path, facts: Facts, run: FinishedRun) -> Path | bytes:
     return file
 
 
-def _check_contents(hub: Hub, remote: Remote, run: FinishedRun, kind: Kind, overwrite: bool) -> tuple[str, ...]:
+def _check_contents(hub: Hub, remote: HubRepo, run: FinishedRun, kind: Kind, overwrite: bool) -> tuple[str, ...]:
     """Files that the push replaces or removes. Raises UsageError when they are not this run's."""
     files = tuple(name for name in remote.files if name not in _HUBS_OWN)
     if not files or overwrite:
@@ -212,7 +212,7 @@ def _own_paths(run: FinishedRun) -> list[str]:
     return [path for path in [*paths, str(cached or "")] if len(path) > 3]
 
 
-def _notes(run: FinishedRun, facts: Facts, folder: Path | None, remote: Remote, private: bool) -> tuple[str, ...]:
+def _notes(run: FinishedRun, facts: Facts, folder: Path | None, remote: HubRepo, private: bool) -> tuple[str, ...]:
     notes = []
     if folder is None:
         what = "adapter" if facts.kind == "adapter" else "merged weights"

@@ -21,7 +21,7 @@ from prerlkit.suggest import nearest
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedRecipe:
     """A checked recipe and where it came from."""
 
     recipe: Recipe
@@ -53,7 +53,7 @@ def locate(name: str) -> Path:
     raise UsageError(f'There is no packaged recipe "{name}"{nearest(name, known)}', "For a file, give its path.")
 
 
-def load(name: str, overrides: Sequence[str] = ()) -> Loaded:
+def load(name: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read, override and check a recipe.
 
     Args:
@@ -70,7 +70,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Loaded:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise UsageError(explain(error, path, source, overrides)) from None
-    return Loaded(recipe, path)
+    return LoadedRecipe(recipe, path)
 
 
 def read_yaml(path: Path) -> Any:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prerlkit.objective.presets import ObjectiveChoice
-from prerlkit.recipe.keeping import Health, Output
 from prerlkit.recipe.model import Adapter, Model
+from prerlkit.recipe.output import Health, Output
 from prerlkit.recipe.probes import ProbeChoices, Until
 from prerlkit.recipe.rollout import MAX_RANK, Rollout
 from prerlkit.recipe.sources import Data
@@ -29,7 +29,7 @@ from prerlkit.settings import (
 )
 
 
-class VerifierUse(Settings):
+class VerifierConfig(Settings):
     """One verifier, by name, with its own settings and its weight in the reward."""
 
     name: str
@@ -161,7 +161,7 @@ class Recipe(Settings):
     model: Model
     adapter: Adapter = Adapter()
     data: Data
-    verifiers: Annotated[tuple[VerifierUse, ...], AfterValidator(_not_empty)]
+    verifiers: Annotated[tuple[VerifierConfig, ...], AfterValidator(_not_empty)]
     reward: Literal["weighted", "product"] = "weighted"
     """Of several verifiers. weighted: the mean of their scores by weight. product: the scores multiplied."""
     rollout: Rollout = Rollout()

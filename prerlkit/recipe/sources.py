@@ -11,7 +11,7 @@ from prerlkit.settings import Bool, Int, NonNegativeInt, PositiveInt, Settings
 Scalar = str | int | float | bool
 
 
-class Hub(Settings):
+class HubSource(Settings):
     """A data set of the Hugging Face Hub, read with `datasets`."""
 
     kind: Literal["hub"]
@@ -23,7 +23,7 @@ class Hub(Settings):
     revision: str | None = None
 
 
-class File(Settings):
+class FileSource(Settings):
     """A local file: jsonl, json, parquet or csv, by its ending."""
 
     kind: Literal["file"]
@@ -31,7 +31,7 @@ class File(Settings):
     """Relative paths are taken from the working directory, then from the recipe's folder."""
 
 
-class Generator(Settings):
+class GeneratorSource(Settings):
     """Rows made up by a generator of prerlkit's own (`arithmetic`)."""
 
     kind: Literal["generator"]
@@ -43,7 +43,7 @@ class Generator(Settings):
     """The generator's own settings, checked by its own class."""
 
 
-class ReasoningGym(Settings):
+class ReasoningGymSource(Settings):
     """A task of the `reasoning-gym` package (`pip install 'prerlkit[reasoning-gym]'`)."""
 
     kind: Literal["reasoning_gym"]
@@ -61,8 +61,10 @@ class HeldOut(Settings):
     rows: PositiveInt
 
 
-Source = Annotated[Hub | File | Generator | ReasoningGym, Field(discriminator="kind")]
-EvalSource = Annotated[Hub | File | Generator | ReasoningGym | HeldOut, Field(discriminator="kind")]
+Source = Annotated[HubSource | FileSource | GeneratorSource | ReasoningGymSource, Field(discriminator="kind")]
+EvalSource = Annotated[
+    HubSource | FileSource | GeneratorSource | ReasoningGymSource | HeldOut, Field(discriminator="kind")
+]
 
 
 class Filter(Settings):

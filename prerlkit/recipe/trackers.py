@@ -9,13 +9,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from prerlkit.settings import Bool, Settings, word_to_kind
 
 
-class TensorBoard(Settings):
+class TensorBoardSettings(Settings):
     """TensorBoard: event files in the run folder."""
 
     kind: Literal["tensorboard"] = "tensorboard"
 
 
-class Wandb(Settings):
+class WandbSettings(Settings):
     """Weights & Biases."""
 
     kind: Literal["wandb"] = "wandb"
@@ -25,7 +25,7 @@ class Wandb(Settings):
     """false: files in the run folder, for `wandb sync` later. true: sent as the run goes; needs `wandb login`."""
 
 
-class Trackio(Settings):
+class TrackioSettings(Settings):
     """trackio."""
 
     kind: Literal["trackio"] = "trackio"
@@ -35,7 +35,9 @@ class Trackio(Settings):
     """null: a database on this machine. `user/name`: a Space on the Hub."""
 
 
-def _once(uses: tuple[TensorBoard | Wandb | Trackio, ...]) -> tuple[TensorBoard | Wandb | Trackio, ...]:
+def _once(
+    uses: tuple[TensorBoardSettings | WandbSettings | TrackioSettings, ...],
+) -> tuple[TensorBoardSettings | WandbSettings | TrackioSettings, ...]:
     kinds = [use.kind for use in uses]
     if twice := [kind for i, kind in enumerate(kinds) if kind in kinds[:i]]:
         raise ValueError(f"{twice[0]} is there twice")
@@ -43,7 +45,7 @@ def _once(uses: tuple[TensorBoard | Wandb | Trackio, ...]) -> tuple[TensorBoard 
 
 
 TrackerUse = Annotated[
-    TensorBoard | Wandb | Trackio,
+    TensorBoardSettings | WandbSettings | TrackioSettings,
     Field(discriminator="kind"),
     BeforeValidator(word_to_kind),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prerlkit.page.chart import Chart, Line, Mark
+from prerlkit.page.chart import Chart, ChartLine, Mark
 from prerlkit.recorded import RecordedRun
 from prerlkit.report.learned import estimate
 
@@ -17,7 +17,7 @@ SMOOTH_FROM = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class MetricCurve:
     """One chart: where its values are in a step, and how they are read."""
 
     id: str
@@ -50,28 +50,32 @@ def rate(amount: str, seconds: str) -> Value:
 
 
 KNOWN = (
-    Curve("reward", "Reward", metric("reward/mean"), note="Mean score of the judged completions of a step."),
-    Curve(
+    MetricCurve("reward", "Reward", metric("reward/mean"), note="Mean score of the judged completions of a step."),
+    MetricCurve(
         "accuracy",
         "Accuracy",
         metric("reward/pass_rate"),
         note="Line: training completions that passed. Points: held-out prompts, with 95 % intervals.",
         percent=True,
     ),
-    Curve("entropy", "Entropy", metric("policy/entropy"), "nats a token", "Of the sampler. Near 0: all samples alike."),
-    Curve("length", "Completion length", metric("tokens/completion_mean"), "tokens", "Mean of the step."),
-    Curve("truncated", "Truncated", metric("sample/truncated"), note="Cut by the token limit.", percent=True),
-    Curve(
+    MetricCurve(
+        "entropy", "Entropy", metric("policy/entropy"), "nats a token", "Of the sampler. Near 0: all samples alike."
+    ),
+    MetricCurve("length", "Completion length", metric("tokens/completion_mean"), "tokens", "Mean of the step."),
+    MetricCurve("truncated", "Truncated", metric("sample/truncated"), note="Cut by the token limit.", percent=True),
+    MetricCurve(
         "zero_signal",
         "Groups without signal",
         metric("group/zero_signal"),
         note="All scores equal: under a group baseline such a group teaches nothing.",
         percent=True,
     ),
-    Curve("grad_norm", "Gradient norm", metric("optim/grad_norm"), note="Before clipping."),
-    Curve("rollout_speed", "Rollout speed", rate("tokens/generated", "time/rollout"), "tokens/s"),
-    Curve("train_speed", "Training speed", rate("tokens/trained", "time/train"), "tokens/s"),
-    Curve("memory", "Peak memory", metric("memory/peak", 2**-30), "GiB", "The most that was held since the start."),
+    MetricCurve("grad_norm", "Gradient norm", metric("optim/grad_norm"), note="Before clipping."),
+    MetricCurve("rollout_speed", "Rollout speed", rate("tokens/generated", "time/rollout"), "tokens/s"),
+    MetricCurve("train_speed", "Training speed", rate("tokens/trained", "time/train"), "tokens/s"),
+    MetricCurve(
+        "memory", "Peak memory", metric("memory/peak", 2**-30), "GiB", "The most that was held since the start."
+    ),
 )
 _SHOWN = {
     *("step", "stage", "reward/mean", "reward/pass_rate", "policy/entropy", "tokens/completion_mean"),
@@ -123,12 +127,12 @@ def _recorded(runs: Sequence[RecordedRun]) -> list[str]:
     return list(numbers)
 
 
-def _generic(name: str, title: str) -> Curve:
+def _generic(name: str, title: str) -> MetricCurve:
     word = "metric-" + "".join(c if c.isalnum() else f"-{ord(c):x}-" for c in name)
-    return Curve(word, title, metric(name), floor=None)
+    return MetricCurve(word, title, metric(name), floor=None)
 
 
-def _chart(curve: Curve, runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart | None:
+def _chart(curve: MetricCurve, runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart | None:
     lines = [line for n, run in enumerate(runs) for line in _lines(curve, run, names[n], n, len(runs) > 1)]
     if not any(value is not None for line in lines for value in line.y):
         return None
@@ -145,17 +149,17 @@ def _chart(curve: Curve, runs: Sequence[RecordedRun], names: Sequence[str]) -> C
     )
 
 
-def _lines(curve: Curve, run: RecordedRun, name: str, n: int, several: bool) -> Iterator[Line]:
+def _lines(curve: MetricCurve, run: RecordedRun, name: str, n: int, several: bool) -> Iterator[ChartLine]:
     group = name if several else ""
     label = name if several else "training" if curve.id == "accuracy" else curve.title.lower()
     found = [(step, value) for step in run.steps if (value := curve.value(step)) is not None]
     xs, ys = [step["step"] for step, _ in found], [value for _, value in found]
     window = _window(run)
     if window > 1 and found:
-        yield Line(f"{label}, each step", xs, ys, look="faint", color=n, group=group)
+        yield ChartLine(f"{label}, each step", xs, ys, look="faint", color=n, group=group)
         ys = _means(ys, [step["stage"] for step, _ in found], window)
     if found:
-        yield Line(label, xs, ys, color=n, group=group)
+        yield ChartLine(label, xs, ys, color=n, group=group)
     if curve.id == "accuracy" and not several:
         yield from _held_out(run, "held-out ", 1, "")
 
@@ -173,7 +177,7 @@ def _held_out_chart(runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart 
     return chart if lines else None
 
 
-def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator[Line]:
+def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator[ChartLine]:
     for key, label in (("accuracy", "greedy"), ("average", "avg@k")):
         found = [(e.get("step", 0), value) for e in run.evaluations if (value := estimate(e.get(key)))]
         by_step = dict(sorted(found, key=lambda item: item[0]))  # the last of several after one step
@@ -181,7 +185,7 @@ def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator
         if values:
             bounds = ([v.low for v in values], [v.high for v in values])
             xs, ys = list(by_step), [v.value for v in values]
-            yield Line(f"{prefix}{label}", xs, ys, *bounds, look="points", color=color, group=group)
+            yield ChartLine(f"{prefix}{label}", xs, ys, *bounds, look="points", color=color, group=group)
             color = color if group else color + 1
 
 

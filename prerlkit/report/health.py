@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from prerlkit.recipe.keeping import Health
+from prerlkit.recipe.output import Health
 from prerlkit.recorded import RecordedRun
 from prerlkit.train.health import check
 

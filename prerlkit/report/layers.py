@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prerlkit.page.chart import Chart, Line
+from prerlkit.page.chart import Chart, ChartLine
 from prerlkit.recorded import RecordedRun
 
 ByLayer = Mapping[int, float]
@@ -40,7 +40,7 @@ def layers(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ..
     return tuple(chart for chart in charts if chart.lines)
 
 
-def _of_runs(runs: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str], read: Read) -> tuple[Line, ...]:
+def _of_runs(runs: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str], read: Read) -> tuple[ChartLine, ...]:
     """Of one run some of its measurements, of several the last one of each."""
     found = []
     for n, (lines, name) in enumerate(zip(runs, names, strict=True)):
@@ -59,7 +59,7 @@ def _spread(measured: Sequence[tuple[Any, ByLayer]]) -> list[tuple[Any, ByLayer]
     return [measured[place] for place in places]
 
 
-def _by_sign(lines: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
+def _by_sign(lines: Sequence[Mapping[str, Any]]) -> tuple[ChartLine, ...]:
     found = []
     for n, sign in enumerate(SIGNS):
         values: dict[int, list[float]] = {}
@@ -71,9 +71,9 @@ def _by_sign(lines: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
     return tuple(found)
 
 
-def _line(name: str, values: ByLayer, color: int, group: str) -> Line:
+def _line(name: str, values: ByLayer, color: int, group: str) -> ChartLine:
     at = sorted(values)
-    return Line(name, at, [values[layer] for layer in at], color=color, group=group)
+    return ChartLine(name, at, [values[layer] for layer in at], color=color, group=group)
 
 
 def _aligned(sign: str) -> Read:

@@ -17,7 +17,7 @@ ROOM = 32
 """Columns added when a layer is full. Attention runs over half of them for nothing, on average."""
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer whose `keys` and `values` [B, K, C, D] hold `length` columns and zeros after them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -58,11 +58,11 @@ class RoomyLayer(DynamicLayer):
         return needed + ROOM - 1 if self.length else needed
 
 
-def roomy_cache(config: Any) -> DynamicCache:
+def preallocated_cache(config: Any) -> DynamicCache:
     """A cache for this model; roomy where all of its layers are plain ones (no sliding window, no recurrent state)."""
     cache = DynamicCache(config=config)
     if all(type(layer) is DynamicLayer for layer in cache.layers):
-        cache.layers = [RoomyLayer() for _ in cache.layers]
+        cache.layers = [PreallocatedLayer() for _ in cache.layers]
     return cache
 
 

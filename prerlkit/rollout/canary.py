@@ -23,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 
 from prerlkit.errors import CanaryError, joined
-from prerlkit.rollout.protocol import CopyEngine, HandOver, Sampling, Trainer
+from prerlkit.rollout.protocol import PolicySource, RemoteEngine, Sampling, WeightSync
 from prerlkit.types import Completion, Prompt
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Canary:
         same_base: False where the engine serves other weights on purpose (the 16-bit original of a 4-bit base).
     """
 
-    def __init__(self, trainer: Trainer, prompts: Sequence[Prompt], dtype: str, *, same_base: bool = True) -> None:
+    def __init__(self, trainer: PolicySource, prompts: Sequence[Prompt], dtype: str, *, same_base: bool = True) -> None:
         self.sequences = [p.token_ids[:TOKENS] for p in prompts if len(p.token_ids) > 1][:SEQUENCES]
         self._first_N = _first_seen(self.sequences)
         self._trainer = trainer
@@ -164,23 +164,23 @@ class CanaryEngine:
         CanaryError: a copy's base is not the trainer's.
     """
 
-    def __init__(self, engine: CopyEngine, canary: Canary) -> None:
+    def __init__(self, engine: RemoteEngine, canary: Canary) -> None:
         self._engine = engine
         self._canary = canary
         self._bare = self._scores(adapter=False)
         self.base_drift = max(_each(self._bare, lambda copy: canary.check_base(copy, self._bare[copy])))
         self._before: dict[str, Snapshot] = {}
 
-    def hand_over(self) -> HandOver:
+    def sync_weights(self) -> WeightSync:
         """Hand over, then compare every copy."""
         begun = time.perf_counter()
-        self._engine.hand_over()
+        self._engine.sync_weights()
         scores, trainer_N = self._scores(adapter=True), self._canary.trainer()
         now = {copy: Snapshot(engine_N, trainer_N) for copy, engine_N in scores.items()}
         found = _each(now, lambda copy: self._canary.check(copy, now[copy], self._bare[copy], self._before.get(copy)))
         self._before = now
         drifts, gains = zip(*found, strict=True)
-        return HandOver(time.perf_counter() - begun, max(drifts), max(gains, key=lambda share: abs(share - 1.0)))
+        return WeightSync(time.perf_counter() - begun, max(drifts), max(gains, key=lambda share: abs(share - 1.0)))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
         """See `RolloutEngine.generate`."""

@@ -95,7 +95,7 @@ class DataParallelVllm:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
-        """See `CopyEngine.score`: every client's answer."""
+        """See `RemoteEngine.score`: every client's answer."""
         scores: dict[str, Scores] = {}
         for answer in on_each(lambda client: client.score(sequences, adapter=adapter), self._living):
             scores |= answer

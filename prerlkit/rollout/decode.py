@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prerlkit.rollout.protocol import Sampling
-from prerlkit.rollout.sampling import draw
+from prerlkit.rollout.sampling import sample_tokens
 from prerlkit.seeds import uniforms
 from prerlkit.types import Prompt
 
@@ -23,7 +23,7 @@ NextLogits = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class PromptGroup:
     """A prompt and which of its samples are drawn together."""
 
     index: int
@@ -32,7 +32,7 @@ class Unit:
 
 
 @dataclass(slots=True)
-class Row:
+class DecodeSequence:
     """One completion while it grows."""
 
     prompt: int
@@ -75,7 +75,7 @@ class Batch:
         self._next_logits = next_logits
         self._sampling = sampling
         self._end_ids = frozenset(end_ids)
-        self._rows: list[Row] = []
+        self._rows: list[DecodeSequence] = []
         self.can_join = True
 
     @property
@@ -88,7 +88,7 @@ class Batch:
         return self.alive == 0
 
     @torch.inference_mode()
-    def step(self, entering: Sequence[Unit]) -> list[Row]:
+    def step(self, entering: Sequence[PromptGroup]) -> list[DecodeSequence]:
         """Draw one token for every row alive, those of `entering` included; gives the rows that finished by it."""
         if self._rows:
             self._shrink(always=bool(entering))
@@ -98,7 +98,9 @@ class Batch:
             self._admit(entering)
         sampling = self._sampling
         uniforms_B = self._uniforms_BT.gather(1, self._drawn_B1)[:, 0]
-        tokens_B, logprobs_B = draw(self._logits_BV, uniforms_B, sampling.temperature, sampling.top_p, sampling.top_k)
+        tokens_B, logprobs_B = sample_tokens(
+            self._logits_BV, uniforms_B, sampling.temperature, sampling.top_p, sampling.top_k
+        )
         self._last_B = tokens_B
         finished = []
         for row, token, logprob in zip(self._rows, tokens_B.tolist(), logprobs_B.tolist(), strict=True):
@@ -144,15 +146,15 @@ class Batch:
         inputs = (self._last_B[:, None], self._mask_BT, self._position_B1, self._cache)
         self._logits_BV = self._forward(*inputs)
 
-    def _admit(self, units: Sequence[Unit]) -> None:
+    def _admit(self, units: Sequence[PromptGroup]) -> None:
         """Run the prompts of `units` once, repeat them for their samples, and put them below the rows that are here."""
-        from prerlkit.rollout.cache import RoomyLayer, join, roomy_cache
+        from prerlkit.rollout.cache import PreallocatedLayer, join, preallocated_cache
 
         device = self._base.device
         tokens_PT, mask_PT = _left_padded([unit.prompt for unit in units])
         tokens_PT, mask_PT = tokens_PT.to(device), mask_PT.to(device)
         positions_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
-        cache = roomy_cache(self._base.config)
+        cache = preallocated_cache(self._base.config)
         logits_PV = self._forward(tokens_PT, mask_PT, positions_PT, cache)
         owner_B = torch.tensor([p for p, unit in enumerate(units) for _ in unit.drawn], device=device)
         cache.batch_select_indices(owner_B)
@@ -172,8 +174,8 @@ class Batch:
             self._cache = cache
         for name, tensor in new.items():
             setattr(self, name, tensor)
-        self.can_join = all(isinstance(layer, RoomyLayer) for layer in self._cache.layers)
-        self._rows += [Row(unit.index, sample) for unit in units for sample in unit.drawn]
+        self.can_join = all(isinstance(layer, PreallocatedLayer) for layer in self._cache.layers)
+        self._rows += [DecodeSequence(unit.index, sample) for unit in units for sample in unit.drawn]
 
     def _forward(self, tokens_BT: Tensor, mask_BT: Tensor, positions_BT: Tensor, cache: Any) -> Tensor:
         """Logits of the last position. [B, V]"""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from prerlkit.rollout.hf import HfEngine
-from prerlkit.rollout.protocol import HandOver, RolloutEngine, Sampling
-from prerlkit.rollout.sampling import draw
+from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
+from prerlkit.rollout.sampling import sample_tokens
 from prerlkit.seeds import uniforms
 from prerlkit.types import Completion, Prompt
 
@@ -31,8 +31,8 @@ def local_engine(
     problem = decoding_problem(base)
     if problem is None:
         return HfEngine(base, tokenizer, end_ids, max_sequences, plain_head=plain_head), None
-    note = f"this model decodes through transformers' generate, several times slower: {problem}"
-    return GenerateEngine(base, tokenizer, end_ids, max_sequences), note
+    on_message = f"this model decodes through transformers' generate, several times slower: {problem}"
+    return GenerateEngine(base, tokenizer, end_ids, max_sequences), on_message
 
 
 @torch.no_grad()
@@ -41,13 +41,13 @@ def decoding_problem(base: Any) -> str | None:
 
     Measured on the model itself: two prompts of different lengths, padded, and three tokens after them.
     """
-    from prerlkit.rollout.decode import Batch, Unit, logits_by_model
+    from prerlkit.rollout.decode import Batch, PromptGroup, logits_by_model
 
     prompts = [Prompt("a", "", (3, 5, 7, 9, 11)), Prompt("b", "", (4, 6))]
     sampling = Sampling(2, 3, None, seed=0)
     try:
         batch = Batch(base, logits_by_model, sampling, ())
-        entering = [Unit(i, prompt, range(2)) for i, prompt in enumerate(prompts)]
+        entering = [PromptGroup(i, prompt, range(2)) for i, prompt in enumerate(prompts)]
         rows = [*batch.step(entering), *batch.step([]), *batch.step([])]
         for row in rows:
             ids = (*prompts[row.prompt].token_ids, *row.tokens)
@@ -72,9 +72,9 @@ class GenerateEngine:
         self._end_ids = tuple(end_ids)
         self._max_sequences = max_sequences
 
-    def hand_over(self) -> HandOver:
+    def sync_weights(self) -> WeightSync:
         """Nothing to do: the policy is this process's own model."""
-        return HandOver()
+        return WeightSync()
 
     def close(self) -> None:
         """Nothing to release."""
@@ -133,7 +133,7 @@ class _Drawing:
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         sampling = self._sampling
         uniforms_B = self._uniforms_BT[:, len(self.tokens)]
-        tokens_B, logprobs_B = draw(scores, uniforms_B, sampling.temperature, sampling.top_p, sampling.top_k)
+        tokens_B, logprobs_B = sample_tokens(scores, uniforms_B, sampling.temperature, sampling.top_p, sampling.top_k)
         self.tokens.append(tokens_B)
         self.logprobs.append(logprobs_B)
         return torch.full_like(scores, float("-inf")).scatter(1, tokens_B[:, None], 0.0)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prerlkit.rollout.decode import Batch, Row, Unit, logits_by_head, logits_by_model
-from prerlkit.rollout.linears import Linears
-from prerlkit.rollout.protocol import HandOver, Sampling
+from prerlkit.rollout.decode import Batch, DecodeSequence, PromptGroup, logits_by_head, logits_by_model
+from prerlkit.rollout.linears import FusedLora
+from prerlkit.rollout.protocol import Sampling, WeightSync
 from prerlkit.types import Completion, Prompt
 
 ADMIT_AT = 0.25
@@ -37,11 +37,11 @@ class HfEngine:
         self._tokenizer = tokenizer
         self._end_ids = tuple(end_ids)
         self._max_sequences = max_sequences
-        self._linears = Linears(base)
+        self._linears = FusedLora(base)
 
-    def hand_over(self) -> HandOver:
+    def sync_weights(self) -> WeightSync:
         """Nothing to do: the policy is this process's own model."""
-        return HandOver()
+        return WeightSync()
 
     def close(self) -> None:
         """Nothing to release."""
@@ -56,24 +56,24 @@ class HfEngine:
                 for row in batch.step(self._next(waiting, batch)):
                     yield row.prompt, row.sample, self._completion(row)
 
-    def _units(self, prompts: Sequence[Prompt], samples: int) -> list[Unit]:
+    def _units(self, prompts: Sequence[Prompt], samples: int) -> list[PromptGroup]:
         """What enters the batch together: a prompt with its samples, or with as many as there are places."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         most = min(samples, self._max_sequences)
         starts = range(0, samples, most)
-        return [Unit(i, prompts[i], range(s, min(s + most, samples))) for s in starts for i in order]
+        return [PromptGroup(i, prompts[i], range(s, min(s + most, samples))) for s in starts for i in order]
 
-    def _next(self, waiting: list[Unit], batch: Batch) -> list[Unit]:
+    def _next(self, waiting: list[PromptGroup], batch: Batch) -> list[PromptGroup]:
         """Take from `waiting` what has a place now."""
         room = self._max_sequences - batch.alive
         if not (batch.empty or (batch.can_join and room >= ADMIT_AT * self._max_sequences)):
             return []
-        taken: list[Unit] = []
+        taken: list[PromptGroup] = []
         while waiting and len(waiting[0].drawn) <= room:
             taken.append(waiting.pop(0))
             room -= len(taken[-1].drawn)
         return taken
 
-    def _completion(self, row: Row) -> Completion:
+    def _completion(self, row: DecodeSequence) -> Completion:
         text = self._tokenizer.decode(row.tokens, skip_special_tokens=True)
         return Completion(tuple(row.tokens), text, tuple(row.logprobs), truncated=not row.ended)

@@ -19,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 
-class Linears:
+class FusedLora:
     """The fast forwards of a model's linear layers.
 
     Args:

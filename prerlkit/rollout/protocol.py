@@ -33,7 +33,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class HandOver:
+class WeightSync:
     """What taking over the policy cost, and how far the engine's copy is from the original.
 
     Attributes:
@@ -63,7 +63,7 @@ class RolloutEngine(Protocol):
         """
         ...
 
-    def hand_over(self) -> HandOver:
+    def sync_weights(self) -> WeightSync:
         """Take over the policy as it is now. Called before each batch of rollouts.
 
         Raises:
@@ -75,7 +75,7 @@ class RolloutEngine(Protocol):
     def close(self) -> None: ...
 
 
-class CopyEngine(RolloutEngine, Protocol):
+class RemoteEngine(RolloutEngine, Protocol):
     """An engine that holds a copy of the policy, or several, which can drift: `rollout/canary.py` watches them."""
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
@@ -83,14 +83,14 @@ class CopyEngine(RolloutEngine, Protocol):
         ...
 
 
-class Trainer(Protocol):
+class PolicySource(Protocol):
     """What a copy engine and its canary ask of the policy that is being trained."""
 
     def write_adapter(self, folder: Path) -> None:
         """Write all adapters of the policy as one PEFT folder. Nothing is written while there is none."""
         ...
 
-    def make_room(self) -> None:
+    def release_memory(self) -> None:
         """Give back memory of the device that is kept and not used: an engine beside it is about to wake up."""
         ...
 

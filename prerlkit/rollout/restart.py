@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from prerlkit.errors import EngineError, PrerlkitError
-from prerlkit.rollout.protocol import HandOver, RolloutEngine, Sampling
+from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
 from prerlkit.types import Completion, Prompt
 
 
@@ -26,10 +26,10 @@ class RestartingEngine:
         self._report = report
         self._engine: RolloutEngine | None = make()
 
-    def hand_over(self) -> HandOver:
+    def sync_weights(self) -> WeightSync:
         """Take over the policy, in a fresh engine if the old one is dead."""
         try:
-            return self._running().hand_over()
+            return self._running().sync_weights()
         except Exception as error:
             if _final(error):
                 raise
@@ -71,7 +71,7 @@ class RestartingEngine:
             raise RuntimeError("this engine is closed")
         return self._engine
 
-    def _restart(self, error: Exception) -> HandOver:
+    def _restart(self, error: Exception) -> WeightSync:
         self._report(f"the rollout engine died ({type(error).__name__}: {error}); starting it again, once")
         try:
             self._running().close()
@@ -80,7 +80,7 @@ class RestartingEngine:
         self._engine = None
         try:
             self._engine = self._make()
-            return self._engine.hand_over()
+            return self._engine.sync_weights()
         except PrerlkitError:
             raise
         except Exception as again:

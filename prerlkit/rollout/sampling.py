@@ -11,7 +11,7 @@ ROWS_AT_ONCE = 8
 """On a CPU, rows worked on together: few enough that their probabilities stay in the cache between two passes."""
 
 
-def draw(
+def sample_tokens(
     logits_BV: Tensor, uniforms_B: Tensor, temperature: float | None, top_p: float = 1.0, top_k: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Next tokens and their log-probs (nats, float32) under the uncut distribution at `temperature`.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prerlkit.errors import EngineError, UsageError
-from prerlkit.rollout.protocol import HandOver, Sampling, Scores, Trainer
+from prerlkit.rollout.protocol import PolicySource, Sampling, Scores, WeightSync
 from prerlkit.seeds import derive
 from prerlkit.types import Completion, Prompt
 
@@ -76,14 +76,14 @@ class Client(Protocol):
         ...
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
-        """See `CopyEngine.score`."""
+        """See `RemoteEngine.score`."""
         ...
 
     def close(self) -> None: ...
 
 
 class VllmEngine:
-    """A `CopyEngine` on vLLM.
+    """A `RemoteEngine` on vLLM.
 
     Args:
         client: started and awake.
@@ -96,7 +96,7 @@ class VllmEngine:
     def __init__(
         self,
         client: Client,
-        trainer: Trainer,
+        trainer: PolicySource,
         decode: Callable[[Sequence[int]], str],
         end_ids: Sequence[int],
         folder: Path,
@@ -108,17 +108,17 @@ class VllmEngine:
         self._folder = folder.absolute()
         self._version = 0
 
-    def hand_over(self) -> HandOver:
+    def sync_weights(self) -> WeightSync:
         """Wake the engine and give it the adapters as they are now."""
         begun = time.perf_counter()
-        self._trainer.make_room()
+        self._trainer.release_memory()
         self._client.wake()
         before = self._place()
         self._version += 1
         self._trainer.write_adapter(self._place())
         self._client.load(self._place())
         shutil.rmtree(before, ignore_errors=True)
-        return HandOver(time.perf_counter() - begun)
+        return WeightSync(time.perf_counter() - begun)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
         """See `RolloutEngine.generate`. A group's requests stand together, so that they share their prompt's cache."""
@@ -139,7 +139,7 @@ class VllmEngine:
             self._client.rest()
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
-        """See `CopyEngine.score`."""
+        """See `RemoteEngine.score`."""
         return self._client.score(sequences, adapter=adapter)
 
     def close(self) -> None:

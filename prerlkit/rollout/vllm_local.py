@@ -113,7 +113,7 @@ class LocalVllm:
             yield Sampled(index, tuple(sampled.token_ids), tuple(logprobs))
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
-        """See `CopyEngine.score`."""
+        """See `RemoteEngine.score`."""
         from vllm import SamplingParams
 
         parameters = [SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)]

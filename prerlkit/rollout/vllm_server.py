@@ -108,7 +108,7 @@ class ServerVllm:
                 answer.cancel()
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
-        """See `CopyEngine.score`."""
+        """See `RemoteEngine.score`."""
         scores = []
         for ids in sequences:
             body = {**self._body(ids, None), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}

@@ -19,7 +19,7 @@ from prerlkit.sandbox.limits import Limits
 from prerlkit.sandbox.process import Ended, Guest, TimedOut
 
 
-class Gone(Exception):  # noqa: N818 - said of a candidate
+class CandidateGone(Exception):  # noqa: N818 - said of a candidate
     """The candidate's process had to be ended, or ended itself. A new one starts with the next request."""
 
 
@@ -134,7 +134,7 @@ class Candidate:
         guest, self._guest, self._loaded = self._guest, None, False
         assert guest is not None
         guest.close()
-        raise Gone(why)
+        raise CandidateGone(why)
 
     def _start(self) -> Guest:
         return Guest(self._sandbox.layer, "candidate", self._limits, bwrap=self._sandbox.bwrap)
@@ -166,7 +166,7 @@ def try_with_tests(
             judge.wait_ready()
             judge.send(dict(job), deadline)
             _carry(judge, candidate, result, bool(job["stop"]), deadline)
-        except Gone as gone:
+        except CandidateGone as gone:
             result.add(False, str(gone))
         except TimedOut:
             raise PrerlkitError("the tests take too long, though the program answers them") from None
@@ -182,14 +182,14 @@ def _carry(judge: Guest, candidate: Candidate, result: Result, stop: bool, deadl
             case {"op": str(op), **arguments}:
                 try:
                     answer = candidate.ask(op, {str(key): value for key, value in arguments.items()})
-                except Gone as gone:
+                except CandidateGone as gone:
                     if stop or time.monotonic() >= deadline:
                         raise
                     answer = {"gone": str(gone)}
                 try:
                     judge.send(answer, deadline)
                 except ValueError:  # deeper than marshal goes
-                    raise Gone("its answer is nested too deeply") from None
+                    raise CandidateGone("its answer is nested too deeply") from None
             case {"case": bool(passed), "why": why}:
                 result.add(passed, str(why))
                 candidate.new_case()

@@ -18,7 +18,7 @@ _EXIT = 10.0  # seconds that its process may take to end after it has answered t
 _LAST_LINE = 300
 
 
-class Remote:
+class TrackerProcess:
     """A tracker in its process. `send` returns at once; a thread writes and waits for the answers.
 
     Args:

@@ -11,41 +11,41 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.files import write_json
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.trackers import TrackerUse
 from prerlkit.secrets import HIDDEN, redact
 from prerlkit.trackers.protocol import Start
-from prerlkit.trackers.remote import Remote
-from prerlkit.train.evaluate import EvalResult
+from prerlkit.trackers.remote import TrackerProcess
+from prerlkit.train.callbacks import Callback, SilentCallback
 from prerlkit.train.jsonl import read_json
 from prerlkit.train.validate import check_trackers
-from prerlkit.train.watch import Silent, Watcher
 from prerlkit.types import StepRecord
 
 _SECRET_KEY = re.compile(r"token|secret|password|api_?key|credential", re.IGNORECASE)
 _NOT_SECRET = ("start_token", "max_prompt_tokens", "max_new_tokens", "microbatch_tokens")
 
-Open = Callable[..., Remote]
+Open = Callable[..., TrackerProcess]
 
 
 @contextmanager
-def tracked(recipe: Recipe, folder: Path, watcher: Watcher, open_remote: Open = Remote) -> Iterator[Watcher]:
-    """A watcher that tells `watcher` everything and the recipe's trackers of steps and evaluations.
+def tracked(recipe: Recipe, folder: Path, callback: Callback, open_remote: Open = TrackerProcess) -> Iterator[Callback]:
+    """A watcher that tells `callback` everything and the recipe's trackers of steps and evaluations.
 
-    Nothing is written before the run has made its folder. With no tracker in the recipe it is `watcher` itself.
+    Nothing is written before the run has made its folder. With no tracker in the recipe it is `callback` itself.
 
     Raises:
         UsageError: a tracker's package isn't installed.
     """
     if not recipe.output.trackers:
-        yield watcher
+        yield callback
         return
     check_trackers(recipe)
-    telling = _Telling(recipe, folder, watcher.note, open_remote)
+    telling = TrackerCallback(recipe, folder, callback.on_message, open_remote)
     failed = True
     try:
-        yield Fanout(watcher, telling)
+        yield Fanout(callback, telling)
         failed = False
     finally:
         telling.close(failed)
@@ -54,42 +54,42 @@ def tracked(recipe: Recipe, folder: Path, watcher: Watcher, open_remote: Open = 
 class Fanout:
     """A watcher made of several."""
 
-    def __init__(self, *watchers: Watcher) -> None:
+    def __init__(self, *watchers: Callback) -> None:
         self._watchers = watchers
 
-    def note(self, text: str) -> None:
-        for watcher in self._watchers:
-            watcher.note(text)
+    def on_message(self, text: str) -> None:
+        for callback in self._watchers:
+            callback.on_message(text)
 
-    def stage_started(self, name: str, steps: int, done: int) -> None:
-        for watcher in self._watchers:
-            watcher.stage_started(name, steps, done)
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None:
+        for callback in self._watchers:
+            callback.on_stage_begin(name, steps, done)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        for watcher in self._watchers:
-            watcher.progress(what, done, total)
+        for callback in self._watchers:
+            callback.progress(what, done, total)
 
-    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
-        for watcher in self._watchers:
-            watcher.step_done(record, done, steps)
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
+        for callback in self._watchers:
+            callback.on_step_end(record, done, steps)
 
-    def evaluated(self, result: EvalResult) -> None:
-        for watcher in self._watchers:
-            watcher.evaluated(result)
+    def on_evaluate(self, result: EvalResult) -> None:
+        for callback in self._watchers:
+            callback.on_evaluate(result)
 
 
-class _Telling(Silent):
+class TrackerCallback(SilentCallback):
     """Opens the trackers with the first thing there is to tell, and tells each what it hasn't heard yet."""
 
-    def __init__(self, recipe: Recipe, folder: Path, note: Callable[[str], None], open_remote: Open) -> None:
-        self._recipe, self._folder, self._note, self._open = recipe, folder.resolve(), note, open_remote
-        self._open_ones: list[tuple[Remote, _Told]] | None = None
-        self._dropped: list[Remote] = []
+    def __init__(self, recipe: Recipe, folder: Path, on_message: Callable[[str], None], open_remote: Open) -> None:
+        self._recipe, self._folder, self._on_message, self._open = recipe, folder.resolve(), on_message, open_remote
+        self._open_ones: list[tuple[TrackerProcess, TrackerState]] | None = None
+        self._dropped: list[TrackerProcess] = []
 
-    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         self._tell(record.step, "", record.metrics)
 
-    def evaluated(self, result: EvalResult) -> None:
+    def on_evaluate(self, result: EvalResult) -> None:
         self._tell(result.step, f"{result.name} at {result.step}", evaluation_values(result))
 
     def close(self, failed: bool) -> None:
@@ -108,9 +108,9 @@ class _Telling(Silent):
                 remote.send({"step": step, "values": dict(values), "evaluation": evaluation})
         self._drop_dead()
 
-    def _open_all(self) -> list[tuple[Remote, _Told]]:
+    def _open_all(self) -> list[tuple[TrackerProcess, TrackerState]]:
         uses = self._recipe.output.trackers
-        told = [_Told(self._folder / "trackers" / f"{use.kind}.json") for use in uses]
+        told = [TrackerState(self._folder / "trackers" / f"{use.kind}.json") for use in uses]
         fresh = f"{self._recipe.name}-{self._recipe.seed}-{uuid.uuid4().hex[:8]}"
         identity = next((one.id for one in told if one.id), fresh)
         opened = []
@@ -119,10 +119,10 @@ class _Telling(Silent):
             try:
                 opened.append((self._open_one(use, own, resumed), own))
             except OSError as error:
-                self._note(f"tracker {use.kind} did not start, the run goes on without: {error}")
+                self._on_message(f"tracker {use.kind} did not start, the run goes on without: {error}")
         return opened
 
-    def _open_one(self, use: TrackerUse, told: _Told, resumed: bool) -> Remote:
+    def _open_one(self, use: TrackerUse, told: TrackerState, resumed: bool) -> TrackerProcess:
         recipe = self._recipe
         start = Start(
             str(self._folder),
@@ -137,7 +137,7 @@ class _Telling(Silent):
 
     def _drop_dead(self) -> None:
         for remote, told in [one for one in self._open_ones or () if one[0].error is not None]:
-            self._note(
+            self._on_message(
                 f"tracker {remote.kind} failed and is dropped, the run goes on: {remote.error}. What it printed is in "
                 f"{told.file.with_suffix('.log')}"
             )
@@ -146,7 +146,7 @@ class _Telling(Silent):
             self._dropped.append(remote)
 
 
-class _Told:
+class TrackerState:
     """How far a tracker has been told, kept in the run folder.
 
     A step that a killed run had told is done again when it goes on, with the same values: trackers that can't take back

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prerlkit.objective.aggregate import Counts, Sample, token_weight
+from prerlkit.objective.aggregate import Counts, TrainSample, token_weight
 from prerlkit.objective.choices import Objective
 from prerlkit.policy.logprobs import Sequences
-from prerlkit.policy.microbatch import Row, by_context
+from prerlkit.policy.microbatch import TokenRow, by_context
 
 
 @dataclass(frozen=True, slots=True)
-class TrainRow(Row):
+class TrainRow(TokenRow):
     """One sequence of a train batch.
 
     Attributes:
@@ -43,7 +43,7 @@ class MicroBatch:
 
 
 def train_rows(
-    samples: Sequence[Sample], objective: Objective, counts: Counts, start_id: int, max_new_tokens: int
+    samples: Sequence[TrainSample], objective: Objective, counts: Counts, start_id: int, max_new_tokens: int
 ) -> list[TrainRow]:
     """The rows of the samples that carry gradient. In pre-train space the prompt is taken away: s + y."""
     rows = []

@@ -8,16 +8,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from prerlkit.rollout.protocol import HandOver, RolloutEngine, Sampling
+from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
 from prerlkit.train.distributed import ALONE, World
 from prerlkit.types import Completion, Group, Prompt, Verdict
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 
 
 class Judge(Protocol):
     """What the loop needs of a verify runner."""
 
-    def submit(self, sample: Sample) -> Future[Verdict]:
+    def submit(self, sample: VerifierInput) -> Future[Verdict]:
         """The verdict to come; it never raises for a verifier's fault."""
         ...
 
@@ -30,7 +30,7 @@ class Collected:
     rollout_seconds: float
     verify_seconds: float
     """Waiting for verdicts after the last completion: what verification cost, not what it took."""
-    handed: HandOver = field(default_factory=HandOver)
+    sync: WeightSync = field(default_factory=WeightSync)
     """Taking over the policy before the first completion, a part of `rollout_seconds`."""
 
 
@@ -52,7 +52,7 @@ def collect(
         The groups of all processes, in each of them; the slowest one's times.
     """
     begun = time.perf_counter()
-    handed = engine.hand_over()
+    sync = engine.sync_weights()
     everything, prompts = prompts, world.share(prompts)
     total = len(prompts) * sampling.samples
     finished: dict[tuple[int, int], tuple[Completion, Future[Verdict]]] = {}
@@ -66,17 +66,17 @@ def collect(
         pairs = [finished[i, s] for s in range(sampling.samples)]
         verdicts = tuple(verdict.result() for _, verdict in pairs)
         groups.append(Group(prompt, tuple(completion for completion, _ in pairs), verdicts))
-    parts = world.gather(Collected(tuple(groups), sampled - begun, time.perf_counter() - sampled, handed))
+    parts = world.gather(Collected(tuple(groups), sampled - begun, time.perf_counter() - sampled, sync))
     return Collected(
         tuple(parts[i % world.size].groups[i // world.size] for i in range(len(everything))),
         max(part.rollout_seconds for part in parts),
         max(part.verify_seconds for part in parts),
-        handed,
+        sync,
     )
 
 
-def _sample(prompt: Prompt, completion: Completion) -> Sample:
-    return Sample(
+def _sample(prompt: Prompt, completion: Completion) -> VerifierInput:
+    return VerifierInput(
         prompt=prompt.text,
         completion=completion.text,
         answer=prompt.answer,

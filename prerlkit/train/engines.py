@@ -23,10 +23,10 @@ from prerlkit.rollout.generate import local_engine
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
 from prerlkit.rollout.vllm import Client, VllmEngine, rank_for
+from prerlkit.rollout.vllm_memory import engine_need, memory_share
 from prerlkit.train.prepare import Prepared
-from prerlkit.train.room import engine_need, memory_share
 
-Note = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 class LivePolicy:
@@ -38,9 +38,9 @@ class LivePolicy:
 
     def write_adapter(self, folder: Path) -> None:
         """All adapters as one PEFT folder."""
-        save.hand_over(self._policy.adapters, folder)
+        save.sync_weights(self._policy.adapters, folder)
 
-    def make_room(self) -> None:
+    def release_memory(self) -> None:
         """Give back what torch's allocator keeps for the next training step."""
         if self._policy.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -56,7 +56,9 @@ class LivePolicy:
         return scores
 
 
-def make_engine(recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, rank: int = 0) -> RolloutEngine:
+def make_engine(
+    recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessage, rank: int = 0
+) -> RolloutEngine:
     """Start the recipe's engine. To be called before there is an adapter: the canary begins at the bare base.
 
     Args:
@@ -67,22 +69,22 @@ def make_engine(recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, 
         EngineError: it didn't start, or a server is out of reach.
         CanaryError: its base is not the policy's.
     """
-    return _MAKERS[recipe.rollout.engine](recipe, policy, prepared, note, rank)
+    return _MAKERS[recipe.rollout.engine](recipe, policy, prepared, on_message, rank)
 
 
-def _hf(recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, rank: int) -> RolloutEngine:
+def _hf(recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessage, rank: int) -> RolloutEngine:
     limit, plain = recipe.rollout.max_sequences, policy.plain_head
 
     def make() -> RolloutEngine:
         engine, slow = local_engine(policy.base, prepared.tokenizer, policy.end_ids, limit, plain_head=plain)
         if slow:
-            note(slow)
+            on_message(slow)
         return engine
 
-    return RestartingEngine(make, note)
+    return RestartingEngine(make, on_message)
 
 
-def _vllm(recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, rank: int) -> RolloutEngine:
+def _vllm(recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessage, rank: int) -> RolloutEngine:
     settings = recipe.rollout.vllm
     live = LivePolicy(policy, recipe.memory.logits_chunk)
     copied = recipe.model.quantization == "nf4" and settings.base == "same" and settings.server is None
@@ -94,7 +96,7 @@ def _vllm(recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, rank: 
     model = Path(prepared.model.path)
     if copied:
         model = folder.with_name(f"{folder.name}-base")
-        note(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
+        on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
         write_dense(policy.base, model)
 
     def decode(ids: Sequence[int]) -> str:
@@ -102,19 +104,19 @@ def _vllm(recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, rank: 
 
     def make() -> RolloutEngine:
         if settings.server is None:
-            client = _local(recipe, policy, model, note)
+            client = _local(recipe, policy, model, on_message)
         else:
-            client = connect_servers(recipe, policy, prepared, note, settings.server, rank)
+            client = connect_servers(recipe, policy, prepared, on_message, settings.server, rank)
         engine = VllmEngine(client, live, decode, policy.end_ids, folder)
         try:
             watched = CanaryEngine(engine, canary)
         except BaseException:
             engine.close()
             raise
-        note(f"canary: without adapters engine and trainer differ by {watched.base_drift:.2g} nats a token")
+        on_message(f"canary: without adapters engine and trainer differ by {watched.base_drift:.2g} nats a token")
         return watched
 
-    return _Tidy(RestartingEngine(make, note), model if copied else None)
+    return _Tidy(RestartingEngine(make, on_message), model if copied else None)
 
 
 class _Tidy:
@@ -123,7 +125,7 @@ class _Tidy:
     def __init__(self, engine: RolloutEngine, copied: Path | None) -> None:
         self._engine = engine
         self._copied = copied
-        self.hand_over = engine.hand_over
+        self.sync_weights = engine.sync_weights
         self.generate = engine.generate
 
     def close(self) -> None:
@@ -133,7 +135,7 @@ class _Tidy:
 
 
 def connect_servers(
-    recipe: Recipe, policy: Policy, prepared: Prepared, note: Note, addresses: Sequence[str], rank: int
+    recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessage, addresses: Sequence[str], rank: int
 ) -> Client:
     """All of the recipe's servers. Raises one error on all that are not as they must be."""
     at_once, prompts = recipe.rollout.max_sequences, prepared.prompts.train
@@ -149,8 +151,8 @@ def connect_servers(
 
     first = rank % len(addresses)  # or the first prompts of all processes would go to the same server
     clients = on_each(connect, (*addresses[first:], *addresses[:first]))
-    note(f"rollouts from the vLLM server{'s' * (len(clients) > 1)} at {', '.join(addresses)}")
-    return DataParallelVllm(clients, at_once=at_once, report=note)
+    on_message(f"rollouts from the vLLM server{'s' * (len(clients) > 1)} at {', '.join(addresses)}")
+    return DataParallelVllm(clients, at_once=at_once, report=on_message)
 
 
 def serve_command(recipe: Recipe, targets: Sequence[str]) -> str:
@@ -162,7 +164,7 @@ def serve_command(recipe: Recipe, targets: Sequence[str]) -> str:
     )
 
 
-def _local(recipe: Recipe, policy: Policy, model: Path, note: Note) -> Client:
+def _local(recipe: Recipe, policy: Policy, model: Path, on_message: OnMessage) -> Client:
     vllm_local.check_installed()
     settings = recipe.rollout.vllm
     config = policy.base.config
@@ -174,7 +176,7 @@ def _local(recipe: Recipe, policy: Policy, model: Path, note: Note) -> Client:
         free, device = torch.cuda.mem_get_info()
         share = memory_share(recipe, need, config, device, free)
     where = f"{need.cache / 2**30:.2g} GiB of cache" if on_cpu else f"{100 * share:.0f} % of the device's memory"
-    note(f"starting vLLM with {where}")
+    on_message(f"starting vLLM with {where}")
     return vllm_local.LocalVllm(
         vllm_local.LocalSettings(
             model=model,
@@ -198,4 +200,4 @@ def _checked_sleep(wanted: bool) -> bool:
     return wanted
 
 
-_MAKERS: dict[str, Callable[[Recipe, Policy, Prepared, Note, int], RolloutEngine]] = {"hf": _hf, "vllm": _vllm}
+_MAKERS: dict[str, Callable[[Recipe, Policy, Prepared, OnMessage, int], RolloutEngine]] = {"hf": _hf, "vllm": _vllm}

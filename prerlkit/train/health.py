@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.recipe.keeping import Health
+from prerlkit.recipe.output import Health
 
 Steps = Sequence[Mapping[str, float]]
 """Metrics of a stage's steps, oldest first."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prerlkit.audit.gold import ROWS, try_gold
+from prerlkit.audit.samples import from_prompts
 from prerlkit.data.prompts import PromptSets, build
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
@@ -17,8 +19,6 @@ from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.vllm_local import check_installed
 from prerlkit.train.validate import check_settings
-from prerlkit.trial.gold import ROWS, try_gold
-from prerlkit.trial.samples import from_prompts
 
 
 @dataclass(frozen=True, slots=True)

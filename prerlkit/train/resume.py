@@ -14,9 +14,9 @@ from prerlkit.probes.protocol import History
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.train.checkpoint import Checkpoint
+from prerlkit.train.early_stop import reached
 from prerlkit.train.folder import RunFolder
 from prerlkit.train.prepare import Prepared
-from prerlkit.train.until import reached
 from prerlkit.types import Prompt
 
 MAY_CHANGE = (

@@ -14,6 +14,7 @@ import torch
 
 from prerlkit.data.stream import PromptStream
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.policy import source
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
@@ -21,27 +22,26 @@ from prerlkit.probes.make import make_probes
 from prerlkit.recipe.dtype import has_bfloat16
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.rollout.lockstep import LockstepEngine
 from prerlkit.rollout.protocol import RolloutEngine
-from prerlkit.rollout.together import Together
 from prerlkit.secrets import redact
 from prerlkit.seeds import derive
 from prerlkit.train import environment, resume
+from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.checkpoint import Checkpoint, Position
 from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
 from prerlkit.train.engines import make_engine
-from prerlkit.train.evaluate import EvalResult
 from prerlkit.train.folder import Existing, RunFolder
 from prerlkit.train.follower import Follower
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
-from prerlkit.train.probing import Probing
-from prerlkit.train.stage import Room, Stopped, run_evaluation, run_stage
+from prerlkit.train.probe_runner import ProbeRunner
+from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
 from prerlkit.train.step import Updater
 from prerlkit.train.validate import check_processes
-from prerlkit.train.watch import Stop, Watcher
-from prerlkit.verify.runner import Runner
+from prerlkit.verify.pool.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def run(
     output: Path,
     *,
     recipe_folder: Path | None,
-    watcher: Watcher,
-    stop: Stop,
+    callback: Callback,
+    stop: StopSignal,
     existing: Existing = "refuse",
     report: source.Report = None,
     world: World = ALONE,
@@ -108,21 +108,21 @@ def run(
         prepared = prepare(recipe, recipe_folder, report)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
     for line in (*changes, *prepared.notes):
-        watcher.note(line)
+        callback.on_message(line)
     with (
         Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=recipe_folder) as judge,
-        _engine(recipe, prepared, watcher, world.rank) as (policy, engine),
+        _engine(recipe, prepared, callback, world.rank) as (policy, engine),
         folder.locked(),
     ):
         folder.create(existing)
         origin = resume.origin(prepared)
-        found = _checkpoint(recipe, folder, origin, watcher, world) if existing == "resume" else None
+        found = _checkpoint(recipe, folder, origin, callback, world) if existing == "resume" else None
         folder.rewind(found.position.step if found else 0)
         folder.write_recipe(dump(recipe))
         folder.write_environment(environment.describe(prepared, policy.device, recipe_folder))
         folder.adopt(world.from_primary(folder.read_evaluations))
         past = world.from_primary(folder.history)
-        room = Room(
+        room = RunContext(
             recipe,
             policy,
             engine,
@@ -131,10 +131,10 @@ def run(
             prepared.prompts.eval,
             folder,
             folder.store(recipe.output.keep_checkpoints, origin),
-            HealthWatch(recipe.health, watcher.note, past),
-            Probing(make_probes(recipe), policy, recipe.memory, world, watcher.note),
+            HealthWatch(recipe.health, callback.on_message, past),
+            ProbeRunner(make_probes(recipe), policy, recipe.memory, world, callback.on_message),
             past,
-            watcher,
+            callback,
             stop,
             world,
         )
@@ -142,12 +142,12 @@ def run(
 
 
 def _checkpoint(
-    recipe: Recipe, folder: RunFolder, origin: dict[str, Any], watcher: Watcher, world: World
+    recipe: Recipe, folder: RunFolder, origin: dict[str, Any], callback: Callback, world: World
 ) -> Checkpoint | None:
     """What a run goes on from: the newest checkpoint that is whole, and that this recipe can go on from."""
-    found = world.from_primary(lambda: folder.newest_checkpoint(watcher.note))
+    found = world.from_primary(lambda: folder.newest_checkpoint(callback.on_message))
     if found is None:
-        watcher.note(f"no checkpoint in {folder.path} yet: beginning with the first step")
+        callback.on_message(f"no checkpoint in {folder.path} yet: beginning with the first step")
         return None
     if not found.folder.is_dir():
         raise UsageError(
@@ -156,12 +156,14 @@ def _checkpoint(
         )
     resume.check_origin(found, origin)
     resume.check_steps(recipe, found, world.from_primary(folder.history))
-    watcher.note(f"going on after step {found.position.step}, from {found.folder}")
+    callback.on_message(f"going on after step {found.position.step}, from {found.folder}")
     return found
 
 
 @contextmanager
-def _engine(recipe: Recipe, prepared: Prepared, watcher: Watcher, rank: int) -> Iterator[tuple[Policy, RolloutEngine]]:
+def _engine(
+    recipe: Recipe, prepared: Prepared, callback: Callback, rank: int
+) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
     policy = load_policy(
         prepared.model.path,
@@ -174,25 +176,25 @@ def _engine(recipe: Recipe, prepared: Prepared, watcher: Watcher, rank: int) -> 
         shard=recipe.memory.shard_base,
     )
     if quantized := quantized_layers(policy.base):
-        watcher.note(
+        callback.on_message(
             f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "
             f"head in {recipe.model.dtype}"
         )
     if policy.device.type == "cpu" and recipe.model.dtype == "bfloat16" and not has_bfloat16():
-        watcher.note(
+        callback.on_message(
             "this CPU has no bfloat16 instructions: --set model.dtype=auto takes float32, several times faster"
         )
     if not policy.plain_head:
-        watcher.note(
+        callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
     if not policy.share_contexts:
-        watcher.note(
+        callback.on_message(
             "this model's attention takes no packed rows: training gives each completion a padded row of its own"
         )
     for stage in recipe.stages:
         policy.adapters.check(stage.adapter)
-    engine = Together(make_engine(recipe, policy, prepared, watcher.note, rank), policy.rejoin)
+    engine = LockstepEngine(make_engine(recipe, policy, prepared, callback.on_message, rank), policy.rejoin)
     try:
         yield policy, engine
     finally:
@@ -202,7 +204,7 @@ def _engine(recipe: Recipe, prepared: Prepared, watcher: Watcher, rank: int) -> 
 class _Stages:
     """The stages in order, from the position on. A resumed run goes through the finished ones without their steps."""
 
-    def __init__(self, room: Room, found: Checkpoint | None) -> None:
+    def __init__(self, room: RunContext, found: Checkpoint | None) -> None:
         self._room = room
         self._found = found
         self._position = self._start = found.position if found else Position()
@@ -217,7 +219,7 @@ class _Stages:
                 self._take_over(index, stage)
                 if index >= self._start.stage:
                     self._do(index, stage)
-            self._room.watcher.note("writing the adapter of all stages together")
+            self._room.callback.on_message("writing the adapter of all stages together")
             self._room.folder.save_policy(self._room.policy.adapters, self._room.recipe.model.id)
         except Stopped:
             reason = "stopped"
@@ -243,7 +245,7 @@ class _Stages:
         else:
             if index and stage.reincarnation == "merge":
                 lost = adapters.merge_top()
-                self._room.watcher.note(
+                self._room.callback.on_message(
                     f"merged the adapter below into the weights; rounding took {100 * lost:.2g} % at the worst layer"
                 )
             adapters.fresh(stage.name, stage.adapter, derive(recipe.seed, "adapter", stage.name))
@@ -253,7 +255,7 @@ class _Stages:
     def _do(self, index: int, stage: Stage) -> None:
         room, recipe = self._room, self._room.recipe
         kept, self._optimizer = (self._optimizer if stage.keep_optimizer else None), None
-        updater = Updater(room.policy, stage, recipe.memory, room.world, kept, room.watcher.note)
+        updater = Updater(room.policy, stage, recipe.memory, room.world, kept, room.callback.on_message)
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, room.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)

@@ -22,19 +22,19 @@ from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.seeds import derive
+from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.checkpoint import Position
 from prerlkit.train.checkpoints import Checkpoints
 from prerlkit.train.collect import Judge, collect
 from prerlkit.train.distributed import World
+from prerlkit.train.early_stop import reached
 from prerlkit.train.evaluate import evaluate
 from prerlkit.train.folder import RunFolder
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
-from prerlkit.train.probing import Probing
+from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.step import Updater
-from prerlkit.train.until import reached
-from prerlkit.train.watch import Stop, Watcher
 from prerlkit.types import Prompt, StepRecord
 
 
@@ -43,7 +43,7 @@ class Stopped(Exception):  # noqa: N818 -- not an error: the person asked for it
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RunContext:
     """What the loop works with: all of it chosen once, when the run was built."""
 
     recipe: Recipe
@@ -55,15 +55,15 @@ class Room:
     folder: RunFolder
     checkpoints: Checkpoints
     health: HealthWatch
-    probing: Probing
+    probing: ProbeRunner
     past: list[tuple[str, Mapping[str, float]]]
     """(stage, metrics) of every step that is done: what metrics.jsonl holds."""
-    watcher: Watcher
-    stop: Stop
+    callback: Callback
+    stop: StopSignal
     world: World
 
 
-def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
+def run_stage(room: RunContext, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
     """Do the steps of `stage` that are left, or those until its rule ends it, and yield where the run is after each.
 
     Raises:
@@ -72,10 +72,10 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
     """
     adapters, optimizer = room.policy.adapters, updater.optimizer
     seed, output, every = room.recipe.seed, room.recipe.output, room.recipe.evaluation.every
-    room.watcher.stage_started(stage.name, stage.steps, position.stage_step)
+    room.callback.on_stage_begin(stage.name, stage.steps, position.stage_step)
     for step in range(position.stage_step, stage.steps):
         if why := reached(stage, room.past):
-            room.watcher.note(why)
+            room.callback.on_message(why)
             return
         if every and step and step % every == 0:
             position = run_evaluation(room, f"step {position.step}", position)
@@ -88,7 +88,7 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
                 room.judge,
                 prompts_P,
                 sampling,
-                lambda done, n: room.watcher.progress("rollout", done, n),
+                lambda done, n: room.callback.progress("rollout", done, n),
                 room.world,
             )
             measured = room.probing.measure(stage, step, collected.groups, room.past)
@@ -114,7 +114,7 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
         )
         record = StepRecord(position.step, stage.name, metrics, collected.groups, measured.details)
         room.folder.append_step(record, output.samples_per_step)
-        room.watcher.step_done(record, step + 1, stage.steps)
+        room.callback.on_step_end(record, step + 1, stage.steps)
 
         stopping = room.world.any(room.stop.requested)  # asked once: a later request waits for the next step
         due = any(n and (step + 1) % n == 0 for n in (output.checkpoint_every, every))
@@ -126,7 +126,7 @@ def run_stage(room: Room, stage: Stage, updater: Updater, position: Position) ->
             raise Stopped
 
 
-def run_evaluation(room: Room, name: str, position: Position) -> Position:
+def run_evaluation(room: RunContext, name: str, position: Position) -> Position:
     """Evaluate the policy as it is now and write the result down, unless that was done before a resume."""
     if any((r.name, r.step) == (name, position.step) for r in room.folder.read_evaluations()):
         return position
@@ -139,11 +139,11 @@ def run_evaluation(room: Room, name: str, position: Position) -> Position:
         step=position.step,
         seed=derive(room.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
         max_new_tokens=room.recipe.rollout.max_new_tokens,
-        progress=lambda done, n: room.watcher.progress(f"evaluation {name}", done, n),
+        progress=lambda done, n: room.callback.progress(f"evaluation {name}", done, n),
         world=room.world,
     )
     room.folder.append_evaluation(result)
-    room.watcher.evaluated(result)
+    room.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)
 
 

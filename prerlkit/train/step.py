@@ -20,7 +20,7 @@ from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Memory, Stage
 from prerlkit.train.batch import MicroBatch, TrainRow, collate, share_rows, train_rows
 from prerlkit.train.distributed import World
-from prerlkit.train.halving import Halving, out_of_memory
+from prerlkit.train.oom import TokenBudget, out_of_memory
 from prerlkit.train.optim import make_optimizer, rate_at
 from prerlkit.types import Group
 
@@ -59,13 +59,13 @@ class UpdateStats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class TrainBatch:
     """One objective's train batch for one optimizer step."""
 
     objective: Objective
     rows: tuple[TrainRow, ...]
     """Those that this process trains on."""
-    everywhere: int
+    global_rows: int
     """Rows of all processes."""
     old: dict[int, Tensor]
     """Log-probs of each row's completion before the first update; empty when on-policy."""
@@ -91,13 +91,13 @@ class Updater:
         memory: Memory,
         world: World,
         optimizer: torch.optim.Optimizer | None = None,
-        note: Callable[[str], None] = lambda line: None,
+        on_message: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._policy = policy
         self._stage = stage
         self._memory = memory
-        self._budget = Halving(memory.microbatch_tokens)
-        self._note = note
+        self._budget = TokenBudget(memory.microbatch_tokens)
+        self._on_message = on_message
         self._world = world
         self._parameters = policy.adapters.trainable
         self._cap = stage.rollout.importance
@@ -122,23 +122,23 @@ class Updater:
         """Accumulate this process's part of the on-policy gradient of `groups` without stepping: for the identities."""
         return self._accumulate([self._plan(objective, groups) for objective in self._stage.objective])
 
-    def _plan(self, objective: Objective, groups: Sequence[Group]) -> _Plan:
+    def _plan(self, objective: Objective, groups: Sequence[Group]) -> TrainBatch:
         samples = select(groups, objective)
         limit = self._stage.rollout.max_new_tokens
         rows = train_rows(samples, objective, count(samples), self._policy.start.id, limit)
-        mine = tuple(share_rows(rows, self._world.rank, self._world.size))
-        plan = _Plan(objective, mine, len(rows), {}, {})
+        local_rows = tuple(share_rows(rows, self._world.rank, self._world.size))
+        plan = TrainBatch(objective, local_rows, len(rows), {}, {})
         if self._cap is None or objective.space == "conditional":
             return plan
-        behind_prompt = replace(plan, rows=tuple(replace(row, context=row.prompt) for row in mine))
+        behind_prompt = replace(plan, rows=tuple(replace(row, context=row.prompt) for row in local_rows))
         return replace(plan, behind_prompt=self._scored(behind_prompt))
 
-    def _scored(self, plan: _Plan) -> dict[int, Tensor]:
+    def _scored(self, plan: TrainBatch) -> dict[int, Tensor]:
         """Log-probs of each row's completion under the policy as it is now."""
         return self._within_memory([plan], lambda: self._scores(plan))
 
     @torch.no_grad()
-    def _scores(self, plan: _Plan) -> dict[int, Tensor]:
+    def _scores(self, plan: TrainBatch) -> dict[int, Tensor]:
         old: dict[int, Tensor] = {}
         for batch in self._batches(plan):
             logprobs_N, _ = self._score(batch, entropy=False)
@@ -147,11 +147,11 @@ class Updater:
         self._policy.rejoin()
         return old
 
-    def _one_update(self, plans: Sequence[_Plan]) -> UpdateStats:
+    def _one_update(self, plans: Sequence[TrainBatch]) -> UpdateStats:
         self.optimizer.zero_grad(set_to_none=True)
         # Told before gradients travel: a process that failed here is missed at once, not by a time-out on the devices.
         stats = sum(self._world.gather(self._accumulate(plans)), UpdateStats())
-        if not any(plan.everywhere for plan in plans):
+        if not any(plan.global_rows for plan in plans):
             return UpdateStats(skipped=1)
         self._world.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._stage.optimizer.max_grad_norm).item()
@@ -161,11 +161,11 @@ class Updater:
         self.optimizer.step()
         return stats + UpdateStats(grad_norm=norm)
 
-    def _accumulate(self, plans: Sequence[_Plan]) -> UpdateStats:
+    def _accumulate(self, plans: Sequence[TrainBatch]) -> UpdateStats:
         """Forward and backward of every micro-batch."""
         return self._within_memory(plans, lambda: self._forward_backward(plans))
 
-    def _within_memory(self, plans: Sequence[_Plan], work: Callable[[], T]) -> T:
+    def _within_memory(self, plans: Sequence[TrainBatch], work: Callable[[], T]) -> T:
         """Do `work`, with smaller micro-batches where memory asks for it.
 
         Raises PrerlkitError when even one row alone does not fit.
@@ -174,7 +174,7 @@ class Updater:
         # With a shared-out base the others' passes would no longer meet ours.
         least = self._budget.tokens if self._memory.shard_base else longest
         try:
-            return self._budget.until_it_fits(work, least, self._halved)
+            return self._budget.run_within(work, least, self._halved)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -184,7 +184,7 @@ class Updater:
         for parameter in self._parameters:
             parameter.grad = None  # part of a micro-batch may have been added
         tokens = self._budget.tokens
-        self._note(f"out of memory: micro-batches of {tokens} tokens from now on (memory.microbatch_tokens)")
+        self._on_message(f"out of memory: micro-batches of {tokens} tokens from now on (memory.microbatch_tokens)")
 
     def _no_room(self, longest: int) -> PrerlkitError:
         if self._memory.shard_base:
@@ -198,7 +198,7 @@ class Updater:
             "rollout.max_new_tokens, or model.quantization: nf4.",
         )
 
-    def _forward_backward(self, plans: Sequence[_Plan]) -> UpdateStats:
+    def _forward_backward(self, plans: Sequence[TrainBatch]) -> UpdateStats:
         stats = UpdateStats()
         self._policy.base.train()  # adapter dropout and gradient checkpointing; the base's own dropouts are 0
         for plan in plans:
@@ -208,11 +208,11 @@ class Updater:
         self._policy.base.eval()
         return stats
 
-    def _batches(self, plan: _Plan) -> list[MicroBatch]:
+    def _batches(self, plan: TrainBatch) -> list[MicroBatch]:
         packed = micro_batches(plan.rows, self._budget.tokens, share_contexts=self._policy.share_contexts)
         return [collate(plan.rows, indices, self._policy.device) for indices in packed]
 
-    def _backward(self, plan: _Plan, batch: MicroBatch) -> UpdateStats:
+    def _backward(self, plan: TrainBatch, batch: MicroBatch) -> UpdateStats:
         objective = plan.objective
         reference_N = None
         if objective.kl is not None:
@@ -243,7 +243,7 @@ class Updater:
             scored=len(logprobs_N),
         )
 
-    def _importance(self, plan: _Plan, batch: MicroBatch, trainer_N: Tensor) -> tuple[Tensor | None, UpdateStats]:
+    def _importance(self, plan: TrainBatch, batch: MicroBatch, trainer_N: Tensor) -> tuple[Tensor | None, UpdateStats]:
         """Truncated π/μ of each token, or None where the engine that sampled is the policy itself."""
         if self._cap is None:
             return None, UpdateStats()

@@ -9,7 +9,7 @@ from prerlkit.data.generators import check as check_generator
 from prerlkit.errors import UsageError
 from prerlkit.probes.known import check_probes
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import Generator
+from prerlkit.recipe.sources import GeneratorSource
 from prerlkit.verify import registry
 
 
@@ -29,13 +29,13 @@ def check_settings(recipe: Recipe, folder: Path | None) -> None:
             )
     check_probes(recipe)
     if any(stage.until for stage in recipe.stages):
-        from prerlkit.train.until import check_until  # brings torch: a recipe without a rule is checked in a blink
+        from prerlkit.train.early_stop import check_until  # brings torch: a recipe without a rule is checked in a blink
 
         check_until(recipe)
     if recipe.memory.shard_base:
         _check_sharding(recipe)
     for source in (recipe.data.train, recipe.data.eval):
-        if isinstance(source, Generator):
+        if isinstance(source, GeneratorSource):
             check_generator(source.name, source.settings)
 
 

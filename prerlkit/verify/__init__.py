@@ -1,11 +1,21 @@
-"""The verify room: completions become verdicts, judged by plugins in processes of their own.
+"""Completions become verdicts, judged by plugins in worker processes.
 
-What a plugin's author needs is imported from here. The runner (`prerlkit.verify.runner`) is imported by its own name,
-so that a worker process never loads it.
+The author of a plugin imports everything from here. The runner (`prerlkit.verify.pool.runner`) is imported by its full
+name, so that a worker process never loads it.
 """
+
+import warnings
+from typing import Any
 
 from prerlkit.settings import Settings
 from prerlkit.types import Verdict
-from prerlkit.verify.base import GoldCase, Sample, Verifier
+from prerlkit.verify.base import GoldCase, Verifier, VerifierInput
 
-__all__ = ["GoldCase", "Sample", "Settings", "Verdict", "Verifier"]
+__all__ = ["GoldCase", "Settings", "Verdict", "Verifier", "VerifierInput"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Sample":  # the name of `VerifierInput` until November 2026, in plugins that users have written
+        warnings.warn("prerlkit.verify.Sample is now VerifierInput", DeprecationWarning, stacklevel=2)
+        return VerifierInput
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ Resources = Literal["pure", "subprocess", "sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class VerifierInput:
     """One completion to be judged, with all that a verifier may look at.
 
     Attributes:
@@ -57,8 +57,8 @@ class GoldCase:
     tokens: int = 0
 
     @property
-    def sample(self) -> Sample:
-        return Sample(self.prompt, self.completion, self.answer, self.row, self.truncated, self.tokens)
+    def sample(self) -> VerifierInput:
+        return VerifierInput(self.prompt, self.completion, self.answer, self.row, self.truncated, self.tokens)
 
 
 class Verifier(ABC):
@@ -98,10 +98,10 @@ class Verifier(ABC):
         self.on_clock(True)
 
     @abstractmethod
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         """The verdict on one sample. Its score is in [0, 1]; `Verdict.unjudged` where nobody can know."""
 
-    def judge_batch(self, samples: Sequence[Sample]) -> list[Verdict]:
+    def judge_batch(self, samples: Sequence[VerifierInput]) -> list[Verdict]:
         """Verdicts in the samples' order. Override it only where a batch is cheaper than its samples one by one."""
         return [self.judge(sample) for sample in samples]
 
@@ -120,7 +120,7 @@ class Verifier(ABC):
         """
         return text
 
-    def attacks(self, sample: Sample) -> Mapping[str, str]:
+    def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         """Completions, by a short name, that try to be rewarded without solving; for `prerlkit verifiers audit`.
 
         Those that suit every verifier (nothing, the prompt, another row's answer, …) are tried anyway.

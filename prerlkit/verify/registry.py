@@ -1,6 +1,6 @@
 """Finds verifiers by name: built-in ones, installed ones, those in a folder beside the recipe, or `file.py:Class`.
 
-After a colon may also stand a function; see `prerlkit.verify.function`. In front of it, an installed module.
+After a colon may also stand a function; see `prerlkit.verify.code_tests.function`. In front of it, an installed module.
 
 One file holds one verifier, and both have one name, so that asking for one never imports the others.
 """
@@ -26,13 +26,13 @@ import prerlkit.verifiers
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.suggest import nearest
 from prerlkit.verify.base import Verifier
-from prerlkit.verify.function import FunctionVerifier, from_function
+from prerlkit.verify.code_tests.function import FunctionVerifier, from_function
 
 GROUP = "prerlkit.verifiers"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundVerifier:
     """A verifier that can be used, and where it came from."""
 
     name: str
@@ -41,7 +41,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenVerifier:
     """A verifier that can't be used, and why."""
 
     name: str
@@ -59,19 +59,19 @@ class _Source:
     class_name: str | None = None
 
 
-def known(folder: Path | None = None) -> dict[str, Found | Broken]:
+def known(folder: Path | None = None) -> dict[str, FoundVerifier | BrokenVerifier]:
     """Every verifier within reach, by name. A plugin that fails to import is `Broken`; the rest is still listed.
 
     Args:
         folder: the recipe's folder; the files of its `verifiers/` are listed too.
     """
-    listed: dict[str, Found | Broken] = {}
+    listed: dict[str, FoundVerifier | BrokenVerifier] = {}
     for name, sources in sorted(_sources(folder).items()):
         origin = " and ".join(source.origin for source in sources)
         try:
-            listed[name] = Found(name, _only(name, sources), sources[0].origin)
+            listed[name] = FoundVerifier(name, _only(name, sources), sources[0].origin)
         except PrerlkitError as error:
-            listed[name] = Broken(name, origin, str(error))
+            listed[name] = BrokenVerifier(name, origin, str(error))
     return listed
 
 

@@ -41,7 +41,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prerlkit.settings import Bool
-from prerlkit.verify import GoldCase, Sample, Settings, Verdict, Verifier
+from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
 
 class ${class_name}Settings(Settings):
@@ -58,7 +58,7 @@ class $class_name(Verifier):
     Settings = ${class_name}Settings
     settings: ${class_name}Settings
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: VerifierInput) -> Verdict:
         lines = sample.completion.strip().splitlines()
         if not lines:
             return Verdict.of(False, "no answer found")

@@ -13,21 +13,21 @@ from ruamel.yaml import YAML
 def stopped_run(tiny_recipe, tmp_path_factory):
     """A run of the tiny model that stopped after the third of its four steps, and its recipe file."""
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.train.callbacks import SilentCallback, StopSignal
     from prerlkit.train.run import run
-    from prerlkit.train.watch import Silent, Stop
 
     place = tmp_path_factory.mktemp("stopped")
     data = tiny_recipe(evaluation={"when": []}, output={"checkpoint_every": 3})
     with (place / "tiny.yaml").open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(data, file)
-    stop = Stop()
+    stop = StopSignal()
 
-    class After3(Silent):
-        def step_done(self, record, done, steps):
+    class After3(SilentCallback):
+        def on_step_end(self, record, done, steps):
             if record.step == 3:
                 stop.request()
 
-    run(Recipe.model_validate(data), place / "out", recipe_folder=place, watcher=After3(), stop=stop)
+    run(Recipe.model_validate(data), place / "out", recipe_folder=place, callback=After3(), stop=stop)
     return place
 
 

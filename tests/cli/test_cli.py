@@ -157,7 +157,7 @@ def _plain_accuracy(path, run, recipe) -> float:
     from transformers import AutoModelForCausalLM
 
     from prerlkit.train.prepare import prepare
-    from prerlkit.verify import Sample
+    from prerlkit.verify import VerifierInput
     from prerlkit.verify.registry import make
 
     prepared = prepare(recipe, None)
@@ -174,5 +174,5 @@ def _plain_accuracy(path, run, recipe) -> float:
             do_sample=False,
         )
         text = prepared.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-        passed += bool(verifier.judge(Sample(prompt.text, text, prompt.answer)).passed)
+        passed += bool(verifier.judge(VerifierInput(prompt.text, text, prompt.answer)).passed)
     return passed / len(prepared.prompts.eval)

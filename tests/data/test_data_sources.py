@@ -12,9 +12,9 @@ import pytest
 
 from prerlkit.data.sources import load_rows
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.recipe.sources import File, Generator, Hub, ReasoningGym
+from prerlkit.recipe.sources import FileSource, GeneratorSource, HubSource, ReasoningGymSource
 
-GSM8K = Hub(kind="hub", id="openai/gsm8k", config="main", revision="abc")
+GSM8K = HubSource(kind="hub", id="openai/gsm8k", config="main", revision="abc")
 
 
 def test_a_file_is_found_from_the_working_directory_then_from_the_recipe(
@@ -26,23 +26,23 @@ def test_a_file_is_found_from_the_working_directory_then_from_the_recipe(
         (folder / "both.jsonl").write_text(json.dumps({"where": folder.name}))
     (recipe / "one.jsonl").write_text('{"where": "only recipe"}')
     monkeypatch.chdir(here)
-    assert load_rows(File(kind="file", path="both.jsonl"), folder=recipe) == [{"where": "here"}]
-    assert load_rows(File(kind="file", path="one.jsonl"), folder=recipe) == [{"where": "only recipe"}]
+    assert load_rows(FileSource(kind="file", path="both.jsonl"), folder=recipe) == [{"where": "here"}]
+    assert load_rows(FileSource(kind="file", path="one.jsonl"), folder=recipe) == [{"where": "only recipe"}]
     with pytest.raises(UsageError, match=r"(?s)no such file: .*here/on\.jsonl and .*recipe/on\.jsonl.*one\.jsonl"):
-        load_rows(File(kind="file", path="on.jsonl"), folder=recipe)
+        load_rows(FileSource(kind="file", path="on.jsonl"), folder=recipe)
     with pytest.raises(UsageError, match="no such file"):
-        load_rows(File(kind="file", path="one.jsonl"), folder=None)
+        load_rows(FileSource(kind="file", path="one.jsonl"), folder=None)
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n")
     with pytest.raises(UsageError, match=r"file .*a\.jsonl has no rows"):
-        load_rows(File(kind="file", path=str(tmp_path / "a.jsonl")), folder=None)
+        load_rows(FileSource(kind="file", path=str(tmp_path / "a.jsonl")), folder=None)
 
 
 def test_a_generator_is_reached_with_its_settings() -> None:
     rows = load_rows(
-        Generator(kind="generator", name="arithmetic", rows=1, settings={"low": 3, "high": 3}), folder=None
+        GeneratorSource(kind="generator", name="arithmetic", rows=1, settings={"low": 3, "high": 3}), folder=None
     )
     assert rows == [{"question": "What is 3 + 3?", "answer": "6", "expression": "3 + 3"}]
 
@@ -83,13 +83,13 @@ def test_hub_failures_say_what_to_do(
 @pytest.mark.parametrize("wrong", ["json", "a/b/c", "./rows", ""])
 def test_a_hub_id_is_owner_and_name(wrong: str) -> None:
     with pytest.raises(UsageError, match="not the id of a data set"):
-        load_rows(Hub(kind="hub", id=wrong), folder=None)
+        load_rows(HubSource(kind="hub", id=wrong), folder=None)
 
 
 def test_reasoning_gym_rows_hold_what_the_tasks_scorer_needs() -> None:
     from reasoning_gym.factory import get_score_answer_fn
 
-    source = ReasoningGym(kind="reasoning_gym", task="gcd", rows=3, seed=1, settings={"max_value": 50})
+    source = ReasoningGymSource(kind="reasoning_gym", task="gcd", rows=3, seed=1, settings={"max_value": 50})
     rows = load_rows(source, folder=None)
     assert len(rows) == 3
     for row in rows:
@@ -113,7 +113,7 @@ def test_reasoning_gym_rows_hold_what_the_tasks_scorer_needs() -> None:
 )
 def test_reasoning_gym_settings_are_checked(task: str, settings: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        load_rows(ReasoningGym(kind="reasoning_gym", task=task, rows=2, settings=settings), folder=None)
+        load_rows(ReasoningGymSource(kind="reasoning_gym", task=task, rows=2, settings=settings), folder=None)
 
 
 def test_reasoning_gym_missing_gives_the_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +126,4 @@ def test_reasoning_gym_missing_gives_the_line_to_run(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(PrerlkitError, match=r"pip install 'prerlkit\[reasoning-gym\]'"):
-        load_rows(ReasoningGym(kind="reasoning_gym", task="gcd", rows=2), folder=None)
+        load_rows(ReasoningGymSource(kind="reasoning_gym", task="gcd", rows=2), folder=None)

@@ -10,7 +10,7 @@ import pytest
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
-from prerlkit.recipe.schema import Recipe, VerifierUse
+from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
 from prerlkit.train.step import UpdateStats
@@ -26,7 +26,7 @@ def text(name: str) -> str:
 
 def test_every_metric_is_defined_and_nothing_else():
     defined = re.findall(r"^\| `([a-z_/<>]+)` \|", text("metrics.md"), re.MULTILINE)
-    one, two = (VerifierUse(name="<verifier>"), VerifierUse(name="regex"))
+    one, two = (VerifierConfig(name="<verifier>"), VerifierConfig(name="regex"))
     recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
     of_several = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
@@ -70,7 +70,7 @@ def test_every_fault_names_tests_that_exist():
 def test_every_condition_of_health_is_described():
     from typing import get_args
 
-    from prerlkit.recipe.keeping import HealthName
+    from prerlkit.recipe.output import HealthName
 
     assert re.findall(r"^\| `(\w+)` \| ", text("reliability.md"), re.MULTILINE) == list(get_args(HealthName))
 

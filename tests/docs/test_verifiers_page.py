@@ -102,22 +102,22 @@ def with_model(recipe: str, tiny_model: Path) -> str:
 
 
 def test_the_one_liner_on_the_page_works(tmp_path):
-    from prerlkit.verify import Sample
+    from prerlkit.verify import VerifierInput
     from prerlkit.verify.registry import make
 
     text = PAGE.split("\n### One-liners\n")[1].split("\n## ")[0]
     (code,) = [content for kind, content in BLOCK.findall(text) if kind == "python"]
     (tmp_path / "rewards.py").write_text(code)
     verifier = make("rewards.py:brief", {}, tmp_path)
-    assert verifier.judge(Sample("", "It is 4", "4")).passed
-    assert verifier.judge(Sample("", "It is 4 " * 100, "4")).passed is False
+    assert verifier.judge(VerifierInput("", "It is 4", "4")).passed
+    assert verifier.judge(VerifierInput("", "It is 4 " * 100, "4")).passed is False
     assert verifier.needs_answer
 
 
 def test_every_built_in_verifier_has_a_section_with_all_its_settings():
-    from prerlkit.verify.registry import Found, known
+    from prerlkit.verify.registry import FoundVerifier, known
 
-    built_in = [f for f in known().values() if isinstance(f, Found) and "prerlkit.verifiers" in f.origin]
+    built_in = [f for f in known().values() if isinstance(f, FoundVerifier) and "prerlkit.verifiers" in f.origin]
     assert len(built_in) >= 8
     for found in built_in:
         own = PAGE if found.name == "python" else section(found.name)

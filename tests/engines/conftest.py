@@ -42,16 +42,16 @@ def vllm_recipe(small, tiny_recipe):
     return make
 
 
-class Watcher:
+class Callback:
     """Keeps what it hears; `on_step` is called after each step."""
 
     def __init__(self):
         self.notes, self.records, self.on_step = [], [], lambda record: None
 
-    def note(self, text):
+    def on_message(self, text):
         self.notes.append(text)
 
-    def stage_started(self, *_):
+    def on_stage_begin(self, *_):
         pass
 
     def progress(self, *_):
@@ -60,14 +60,14 @@ class Watcher:
     def evaluated(self, *_):
         pass
 
-    def step_done(self, record, *_):
+    def on_step_end(self, record, *_):
         self.records.append(record)
         self.on_step(record)
 
 
 @pytest.fixture
-def watcher():
-    return Watcher()
+def callback():
+    return Callback()
 
 
 @pytest.fixture

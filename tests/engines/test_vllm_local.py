@@ -70,7 +70,7 @@ def test_the_whole_life_of_an_engine(started):
 
     settings = Recipe.model_fields["adapter"].default.model_copy(update={"rank": 2, "alpha": 4.0})
     adapters.fresh("one", settings, seed=1)
-    assert watched.hand_over().drift < 1e-4  # zero
+    assert watched.sync_weights().drift < 1e-4  # zero
 
     # Generated tokens are right in number, place and log-prob, and a function of the seed alone.
     first = sample(watched)
@@ -84,9 +84,9 @@ def test_the_whole_life_of_an_engine(started):
 
     # Trained, the same prompts: a cache of the adapter before would show in the log-probs.
     train(policy, 0.05)
-    handed = watched.hand_over()
-    assert handed.drift < 1e-4
-    assert handed.gain == pytest.approx(1.0, abs=1e-3)
+    sync = watched.sync_weights()
+    assert sync.drift < 1e-4
+    assert sync.gain == pytest.approx(1.0, abs=1e-3)
     moved = sample(watched)
     assert moved != first
     for (p, _), completion in moved.items():
@@ -96,15 +96,15 @@ def test_the_whole_life_of_an_engine(started):
     # A stack of two, as one adapter.
     adapters.fresh("two", settings, seed=2)
     train(policy, 0.05)
-    handed = watched.hand_over()
-    assert handed.drift < 1e-4
-    assert handed.gain == pytest.approx(1.0, abs=1e-3)
+    sync = watched.sync_weights()
+    assert sync.drift < 1e-4
+    assert sync.gain == pytest.approx(1.0, abs=1e-3)
 
     # Stale: the engine keeps what it has, the policy goes on.
     train(policy, 0.01)
     load, started.client.load = started.client.load, lambda folder: None
     with pytest.raises(CanaryError, match="earlier adapter"):
-        watched.hand_over()
+        watched.sync_weights()
     started.client.load = load
 
     # Twice: the adapters of both stages, doubled on the way.
@@ -117,9 +117,9 @@ def test_the_whole_life_of_an_engine(started):
 
     started.live.write_adapter = doubled
     with pytest.raises(CanaryError, match=r"more than once|drifted"):
-        watched.hand_over()
+        watched.sync_weights()
     del started.live.write_adapter
-    assert watched.hand_over().drift < 1e-4
+    assert watched.sync_weights().drift < 1e-4
 
 
 def test_stop_tokens_end_a_completion(started):
@@ -133,7 +133,7 @@ def test_stop_tokens_end_a_completion(started):
 
 
 def test_greedy_is_the_likeliest_token(started):
-    started.engine.hand_over()
+    started.engine.sync_weights()
     found = sample(started.engine, samples=1, temperature=None, max_new_tokens=1)
     for (p, _), completion in found.items():
         with torch.no_grad():

@@ -223,8 +223,8 @@ PRESET_ROWS = {
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_a_row_of_each_preset_becomes_a_prompt_whose_gold_answer_passes(name, make_tokenizer, tmp_path):
     from prerlkit.harness.task import of_data
-    from prerlkit.verify import Sample
-    from prerlkit.verify.runner import Runner
+    from prerlkit.verify import VerifierInput
+    from prerlkit.verify.pool.runner import Runner
 
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(PRESET_ROWS[name]))
@@ -236,8 +236,12 @@ def test_a_row_of_each_preset_becomes_a_prompt_whose_gold_answer_passes(name, ma
     assert plain.text != prompt.text
     assert "<turn>" not in plain.text
     with Runner(task.verifiers) as runner:
-        wrong = Sample(prompt.text, "```python\npass\n```" if "code" in task.verifiers[0].name else "3", prompt.answer)
-        assert runner.judge([Sample(wrong.prompt, wrong.completion, wrong.answer, prompt.row)])[0].passed is False
+        wrong = VerifierInput(
+            prompt.text, "```python\npass\n```" if "code" in task.verifiers[0].name else "3", prompt.answer
+        )
+        assert (
+            runner.judge([VerifierInput(wrong.prompt, wrong.completion, wrong.answer, prompt.row)])[0].passed is False
+        )
 
 
 def test_an_adapter_in_the_hub_cache_is_found_by_its_id(run_folder, tmp_path, monkeypatch):

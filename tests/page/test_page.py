@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 from markupsafe import Markup
 
-from prerlkit.page.chart import MOST_POINTS, Chart, Line, Mark
+from prerlkit.page.chart import MOST_POINTS, Chart, ChartLine, Mark
 from prerlkit.page.shell import Page, Section, table
 from prerlkit.page.text import cut, plain, visible
 
@@ -77,7 +77,7 @@ def test_the_library_is_the_one_that_its_readme_names():
 
 
 def test_lines_of_a_chart_share_one_x():
-    chart = Chart("c", "C", (Line("a", [1, 2], [0.123456789, 2.0]), Line("b", [2, 3], [None, float("nan")])))
+    chart = Chart("c", "C", (ChartLine("a", [1, 2], [0.123456789, 2.0]), ChartLine("b", [2, 3], [None, float("nan")])))
     drawn = chart.to_json()
     assert drawn["x"] == [1, 2, 3]
     assert [line["y"] for line in drawn["lines"]] == [[0.12346, 2, None], [None, None, None]]
@@ -85,25 +85,25 @@ def test_lines_of_a_chart_share_one_x():
 
 def test_a_line_of_too_many_points_is_drawn_by_means_and_says_so():
     points = 3 * MOST_POINTS
-    chart = Chart("c", "C", (Line("a", range(points), [float(n % 3) for n in range(points)]),))
+    chart = Chart("c", "C", (ChartLine("a", range(points), [float(n % 3) for n in range(points)]),))
     assert chart.thinned
     drawn = chart.to_json()
     assert len(drawn["x"]) == MOST_POINTS
     assert drawn["x"][:2] == [1, 4]
     assert set(drawn["lines"][0]["y"]) == {1}
-    assert not Chart("c", "C", (Line("a", range(1000), [0.0] * 1000),)).thinned
+    assert not Chart("c", "C", (ChartLine("a", range(1000), [0.0] * 1000),)).thinned
 
 
 def test_the_table_of_a_chart_has_intervals_and_its_last_point():
-    line = Line("held-out", range(100), [0.5] * 100, [0.4] * 100, [0.6] * 100)
-    head, rows = Chart("c", "C", (line, Line("faint", [0], [1.0], look="faint")), percent=True).rows(most=10)
+    line = ChartLine("held-out", range(100), [0.5] * 100, [0.4] * 100, [0.6] * 100)
+    head, rows = Chart("c", "C", (line, ChartLine("faint", [0], [1.0], look="faint")), percent=True).rows(most=10)
     assert head == ["step", "held-out"]
     assert rows[0] == ["0", "50.0 [40.0, 60.0]"]
     assert [row[0] for row in rows] == [*map(str, range(0, 100, 10)), "99"]
 
 
 def test_a_page_that_goes_on_hands_over_what_its_own_script_does_not_keep():
-    chart = Chart("c", "C", (Line("a", [1], [1.0]),), marks=(Mark(0.5, "rl"),))
+    chart = Chart("c", "C", (ChartLine("a", [1], [1.0]),), marks=(Mark(0.5, "rl"),))
     page = Page("t", Markup("<p>"), (Section("a", "A", Markup("<i>"), (chart,)), Section("b", "B", own=True)))
     update = page.update()
     assert update["bodies"] == {"a": "<i>"}

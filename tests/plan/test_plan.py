@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.plan import worst
+from prerlkit.plan import worst_case
 from prerlkit.plan.advice import advise
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import Device, card, of_size
@@ -14,18 +14,19 @@ from prerlkit.plan.engines import ENGINE_CACHE, beside
 from prerlkit.plan.phases import optimizer_state, train, weights
 from prerlkit.plan.plan import make_plan
 from prerlkit.plan.probe import evaluations, extrapolate, shortened
-from prerlkit.plan.rollouts import for_real, loads
+from prerlkit.plan.rollouts import loads
+from prerlkit.plan.rollouts import measured as measured_rollouts
 from prerlkit.plan.trace import Parts, trace
 from prerlkit.plan.traces import Traces
-from prerlkit.plan.tracker import ADAPTERS, BASE, EVALUATION, OPTIMIZER, ROLLOUT, Tracker
+from prerlkit.plan.tracker import ADAPTERS, BASE, EVALUATION, OPTIMIZER, ROLLOUT, MemoryTracker
 from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.memory import EngineMemory
+from prerlkit.rollout.vllm_memory import trainer_growth
 from prerlkit.train.distributed import World
-from prerlkit.train.room import trainer_growth
 from prerlkit.train.step import Updater
 
 GIB = 2**30
@@ -54,18 +55,18 @@ def measured(recipe: Recipe, path: str) -> dict[str, int]:
     start, ends = resolve_start_token("auto", tokenizer), end_token_ids(path, tokenizer)
     checkpointing = recipe.memory.gradient_checkpointing
     policy = load_policy(path, recipe.model, tokenizer, start, ends, checkpointing=checkpointing)
-    tracker = Tracker("cpu", policy.base.config.vocab_size, (2, 16))
+    tracker = MemoryTracker("cpu", policy.base.config.vocab_size, (2, 16))
     tracker.hold(weights(policy.base), BASE)
     policy.adapters.fresh(stage.name, stage.adapter, seed=0)
     tracker.hold([p.data for name, p in policy.base.named_parameters() if ".lora_" in name], ADAPTERS)
     updater = Updater(policy, stage, recipe.memory, World())
     peaks: dict[str, int] = {}
-    for groups in worst.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
+    for groups in worst_case.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
         for name, peak in train(tracker, updater, groups).items():
             peaks[name] = max(peaks.get(name, 0), peak.total)
     tracker.hold(optimizer_state(updater.optimizer), OPTIMIZER)
     for asked in loads(recipe, stage):
-        peaks[asked.phase] = max(peaks.get(asked.phase, 0), for_real(tracker, policy, asked).total)
+        peaks[asked.phase] = max(peaks.get(asked.phase, 0), measured_rollouts(tracker, policy, asked).total)
     return {name: size for name, size in peaks.items() if name}
 
 
@@ -280,7 +281,7 @@ def test_a_refusal_names_what_would_fit(recipe, monkeypatch):
 
 
 def test_a_tracker_counts_a_storage_once_and_until_it_is_freed():
-    tracker = Tracker("cpu", 0, (0, 0))
+    tracker = MemoryTracker("cpu", 0, (0, 0))
     with tracker:
         made = torch.zeros(1000)
         view = made.view(10, 100)[2:]
@@ -300,5 +301,5 @@ def test_the_longest_sequences_fill_two_micro_batches_and_no_more(recipe, group_
     """A context of 40 and a budget of 600 tokens: 5 completions of 100 fit, 1 of 400, all of 10."""
     rollout = {"group_size": group_size, "max_new_tokens": new_tokens}
     made = recipe(rollout=rollout, memory={"microbatch_tokens": 600})
-    longest = next(iter(worst.batches(made.stages[0], made.memory, share_contexts=True)))
+    longest = next(iter(worst_case.batches(made.stages[0], made.memory, share_contexts=True)))
     assert len(longest) == groups

@@ -67,9 +67,9 @@ def policy(tiny_policy, move):
 @pytest.fixture
 def seen(stage):
     """`seen(policy, groups)`, with small passes so that gradients add up over several."""
-    from prerlkit.probes.protocol import Seen
+    from prerlkit.probes.protocol import ProbeInput
 
-    def make(policy, groups, past=(), pass_tokens: int = 24) -> Seen:
-        return Seen(policy, stage, tuple(groups), past, pass_tokens, 7)
+    def make(policy, groups, past=(), pass_tokens: int = 24) -> ProbeInput:
+        return ProbeInput(policy, stage, tuple(groups), past, pass_tokens, 7)
 
     return make

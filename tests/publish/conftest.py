@@ -15,32 +15,34 @@ import pytest
 import torch
 
 from prerlkit.recipe.schema import Recipe
+from prerlkit.train.callbacks import StopSignal
 from prerlkit.train.run import run as run_recipe
-from prerlkit.train.watch import Stop
 
 
-class Silent:
+class SilentCallback:
     """A watcher that asks for a stop after a given step."""
 
-    def __init__(self, stop: Stop, stop_after: int | None) -> None:
+    def __init__(self, stop: StopSignal, stop_after: int | None) -> None:
         self._stop, self._after = stop, stop_after
 
-    def note(self, text: str) -> None: ...
+    def on_message(self, text: str) -> None: ...
 
-    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
 
     def progress(self, what: str, done: int, total: int) -> None: ...
 
     def evaluated(self, result: Any) -> None: ...
 
-    def step_done(self, record: Any, done: int, steps: int) -> None:
+    def on_step_end(self, record: Any, done: int, steps: int) -> None:
         if record.step == self._after:
             self._stop.request()
 
 
 def _train(recipe: dict[str, Any], folder: Path, stop_after: int | None = None) -> Path:
-    stop = Stop()
-    run_recipe(Recipe.model_validate(recipe), folder, recipe_folder=None, watcher=Silent(stop, stop_after), stop=stop)
+    stop = StopSignal()
+    run_recipe(
+        Recipe.model_validate(recipe), folder, recipe_folder=None, callback=SilentCallback(stop, stop_after), stop=stop
+    )
     return folder
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from prerlkit.errors import CanaryError
 from prerlkit.rollout.canary import Canary, CanaryEngine, gain
-from prerlkit.rollout.protocol import HandOver
+from prerlkit.rollout.protocol import WeightSync
 from prerlkit.types import Prompt
 
 PROMPTS = [Prompt(f"p{i}", "", tuple(range(i, i + 40))) for i in range(8)]
@@ -21,7 +21,7 @@ def rows(flat):
     return [list(row) for row in np.asarray(flat).reshape(8, 39)]
 
 
-class Trainer:
+class PolicySource:
     """Its policy is base + size · FIRST + size · SECOND; sizes are set by the test."""
 
     sizes = (0.0, 0.0)
@@ -40,10 +40,10 @@ class Engine:
     def __init__(self, trainer, noise=0.0, wrong=None, other=0.0):
         self.trainer, self.noise, self.wrong, self.other, self.sizes = trainer, noise, wrong, other, (0.0, 0.0)
 
-    def hand_over(self):
+    def sync_weights(self):
         if self.wrong != "stale":
             self.sizes = self.trainer.sizes
-        return HandOver()
+        return WeightSync()
 
     def score(self, sequences, *, adapter):
         times = 0.0 if not adapter else 2.0 if self.wrong == "twice" else 1.0
@@ -55,7 +55,7 @@ class Engine:
 
 
 def watched(dtype="bfloat16", same_base=True, **how):
-    trainer = Trainer()
+    trainer = PolicySource()
     trainer.sizes = (0.0, 0.0)
     engine = Engine(trainer, **how)
     return trainer, engine, CanaryEngine(engine, Canary(trainer, PROMPTS, dtype, same_base=same_base))
@@ -94,7 +94,7 @@ def test_rounding_that_adapters_add_is_seen_in_the_engine_and_a_stale_copy_can_n
 
 def test_tokens_behind_the_same_beginning_count_once():
     prompts = [Prompt(f"p{i}", "", (*range(20), 50 + i // 2, 60)) for i in range(4)]  # two pairs of equal ones
-    trainer = Trainer()
+    trainer = PolicySource()
     trainer.score = lambda sequences: [[float(100 * i + j) for j in range(len(s) - 1)] for i, s in enumerate(sequences)]
     canary = Canary(trainer, prompts, "bfloat16")
     assert canary.trainer().tolist() == [*range(21), 219, 220]  # all of the first; of the third what differs; no more
@@ -117,9 +117,9 @@ def test_a_true_copy_passes_with_and_without_rounding():
         trainer, _, engine = watched(noise=noise)
         for sizes in [(0.0, 0.0), (0.02, 0.0), (0.5, 0.0), (0.5, 0.1)]:  # zero, a first step, trained, stack of two
             trainer.sizes = sizes
-            handed = engine.hand_over()
-        assert handed.drift < 0.15
-        assert handed.gain == pytest.approx(1.0, abs=0.05)
+            sync = engine.sync_weights()
+        assert sync.drift < 0.15
+        assert sync.gain == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("sizes", [(0.15, 0.0), (0.5, 0.0), (0.2, 0.2)])
@@ -127,18 +127,18 @@ def test_an_adapter_that_counts_twice_is_stopped_while_the_drift_is_within_its_b
     trainer, _, engine = watched(noise=0.04, wrong="twice")
     trainer.sizes = sizes
     with pytest.raises(CanaryError, match="more than once"):
-        engine.hand_over()
+        engine.sync_weights()
 
 
 def test_an_adapter_of_an_earlier_step_is_stopped():
     trainer, inner, engine = watched(noise=0.02)
     trainer.sizes = (0.3, 0.0)
-    engine.hand_over()
+    engine.sync_weights()
     inner.wrong = "stale"
-    engine.hand_over()  # nothing has changed: nothing to find
+    engine.sync_weights()  # nothing has changed: nothing to find
     trainer.sizes = (0.4, 0.0)  # a third more: from the base on it all but fits
     with pytest.raises(CanaryError, match="earlier adapter"):
-        engine.hand_over()
+        engine.sync_weights()
 
 
 def test_another_base_is_stopped_before_the_first_step():
@@ -146,7 +146,7 @@ def test_another_base_is_stopped_before_the_first_step():
         watched(other=0.4)
     _, _, engine = watched(other=0.4, same_base=False)  # the 16-bit original of a 4-bit base: on purpose
     assert engine.base_drift == pytest.approx(0.4)
-    assert engine.hand_over().drift == pytest.approx(0.4)
+    assert engine.sync_weights().drift == pytest.approx(0.4)
     with pytest.raises(CanaryError, match="another model"):
         watched(other=float("nan"))
 
@@ -155,4 +155,4 @@ def test_a_drift_without_direction_is_stopped():
     _, inner, engine = watched(dtype="float32")
     inner.noise = 0.02
     with pytest.raises(CanaryError, match="drifted"):
-        engine.hand_over()
+        engine.sync_weights()

@@ -168,7 +168,7 @@ def test_a_rollout_that_is_broken_off_asks_for_nothing_more():
 
 def engine(servers, folder):
     clients = [ServerVllm(s.address, connections=4, serve="vllm serve x") for s in servers]
-    trainer = SimpleNamespace(make_room=lambda: None, write_adapter=lambda folder: folder.mkdir(parents=True))
+    trainer = SimpleNamespace(release_memory=lambda: None, write_adapter=lambda folder: folder.mkdir(parents=True))
     notes = []
     client = DataParallelVllm(clients, at_once=4, report=notes.append)
     return notes, VllmEngine(client, trainer, lambda ids: "", (END,), folder)
@@ -179,7 +179,7 @@ def test_samples_do_not_depend_on_how_many_servers_there_are_nor_on_one_that_die
     found = []
     for number in (1, 2, 3):
         _, vllm = engine(servers[:number], tmp_path / str(number))
-        vllm.hand_over()
+        vllm.sync_weights()
         found.append({(p, s): c for p, s, c in vllm.generate(PROMPTS, SAMPLING)})
         vllm.close()
     assert len(found[0]) == 12
@@ -189,7 +189,7 @@ def test_samples_do_not_depend_on_how_many_servers_there_are_nor_on_one_that_die
         assert {path for path, _, _ in server.asked} >= {"/v1/load_lora_adapter", "/v1/completions"}
 
     notes, vllm = engine(servers, tmp_path / "dies")
-    vllm.hand_over()
+    vllm.sync_weights()
     servers[1].refuse["/v1/completions"] = (500, {"error": "EngineCore died"})
     assert {(p, s): c for p, s, c in vllm.generate(PROMPTS, SAMPLING)} == found[0]
     assert len(notes) == 1
@@ -204,7 +204,7 @@ class Copies:
     def __init__(self, shares=(1.0, 1.0), other=(0.0, 0.0)):
         self.shares, self.other = shares, other
 
-    def hand_over(self):
+    def sync_weights(self):
         pass
 
     def score(self, sequences, *, adapter):
@@ -224,17 +224,17 @@ def watched(**copies):
 
 
 def test_the_canary_finds_one_wrong_server_among_right_ones():
-    handed = watched().hand_over()
-    assert (handed.drift, handed.gain) == pytest.approx((0.0, 1.0))
-    handed = watched(shares=(1.001, 0.998)).hand_over()
-    assert handed.gain == pytest.approx(0.998)
-    assert handed.drift == pytest.approx(0.002 * np.abs(CHANGE).mean())
+    sync = watched().sync_weights()
+    assert (sync.drift, sync.gain) == pytest.approx((0.0, 1.0))
+    sync = watched(shares=(1.001, 0.998)).sync_weights()
+    assert sync.gain == pytest.approx(0.998)
+    assert sync.drift == pytest.approx(0.002 * np.abs(CHANGE).mean())
     with pytest.raises(CanaryError, match="server at b") as caught:
-        watched(shares=(1.0, 0.0)).hand_over()
+        watched(shares=(1.0, 0.0)).sync_weights()
     assert "did not arrive" in caught.value.message
     assert "server at a" not in caught.value.message
     with pytest.raises(CanaryError) as caught:
-        watched(shares=(2.0, 0.0)).hand_over()
+        watched(shares=(2.0, 0.0)).sync_weights()
     assert "server at a" in caught.value.message
     assert "server at b" in caught.value.message
     with pytest.raises(CanaryError, match="server at a is another model") as caught:

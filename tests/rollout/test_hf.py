@@ -10,7 +10,7 @@ from prerlkit.policy.logprobs import Sequences
 from prerlkit.recipe.model import Adapter
 from prerlkit.rollout.hf import HfEngine
 from prerlkit.rollout.protocol import Sampling
-from prerlkit.rollout.sampling import draw
+from prerlkit.rollout.sampling import sample_tokens
 from prerlkit.seeds import uniforms
 from prerlkit.types import Prompt
 
@@ -29,7 +29,7 @@ def plainly(policy, prompt: Prompt, sample: int, sampling: Sampling) -> tuple[li
     ids, logprobs = list(prompt.token_ids), []
     for t in range(sampling.max_new_tokens):
         logits = policy.base(input_ids=torch.tensor([ids])).logits[:, -1]
-        token, logprob = draw(logits, chances[t : t + 1], sampling.temperature)
+        token, logprob = sample_tokens(logits, chances[t : t + 1], sampling.temperature)
         ids.append(token.item())
         logprobs.append(logprob.item())
         if ids[-1] in policy.end_ids:
@@ -169,19 +169,19 @@ def test_a_stack_of_two_and_a_reference_below_are_sampled_as_they_stand(policy):
 def test_columns_of_rows_that_left_are_cut_and_a_finished_batch_holds_no_cache(policy):
     """Long prompts leave early: what is decoded after them must not go on behind their columns."""
     from prerlkit.rollout.cache import ROOM
-    from prerlkit.rollout.decode import Batch, Unit, logits_by_head
+    from prerlkit.rollout.decode import Batch, PromptGroup, logits_by_head
 
     long, short = Prompt("long", "", (7,) * 60), Prompt("short", "", (8,) * 5)
     sampling = Sampling(1, 2 * ROOM, 1.0, seed=3)
     with torch.no_grad():
         batch = Batch(policy.base, logits_by_head, sampling, ())
-        batch.step([Unit(0, long, range(1)), Unit(1, short, range(1))])
+        batch.step([PromptGroup(0, long, range(1)), PromptGroup(1, short, range(1))])
         batch._rows[0].finished = True
         widths, rows = [], []
         while not batch.empty:
             rows += batch.step([])
             widths.append(batch._cache.layers[0].keys.shape[2])
-        batch.step([Unit(0, short, range(1))])  # asks a batch that has nothing left
+        batch.step([PromptGroup(0, short, range(1))])  # asks a batch that has nothing left
     assert max(widths) <= 5 + 2 * ROOM + ROOM
     ids, logprobs, _ = plainly(_with_ends(policy, ()), short, 0, sampling)
     assert rows[0].tokens == ids[-2 * ROOM :]

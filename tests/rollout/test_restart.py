@@ -20,7 +20,7 @@ class Mortal:
         self.lives, self.hand_over_dies = lives, hand_over_dies
         self.handed_over, self.closed = 0, False
 
-    def hand_over(self) -> None:
+    def sync_weights(self) -> None:
         if self.hand_over_dies:
             raise ConnectionResetError("gone")
         self.handed_over += 1
@@ -78,11 +78,11 @@ def test_a_death_in_a_later_batch_is_another_accident():
 def test_a_death_while_taking_over_the_policy():
     second = Mortal(99)
     engine, _ = made(Mortal(9, hand_over_dies=True), second)
-    engine.hand_over()
+    engine.sync_weights()
     assert second.handed_over == 1
     engine, _ = made(Mortal(9, hand_over_dies=True), Mortal(9, hand_over_dies=True))
     with pytest.raises(PrerlkitError, match="died twice in a row: ConnectionResetError: gone"):
-        engine.hand_over()
+        engine.sync_weights()
 
 
 def test_an_engine_that_can_not_be_started_again():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from prerlkit.rollout.sampling import draw
+from prerlkit.rollout.sampling import sample_tokens
 
 CHI2_999_DF9 = 27.877
 """99.9 % quantile of chi-square with 9 degrees of freedom."""
@@ -24,7 +24,7 @@ def chi_square(tokens: torch.Tensor, probs: torch.Tensor) -> float:
 def test_samples_follow_the_softmax_exactly(temperature):
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2, -2.0, 0.9])
     uniforms = torch.from_numpy(np.random.default_rng(7).random(50_000, dtype=np.float32))
-    tokens, logprobs = draw(logits.expand(50_000, -1), uniforms, temperature)
+    tokens, logprobs = sample_tokens(logits.expand(50_000, -1), uniforms, temperature)
     probs = (logits / temperature).softmax(-1)
     assert chi_square(tokens, probs) < CHI2_999_DF9
     assert chi_square(tokens, probs.roll(1)) > 1000  # the statistic can fail
@@ -37,7 +37,7 @@ def test_a_large_vocabulary_in_bfloat16_keeps_its_tail():
     logits = torch.full((size,), 0.0)
     logits[-1] = math.log(size - 1)
     uniforms = torch.from_numpy(np.random.default_rng(3).random(2_000, dtype=np.float32))
-    tokens, _ = draw(logits.to(torch.bfloat16).expand(2_000, -1), uniforms, 1.0)
+    tokens, _ = sample_tokens(logits.to(torch.bfloat16).expand(2_000, -1), uniforms, 1.0)
     peak = (tokens == size - 1).double().mean().item()
     assert abs(peak - 0.5) < 4 * 0.5 / math.sqrt(2_000)
     spread = tokens[tokens != size - 1]
@@ -46,7 +46,7 @@ def test_a_large_vocabulary_in_bfloat16_keeps_its_tail():
 
 def test_greedy_takes_the_likeliest_with_its_logprob_at_temperature_one():
     logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, -1.0, 0.0]])
-    tokens, logprobs = draw(logits, torch.zeros(2), None)
+    tokens, logprobs = sample_tokens(logits, torch.zeros(2), None)
     assert tokens.tolist() == [1, 0]
     torch.testing.assert_close(logprobs, logits.log_softmax(-1)[torch.arange(2), tokens])
 
@@ -54,7 +54,7 @@ def test_greedy_takes_the_likeliest_with_its_logprob_at_temperature_one():
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1.0 - 2**-24])
 def test_no_draw_leaves_the_vocabulary_or_hits_an_impossible_token(uniform):
     logits = torch.tensor([[float("-inf"), 0.0, 0.0, float("-inf")]])
-    tokens, _ = draw(logits, torch.tensor([uniform]), 1.0)
+    tokens, _ = sample_tokens(logits, torch.tensor([uniform]), 1.0)
     assert tokens.item() in (1, 2)
 
 
@@ -62,7 +62,7 @@ def test_top_k_and_top_p_cut_what_is_drawn_but_not_the_logprobs():
     probs = torch.tensor([0.4, 0.3, 0.2, 0.1])
     uniforms = torch.from_numpy(np.random.default_rng(1).random(20_000, dtype=np.float32))
     for cut, kept in (({"top_k": 2}, 2), ({"top_p": 0.6}, 2), ({"top_p": 0.75}, 3), ({"top_k": 3, "top_p": 0.5}, 2)):
-        tokens, logprobs = draw(probs.log().expand(20_000, -1), uniforms, 1.0, **cut)
+        tokens, logprobs = sample_tokens(probs.log().expand(20_000, -1), uniforms, 1.0, **cut)
         assert set(tokens.tolist()) == set(range(kept))
         share = (tokens == 0).double().mean().item()
         assert share == pytest.approx(0.4 / probs[:kept].sum().item(), abs=0.02)

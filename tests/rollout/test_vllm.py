@@ -43,11 +43,11 @@ class Client:
         self.calls.append("close")
 
 
-class Trainer:
+class PolicySource:
     def __init__(self, calls=None):
         self.calls = [] if calls is None else calls
 
-    def make_room(self):
+    def release_memory(self):
         self.calls.append("trainer makes room")
 
     def write_adapter(self, folder):
@@ -59,13 +59,13 @@ class Trainer:
 def engine(tmp_path):
     client = Client()
     return client, VllmEngine(
-        client, Trainer(client.calls), lambda ids: "-".join(map(str, ids)), (END,), tmp_path / "way"
+        client, PolicySource(client.calls), lambda ids: "-".join(map(str, ids)), (END,), tmp_path / "way"
     )
 
 
 def test_completions_keep_their_place_their_end_and_their_logprobs(engine):
     client, vllm = engine
-    vllm.hand_over()
+    vllm.sync_weights()
     found = {(p, s): c for p, s, c in vllm.generate(PROMPTS, Sampling(2, 2, 1.0, seed=5))}
     assert sorted(found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert found[0, 1].token_ids == (1, END)
@@ -90,7 +90,7 @@ def test_each_hand_over_has_a_path_and_a_cache_salt_of_its_own(engine):
     client, vllm = engine
     places = []
     for _ in range(2):
-        vllm.hand_over()
+        vllm.sync_weights()
         places.append(client.loaded)
         list(vllm.generate(PROMPTS, Sampling(1, 2, 1.0, seed=5)))
     assert places[0] != places[1]
@@ -140,9 +140,9 @@ def test_without_vllm_the_error_has_the_install_line(monkeypatch):
 def test_a_server_gets_token_ids_seeds_and_salts(server, engine, tmp_path, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", "secret")
     client = ServerVllm(server.address + "/", connections=4, serve="vllm serve x")
-    vllm = VllmEngine(client, Trainer(), lambda ids: "", (END,), tmp_path / "way")
+    vllm = VllmEngine(client, PolicySource(), lambda ids: "", (END,), tmp_path / "way")
     assert vllm.score([(7, 1, 2)], adapter=True) == {f"the vLLM server at {server.address}": [[-1.0, -2.0]]}
-    vllm.hand_over()
+    vllm.sync_weights()
     found = list(vllm.generate(PROMPTS, Sampling(1, 4, None, seed=1, top_k=3)))
     assert sorted(p for p, _, _ in found) == [0, 1]
     vllm.close()

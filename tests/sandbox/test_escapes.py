@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prerlkit.sandbox.host import Sandbox
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
 
 ROW = {"inputs": [""], "outputs": ["escaped"]}
@@ -242,16 +242,16 @@ def test_the_battery_is_as_long_as_promised_and_on_the_page() -> None:
 def test_nothing_gets_out(name, code, host, nothing_left) -> None:
     host.reached.clear()
     start = time.monotonic()
-    verdict = code.judge(Sample("", program(ESCAPES[name], host), None, ROW))
+    verdict = code.judge(VerifierInput("", program(ESCAPES[name], host), None, ROW))
     assert verdict.passed is False, verdict
     assert time.monotonic() - start < 6.0
     assert host.reached == []
     assert host.victim.poll() is None
-    assert code.judge(Sample("", "print(int(input()) + 1)", None, HONEST)).passed is True
+    assert code.judge(VerifierInput("", "print(int(input()) + 1)", None, HONEST)).passed is True
 
 
 @pytest.mark.parametrize("name", CONTROLS)
 def test_the_same_program_succeeds_without_a_sandbox(name, host, monkeypatch) -> None:
     monkeypatch.setattr("prerlkit.verifiers.code.choose", lambda *_: Sandbox("none"))
     source = program(ESCAPES[name], host).replace("'/tmp/link'", "FOLDER + '/link'")
-    assert make("code", {}).judge(Sample("", source, None, ROW)).passed is True
+    assert make("code", {}).judge(VerifierInput("", source, None, ROW)).passed is True

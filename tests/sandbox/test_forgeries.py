@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 
 PROMPT = 'import math\n\ndef solve(values: list) -> list:\n    """Sorted, without doubles."""\n'
 TEST = """
@@ -229,14 +229,14 @@ def solve(values): return []""",
 @pytest.mark.parametrize("name", FORGERIES)
 def test_no_forgery_passes(name, code, nothing_left) -> None:
     for row in (ROW, ASSERTS, CALLS):
-        verdict = code.judge(Sample("", FORGERIES[name], None, row))
+        verdict = code.judge(VerifierInput("", FORGERIES[name], None, row))
         assert verdict.passed is False, (row, verdict)
-    assert code.judge(Sample("", SOLUTION, None, ROW)).passed is True
+    assert code.judge(VerifierInput("", SOLUTION, None, ROW)).passed is True
 
 
 @pytest.mark.parametrize("row", [ROW, ASSERTS, CALLS], ids=["check", "asserts", "calls"])
 def test_the_solution_passes(row, code) -> None:
-    verdict = code.judge(Sample("", SOLUTION, None, row))
+    verdict = code.judge(VerifierInput("", SOLUTION, None, row))
     assert verdict.passed is True, verdict
 
 
@@ -245,7 +245,7 @@ def test_a_forgery_gains_no_fraction(layer) -> None:
 
     verifier = make("code", {"layer": layer, "score": "fraction", "case_seconds": 1.0, "total_seconds": 3.0})
     for name in ("equals everything", "writes verdicts when called", "os._exit when called", "patched packing"):
-        assert verifier.judge(Sample("", FORGERIES[name], None, CALLS)).score == 0.0, name
+        assert verifier.judge(VerifierInput("", FORGERIES[name], None, CALLS)).score == 0.0, name
 
 
 def test_the_names_promise_at_least_forty() -> None:

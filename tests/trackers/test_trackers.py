@@ -13,22 +13,23 @@ import pytest
 
 import prerlkit
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.estimates import Estimate
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
-from prerlkit.trackers.remote import Remote
+from prerlkit.trackers.remote import TrackerProcess
 from prerlkit.trackers.watching import Fanout, evaluation_values, tracked, without_secrets
-from prerlkit.train.evaluate import Estimate, EvalResult
-from prerlkit.train.watch import Silent
+from prerlkit.train.callbacks import SilentCallback
 from prerlkit.types import StepRecord
 
 RESULT = EvalResult("before", 0, 4, 1.0, Estimate(0.25, 0.1, 0.5), None, {}, 0.0, 0.5, 7.0)
 
 
-class Notes(Silent):
+class Notes(SilentCallback):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self.texts.append(text)
 
 
@@ -41,7 +42,7 @@ def behaving(body: str):
     program = f"import sys, json, time\nfor line in sys.stdin:\n    message = json.loads(line)\n    {body}"
 
     def open_remote(kind, opening, log, done):
-        opened.append(Remote(kind, opening, log, done, patience=2.0, command=[sys.executable, "-c", program]))
+        opened.append(TrackerProcess(kind, opening, log, done, patience=2.0, command=[sys.executable, "-c", program]))
         return opened[-1]
 
     opened = open_remote.opened = []
@@ -89,18 +90,18 @@ def test_a_run_ends_up_in_tensorboard_and_its_resumption_says_nothing_twice(tiny
 def test_steps_that_a_killed_run_had_told_are_not_told_again(tiny_recipe, tmp_path):
     recipe = Recipe.model_validate(tiny_recipe(output={"trackers": ["tensorboard"]}))
     for steps in ((1, 2, 3), (2, 3, 4)):  # killed after 3 with a checkpoint at 1
-        with tracked(recipe, tmp_path, Notes()) as watcher:
-            watcher.evaluated(RESULT)
+        with tracked(recipe, tmp_path, Notes()) as callback:
+            callback.on_evaluate(RESULT)
             for number in steps:
-                watcher.step_done(step(number), number, 4)
+                callback.on_step_end(step(number), number, 4)
     assert sorted(recorded(tmp_path)["reward/mean"]) == [1, 2, 3, 4]
     assert sorted(recorded(tmp_path)["eval/accuracy"]) == [0]
 
 
 def test_without_trackers_the_watcher_is_itself(tiny_recipe, tmp_path):
-    watcher = Notes()
-    with tracked(Recipe.model_validate(tiny_recipe()), tmp_path, watcher) as same:
-        assert same is watcher
+    callback = Notes()
+    with tracked(Recipe.model_validate(tiny_recipe()), tmp_path, callback) as same:
+        assert same is callback
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,14 +119,14 @@ def test_a_tracker_that_dies_hangs_or_fails_is_noted_once_and_dropped(tiny_recip
     notes = Notes()
     begun = time.monotonic()
     opening = behaving(body)
-    with tracked(recipe, tmp_path, notes, opening) as watcher:
+    with tracked(recipe, tmp_path, notes, opening) as callback:
         for number in range(1, 4):
-            watcher.step_done(step(number), number, 50)
+            callback.on_step_end(step(number), number, 50)
         assert time.monotonic() - begun < 1.5  # the loop does not wait
         (remote,) = opening.opened
         wait_for(lambda: remote.error is not None)
         for number in range(4, 9):
-            watcher.step_done(step(number), number, 50)
+            callback.on_step_end(step(number), number, 50)
     assert len(notes.texts) == 1
     assert re.search(why, notes.texts[0])
     assert "tracker tensorboard failed and is dropped, the run goes on" in notes.texts[0]
@@ -136,8 +137,8 @@ def test_a_tracker_that_is_slow_at_the_end_is_ended(tiny_recipe, tmp_path):
     recipe = Recipe.model_validate(tiny_recipe(output={"trackers": ["tensorboard"]}))
     notes = Notes()
     slow = "time.sleep(60 if 'close' in message else 0); print('{}', flush=True)"
-    with tracked(recipe, tmp_path, notes, behaving(slow)) as watcher:
-        watcher.step_done(step(1), 1, 1)
+    with tracked(recipe, tmp_path, notes, behaving(slow)) as callback:
+        callback.on_step_end(step(1), 1, 1)
     assert len(notes.texts) == 1
     assert "no answer in 2 s" in notes.texts[0]
 
@@ -148,13 +149,13 @@ def test_one_dead_tracker_leaves_the_others(tiny_recipe, tmp_path, monkeypatch):
     dying = behaving("sys.exit(1)")
 
     def open_remote(kind, *rest):
-        return dying(kind, *rest) if kind == "wandb" else Remote(kind, *rest)
+        return dying(kind, *rest) if kind == "wandb" else TrackerProcess(kind, *rest)
 
     notes = Notes()
-    with tracked(recipe, tmp_path, notes, open_remote) as watcher:
-        watcher.step_done(step(1), 1, 2)
+    with tracked(recipe, tmp_path, notes, open_remote) as callback:
+        callback.on_step_end(step(1), 1, 2)
         wait_for(lambda: dying.opened[0].error is not None)
-        watcher.step_done(step(2), 2, 2)
+        callback.on_step_end(step(2), 2, 2)
     assert [text.split()[1] for text in notes.texts] == ["wandb"]
     assert sorted(recorded(tmp_path)["reward/mean"]) == [1, 2]
 
@@ -198,32 +199,32 @@ def test_secrets_do_not_leave(monkeypatch):
 
 
 def test_everybody_hears_everything():
-    class Ear(Silent):
+    class Ear(SilentCallback):
         def __init__(self) -> None:
             self.heard: list[str] = []
 
-        def note(self, text):
+        def on_message(self, text):
             self.heard.append(f"note {text}")
 
-        def stage_started(self, name, steps, done):
+        def on_stage_begin(self, name, steps, done):
             self.heard.append(f"stage {name}")
 
         def progress(self, what, done, total):
             self.heard.append(f"progress {done}")
 
-        def step_done(self, record, done, steps):
+        def on_step_end(self, record, done, steps):
             self.heard.append(f"step {record.step}")
 
-        def evaluated(self, result):
+        def on_evaluate(self, result):
             self.heard.append(f"eval {result.name}")
 
     ears = (Ear(), Ear())
     both = Fanout(*ears)
-    both.note("x")
-    both.stage_started("rl", 2, 0)
+    both.on_message("x")
+    both.on_stage_begin("rl", 2, 0)
     both.progress("rollout", 1, 2)
-    both.step_done(step(1), 1, 2)
-    both.evaluated(RESULT)
+    both.on_step_end(step(1), 1, 2)
+    both.on_evaluate(RESULT)
     assert ears[0].heard == ears[1].heard == ["note x", "stage rl", "progress 1", "step 1", "eval before"]
     assert evaluation_values(RESULT)["eval/accuracy"] == 0.25
 
@@ -233,10 +234,10 @@ def test_wandb_offline_for_real(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")  # the recipe says nothing of that
     recipe = Recipe.model_validate(tiny_recipe(output={"trackers": ["wandb"]}))
     notes = Notes()
-    with tracked(recipe, tmp_path, notes) as watcher:
-        watcher.evaluated(RESULT)
+    with tracked(recipe, tmp_path, notes) as callback:
+        callback.on_evaluate(RESULT)
         for number in (1, 2):
-            watcher.step_done(step(number), number, 2)
+            callback.on_step_end(step(number), number, 2)
     assert notes.texts == []
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     content = file.read_bytes()
@@ -256,9 +257,9 @@ def test_trackio_for_real(tiny_recipe, tmp_path, monkeypatch):
     recipe = Recipe.model_validate(tiny_recipe(output={"trackers": ["trackio"]}))
     notes = Notes()
     for steps in ((1, 2), (2, 3)):
-        with tracked(recipe, tmp_path / "run", notes) as watcher:
+        with tracked(recipe, tmp_path / "run", notes) as callback:
             for number in steps:
-                watcher.step_done(step(number), number, 3)
+                callback.on_step_end(step(number), number, 3)
     assert notes.texts == []
     (file,) = (tmp_path / "trackio").glob("*.db")
     with sqlite3.connect(file) as database:

@@ -12,26 +12,26 @@ import pytest
 def go():
     """`go(recipe, output, stop_after=…, existing=…)` runs plain data; gives the summary and the watcher, with notes."""
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.train.callbacks import SilentCallback, StopSignal
     from prerlkit.train.run import run
-    from prerlkit.train.watch import Silent, Stop
 
-    class Listener(Silent):
+    class Listener(SilentCallback):
         def __init__(self, stop, stop_after):
             self.notes, self.records, self.stop, self.stop_after = [], [], stop, stop_after
 
-        def note(self, text):
+        def on_message(self, text):
             self.notes.append(text)
 
-        def step_done(self, record, done, steps):
+        def on_step_end(self, record, done, steps):
             self.records.append(record)
             if record.step == self.stop_after:
                 self.stop.request()
 
     def start(recipe: dict, output: Path, *, stop_after=None, listener=None, **options):
-        stop = Stop()
-        watcher = listener or Listener(stop, stop_after)
+        stop = StopSignal()
+        callback = listener or Listener(stop, stop_after)
         options.setdefault("recipe_folder", None)
-        return run(Recipe.model_validate(recipe), output, watcher=watcher, stop=stop, **options), watcher
+        return run(Recipe.model_validate(recipe), output, callback=callback, stop=stop, **options), callback
 
     return start
 

@@ -11,7 +11,7 @@ import pytest
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.train import engines
-from prerlkit.train.watch import Silent
+from prerlkit.train.callbacks import SilentCallback
 from prerlkit.types import Completion
 
 
@@ -30,8 +30,8 @@ class Wrapped:
     def __init__(self, inner):
         self.inner = inner
 
-    def hand_over(self):
-        return self.inner.hand_over()
+    def sync_weights(self):
+        return self.inner.sync_weights()
 
     def close(self):
         self.inner.close()
@@ -50,8 +50,8 @@ def test_an_engine_that_dies_once_changes_nothing(go, same_run, tiny_recipe, tmp
                 yield item
 
     change_engine(monkeypatch, Dying)
-    _, watcher = go(tiny_recipe(), tmp_path / "out")
-    assert sum("the rollout engine died" in note for note in watcher.notes) == 2
+    _, callback = go(tiny_recipe(), tmp_path / "out")
+    assert sum("the rollout engine died" in note for note in callback.notes) == 2
     same_run(tmp_path / "straight", tmp_path / "out")
 
 
@@ -73,8 +73,8 @@ def test_an_engine_that_stays_dead_stops_the_run_with_every_finished_step_saved(
         change_engine(patch, Dead)
         with pytest.raises(PrerlkitError, match="died twice in a row"):
             go(recipe, tmp_path / "out")
-    _, watcher = go(recipe, tmp_path / "out", existing="resume")
-    assert [record.step for record in watcher.records] == [4], "three steps were done; none may be repeated"
+    _, callback = go(recipe, tmp_path / "out", existing="resume")
+    assert [record.step for record in callback.records] == [4], "three steps were done; none may be repeated"
     same_run(tmp_path / "straight", tmp_path / "out")
 
 
@@ -113,8 +113,8 @@ def test_a_full_disk(go, same_run, lines, tiny_recipe, tmp_path, monkeypatch, fu
         monkeypatch.setattr(os, "fsync", real_fsync)
     for file in ("metrics.jsonl", "samples.jsonl"):
         assert all(line["step"] <= 3 for line in lines(tmp_path / "out" / file))  # and each line is whole
-    _, watcher = go(recipe, tmp_path / "out", existing="resume")
-    assert watcher.records[0].step == 3
+    _, callback = go(recipe, tmp_path / "out", existing="resume")
+    assert callback.records[0].step == 3
     same_run(tmp_path / "straight", tmp_path / "out")
 
 
@@ -142,10 +142,10 @@ def test_odd_completions_are_data(go, lines, tiny_recipe, tmp_path, monkeypatch,
         verifiers=[{"name": "regex", "settings": {"must_match": ["[0-9A-Zx]"]}}],
     )
     recipe["stages"] = [{"name": "rl", "objective": objective, "steps": 2, "learning_rate": 1e-2}]
-    summary, watcher = go(recipe, tmp_path / "out")
+    summary, callback = go(recipe, tmp_path / "out")
     assert summary.exit_reason == "completed"
-    assert all(r.metrics["optim/nonfinite"] == 0 and r.metrics["sample/unjudged"] == 0 for r in watcher.records)
-    assert sum(r.metrics["tokens/trained"] for r in watcher.records) > 0
+    assert all(r.metrics["optim/nonfinite"] == 0 and r.metrics["sample/unjudged"] == 0 for r in callback.records)
+    assert sum(r.metrics["tokens/trained"] for r in callback.records) > 0
     written = lines(tmp_path / "out" / "samples.jsonl")[0]["completions"]
     assert [c["text"] for c in written[:4]] == [c.text for c in ODD.values()]
 
@@ -202,8 +202,8 @@ def test_a_data_source_that_goes_away_during_the_run(go, tiny_recipe, tmp_path):
     path.write_text(text)
     data = {"train": {"kind": "file", "path": str(path)}, "eval": {"kind": "held_out", "rows": 2}}
 
-    class Deleting(Silent):
-        def step_done(self, record, done, steps):
+    class Deleting(SilentCallback):
+        def on_step_end(self, record, done, steps):
             path.unlink(missing_ok=True)
 
     summary, _ = go(tiny_recipe(data=data), tmp_path / "out", listener=Deleting())

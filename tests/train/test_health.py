@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from prerlkit.recipe.keeping import Health
+from prerlkit.recipe.output import Health
 from prerlkit.train import health
 from prerlkit.train.health import HealthWatch, Unhealthy
 
@@ -71,7 +71,7 @@ def test_each_condition_is_seen_and_its_likeness_is_not(name, sick, well):
 def test_every_rule_has_a_name_that_a_recipe_can_stop_on():
     from typing import get_args
 
-    from prerlkit.recipe.keeping import HealthName
+    from prerlkit.recipe.output import HealthName
 
     assert len(health._RULES) == len(get_args(HealthName))
 
@@ -124,6 +124,6 @@ def test_a_stop_rule_saves_and_stops_and_the_run_goes_on_without_it(go, lines, t
     assert [m.get("health/no_signal") for m in metrics] == [None, 1.0]
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"].startswith("failed: Unhealthy")
     assert (tmp_path / "out" / "checkpoints" / "step-000002").is_dir()
-    summary, watcher = go({**recipe, "health": {"window": 2}}, tmp_path / "out", existing="resume")
+    summary, callback = go({**recipe, "health": {"window": 2}}, tmp_path / "out", existing="resume")
     assert summary.exit_reason == "completed"
-    assert [record.step for record in watcher.records] == [3, 4, 5, 6]
+    assert [record.step for record in callback.records] == [3, 4, 5, 6]

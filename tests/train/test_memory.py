@@ -29,7 +29,9 @@ def make_groups() -> list[Group]:
 
 def make_updater(policy, budget: int, notes: list[str], **stage) -> Updater:
     fields = {"name": "s", "objective": "grpo", "steps": 4, "learning_rate": 1e-2, "adapter": {"rank": 4}, **stage}
-    return Updater(policy, Stage.model_validate(fields), Memory(microbatch_tokens=budget), World(), note=notes.append)
+    return Updater(
+        policy, Stage.model_validate(fields), Memory(microbatch_tokens=budget), World(), on_message=notes.append
+    )
 
 
 def limit_memory(monkeypatch, most: int, error: Exception) -> list[int]:

@@ -17,35 +17,35 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train import connect as connect_module
 from prerlkit.train.batch import TrainRow, share_rows
+from prerlkit.train.callbacks import StopSignal
 from prerlkit.train.connect import connect, read_place
 from prerlkit.train.distributed import ALONE
 from prerlkit.train.run import run
 from prerlkit.train.validate import check_processes, check_settings
-from prerlkit.train.watch import Stop
 from prerlkit.types import StepRecord
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port")
 
 
-class Silent:
+class SilentCallback:
     """Hears nothing; asks to stop after a given step."""
 
-    def __init__(self, stop: Stop, after: int | None) -> None:
+    def __init__(self, stop: StopSignal, after: int | None) -> None:
         self._stop, self._after = stop, after
 
-    def note(self, text: str) -> None: ...
-    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+    def on_message(self, text: str) -> None: ...
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
     def progress(self, what: str, done: int, total: int) -> None: ...
-    def evaluated(self, result) -> None: ...
+    def on_evaluate(self, result) -> None: ...
 
-    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         if record.step == self._after:
             self._stop.request()
 
 
 def go(recipe: dict, output: Path, *, world=ALONE, stop_after: int | None = None, existing="refuse") -> str:
-    stop = Stop()
-    arguments = {"watcher": Silent(stop, stop_after), "stop": stop, "existing": existing, "world": world}
+    stop = StopSignal()
+    arguments = {"callback": SilentCallback(stop, stop_after), "stop": stop, "existing": existing, "world": world}
     return run(Recipe.model_validate(recipe), output, recipe_folder=None, **arguments).exit_reason
 
 

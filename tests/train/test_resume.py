@@ -43,16 +43,16 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_nothing_e
     newest = tmp_path / "parts" / "checkpoints" / "step-000003"
     (newest / "optimizer.safetensors").write_bytes(b"torn")
     shutil.rmtree(tmp_path / "parts" / "adapters")
-    _, watcher = go(recipe, tmp_path / "parts", existing="resume")
-    assert any("step-000003" in note and "going on from step-000002" in note for note in watcher.notes)
-    assert [record.step for record in watcher.records] == [3, 4]
+    _, callback = go(recipe, tmp_path / "parts", existing="resume")
+    assert any("step-000003" in note and "going on from step-000002" in note for note in callback.notes)
+    assert [record.step for record in callback.records] == [3, 4]
     same_run(tmp_path / "straight", tmp_path / "parts")
 
 
 def test_resuming_where_nothing_was_saved_yet_begins_with_the_first_step(go, same_run, tiny_recipe, tmp_path):
     go(tiny_recipe(), tmp_path / "straight")
-    _, watcher = go(tiny_recipe(), tmp_path / "new", existing="resume")
-    assert any("beginning with the first step" in note for note in watcher.notes)
+    _, callback = go(tiny_recipe(), tmp_path / "new", existing="resume")
+    assert any("beginning with the first step" in note for note in callback.notes)
     same_run(tmp_path / "straight", tmp_path / "new")
     shutil.rmtree(tmp_path / "new" / "checkpoints")  # killed before the first one
     go(tiny_recipe(), tmp_path / "new", existing="resume")
@@ -67,12 +67,12 @@ def test_resuming_a_finished_run_changes_nothing_and_more_steps_go_on(go, same_r
     before = (tmp_path / "parts" / "adapter" / "adapter_model.safetensors").read_bytes()
     go(tiny_recipe(), tmp_path / "parts", existing="resume")
     assert (tmp_path / "parts" / "adapter" / "adapter_model.safetensors").read_bytes() == before
-    _, watcher = go(longer, tmp_path / "parts", existing="resume")
-    assert "recipe changed: stages[1].steps 2 → 4" in watcher.notes
+    _, callback = go(longer, tmp_path / "parts", existing="resume")
+    assert "recipe changed: stages[1].steps 2 → 4" in callback.notes
     weights = "adapter/adapter_model.safetensors"
     assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "straight" / weights).read_bytes()
-    evaluated = [(e["name"], e["step"]) for e in lines(tmp_path / "parts" / "evaluations.jsonl")]
-    assert evaluated == [("before", 0), ("after warmup", 2), ("after rl", 4), ("after rl", 6)]
+    on_evaluate = [(e["name"], e["step"]) for e in lines(tmp_path / "parts" / "evaluations.jsonl")]
+    assert on_evaluate == [("before", 0), ("after warmup", 2), ("after rl", 4), ("after rl", 6)]
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_what_watches_and_bounds_a_run_may_change(go, tiny_recipe, tmp_path):
         "memory": {"microbatch_tokens": 512},
         "output": {"samples_per_step": 1},
     }
-    summary, watcher = go(tiny_recipe(**changes), tmp_path / "out", existing="resume")
+    summary, callback = go(tiny_recipe(**changes), tmp_path / "out", existing="resume")
     assert summary.exit_reason == "completed"
-    changed = [note.split()[2] for note in watcher.notes if note.startswith("recipe changed")]
+    changed = [note.split()[2] for note in callback.notes if note.startswith("recipe changed")]
     servers = [f"{where}rollout.vllm.server[{i}]" for where in ("", "stages[0].", "stages[1].") for i in (0, 1)]
     assert sorted(key for key in changed if "rollout" in key) == sorted(servers)
     others = sorted(key.split(".")[0] for key in changed if key not in servers)
@@ -172,12 +172,12 @@ def test_two_runs_on_one_folder(go, tiny_recipe, tmp_path):
 
 
 def test_the_lock_is_held_through_the_run(go, tiny_recipe, tmp_path):
-    from prerlkit.train.watch import Silent
+    from prerlkit.train.callbacks import SilentCallback
 
     refused = []
 
-    class Intruder(Silent):
-        def step_done(self, record, done, steps):
+    class Intruder(SilentCallback):
+        def on_step_end(self, record, done, steps):
             with pytest.raises(UsageError, match="in use") as error, locked(tmp_path / "out"):
                 pass
             refused.append(error)
@@ -188,8 +188,8 @@ def test_the_lock_is_held_through_the_run(go, tiny_recipe, tmp_path):
 
 def test_verify_resume_proves_it_and_finds_a_difference(tiny_recipe, monkeypatch, tmp_path):
     from prerlkit.recipe.schema import Recipe
-    from prerlkit.train import prove as prove_module
-    from prerlkit.train.prove import prove, shorten
+    from prerlkit.train import verify_resume as prove_module
+    from prerlkit.train.verify_resume import prove, shorten
 
     recipe = shorten(Recipe.model_validate(tiny_recipe()), 4)
     proof = prove(recipe, None, 3, keep=tmp_path / "kept")
@@ -213,7 +213,7 @@ def test_verify_resume_proves_it_and_finds_a_difference(tiny_recipe, monkeypatch
 
 def test_shortening_gives_each_stage_a_share():
     from prerlkit.recipe.load import load
-    from prerlkit.train.prove import shorten
+    from prerlkit.train.verify_resume import shorten
 
     recipe = load("quickstart_dsrl").recipe
     assert [stage.steps for stage in shorten(recipe, 4).stages] == [2, 2]

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
+from prerlkit.train.callbacks import StopSignal
 from prerlkit.train.run import Summary, run
-from prerlkit.train.watch import Stop
 from prerlkit.types import StepRecord
 
 METRICS = {
@@ -28,32 +28,32 @@ METRICS = {
 class Listener:
     """Hears everything; asks to stop after a given step."""
 
-    def __init__(self, stop: Stop, stop_after: int | None = None) -> None:
+    def __init__(self, stop: StopSignal, stop_after: int | None = None) -> None:
         self.notes: list[str] = []
         self.records: list[StepRecord] = []
         self._stop, self._stop_after = stop, stop_after
 
-    def note(self, text: str) -> None:
+    def on_message(self, text: str) -> None:
         self.notes.append(text)
 
-    def stage_started(self, name: str, steps: int, done: int) -> None: ...
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
 
     def progress(self, what: str, done: int, total: int) -> None:
         assert 0 < done <= total
 
-    def step_done(self, record: StepRecord, done: int, steps: int) -> None:
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         self.records.append(record)
         if record.step == self._stop_after:
             self._stop.request()
 
-    def evaluated(self, result) -> None: ...
+    def on_evaluate(self, result) -> None: ...
 
 
 def go(recipe: dict, output: Path, *, stop_after: int | None = None, **options) -> tuple[Summary, Listener]:
-    stop = Stop()
+    stop = StopSignal()
     listener = Listener(stop, stop_after)
     checked = Recipe.model_validate(recipe)
-    return run(checked, output, recipe_folder=None, watcher=listener, stop=stop, **options), listener
+    return run(checked, output, recipe_folder=None, callback=listener, stop=stop, **options), listener
 
 
 def lines(path: Path) -> list[dict]:
@@ -190,8 +190,8 @@ def test_unjudged_samples_are_counted_and_never_trained_on(tiny_recipe, tmp_path
         "        return Verdict.of(len(sample.completion) > 3)\n"
     )
     recipe = Recipe.model_validate(tiny_recipe(verifiers=[{"name": "half"}]))
-    listener = Listener(Stop())
-    run(recipe, tmp_path / "out", recipe_folder=tmp_path, watcher=listener, stop=Stop())
+    listener = Listener(StopSignal())
+    run(recipe, tmp_path / "out", recipe_folder=tmp_path, callback=listener, stop=StopSignal())
     shares = [r.metrics["sample/unjudged"] for r in listener.records]
     assert 0 < sum(shares) / len(shares) < 1
     for record in listener.records:
@@ -292,10 +292,10 @@ def test_a_verifier_that_hangs_and_crashes_leaves_counts_and_baseline_right(tiny
         rollout={"group_size": 16, "prompts_per_step": 4, "max_prompt_tokens": 200, "max_new_tokens": 3},
         evaluation={"prompts": 4, "when": []},
     )
-    stop = Stop()
+    stop = StopSignal()
     listener = Listener(stop)
     checked = Recipe.model_validate(recipe)
-    summary = run(checked, tmp_path / "out", recipe_folder=tmp_path, watcher=listener, stop=stop)
+    summary = run(checked, tmp_path / "out", recipe_folder=tmp_path, callback=listener, stop=stop)
     assert summary.exit_reason == "completed"
     hung = crashed = 0
     for record in listener.records:

@@ -17,7 +17,7 @@ def test_sigterm_stops_after_the_step_and_saves(tiny_recipe, tmp_path, recipe_te
 
     recipe = recipe_text(tiny_recipe())
     for number in (signal.SIGTERM, signal.SIGINT):
-        real, sent = Display.step_done, []
+        real, sent = Display.on_step_end, []
 
         def once(self, record, done, steps, number=number, real=real, sent=sent):
             real(self, record, done, steps)
@@ -27,7 +27,7 @@ def test_sigterm_stops_after_the_step_and_saves(tiny_recipe, tmp_path, recipe_te
 
         out = tmp_path / number.name
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Display, "step_done", once)
+            patch.setattr(Display, "on_step_end", once)
             done = CliRunner().invoke(app, ["run", str(recipe), "-o", str(out)])
         assert done.exit_code == 0
         assert "stopped after 1 steps" in done.stdout

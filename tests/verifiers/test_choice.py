@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
 
 
@@ -21,7 +21,7 @@ def cases() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("completion", "chosen"), cases())
 def test_a_completion_passes_for_the_option_that_it_chooses_and_for_no_other(completion, chosen):
     verifier = make("choice", {"options": 5})
-    passed = [gold for gold in "ABCDE" if verifier.judge(Sample("", completion, gold)).passed]
+    passed = [gold for gold in "ABCDE" if verifier.judge(VerifierInput("", completion, gold)).passed]
     assert passed == [*chosen]
 
 
@@ -33,14 +33,14 @@ def test_the_letter_i_is_an_option_only_where_it_is_marked_or_chosen():
         ("I think the answer is B, I said.", "B"),
         ("So I.", "I"),
     ]:
-        assert verifier.judge(Sample("", completion, gold)).passed, completion
-    assert not verifier.judge(Sample("", "I have no idea", "I")).passed
+        assert verifier.judge(VerifierInput("", completion, gold)).passed, completion
+    assert not verifier.judge(VerifierInput("", "I have no idea", "I")).passed
 
 
 def test_a_thought_that_the_prompt_opens_holds_no_answer():
     verifier = make("choice", {})
-    assert not verifier.judge(Sample("<think>\n", "The answer is B.", "B")).passed
-    assert verifier.judge(Sample("<think>\n", "A?</think>The answer is B.", "B")).passed
+    assert not verifier.judge(VerifierInput("<think>\n", "The answer is B.", "B")).passed
+    assert verifier.judge(VerifierInput("<think>\n", "A?</think>The answer is B.", "B")).passed
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_a_thought_that_the_prompt_opens_holds_no_answer():
 )
 def test_long_completions_fail_in_little_time(text):
     begun = time.perf_counter()
-    assert make("choice", {}).judge(Sample("", text, "C")).passed is False
+    assert make("choice", {}).judge(VerifierInput("", text, "C")).passed is False
     assert time.perf_counter() - begun < 2

@@ -10,16 +10,16 @@ import pytest
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.sandbox.host import tried
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import make
-from prerlkit.verify.runner import Runner
 
 LAYERS = ("bubblewrap", "landlock")
 pytestmark = pytest.mark.skipif(all(map(tried, LAYERS)), reason=f"no sandbox: {'; '.join(map(tried, LAYERS))}")
 
 
 def judge(row: dict, completion: str, **settings: object):
-    return make("code", settings).judge(Sample("", completion, None, row))
+    return make("code", settings).judge(VerifierInput("", completion, None, row))
 
 
 # A row of each shape, a right completion, and one that is wrong in its last case.
@@ -196,7 +196,10 @@ def test_a_slow_completion_fails_within_the_runners_limit() -> None:
     with Runner([SimpleNamespace(name="code", settings={}, weight=1.0, timeout=5.0)], workers=1) as runner:
         start = time.monotonic()
         slow, honest = runner.judge(
-            [Sample("", "import time\ndef f(x):\n    time.sleep(9)", None, row), Sample("", "f = int", None, row)]
+            [
+                VerifierInput("", "import time\ndef f(x):\n    time.sleep(9)", None, row),
+                VerifierInput("", "f = int", None, row),
+            ]
         )
         assert time.monotonic() - start < 5.0
     assert (slow.passed, slow.reason) == (False, "ran longer than 2 s")
@@ -260,7 +263,7 @@ def test_without_any_sandbox_it_refuses_or_says_that_it_has_none(monkeypatch) ->
     assert "apt-get install -y bubblewrap" in refusal.value.hint
     assert "i_accept_that_untrusted_code_runs_unsandboxed: true" in refusal.value.hint
     verifier = make("code", {"i_accept_that_untrusted_code_runs_unsandboxed": True})
-    verdict = verifier.judge(Sample("", "def f(x): return x", None, {"test_list": ["assert f(1) == 1"]}))
+    verdict = verifier.judge(VerifierInput("", "def f(x): return x", None, {"test_list": ["assert f(1) == 1"]}))
     assert (verdict.passed, verdict.details["layer"]) == (True, "none")
 
 
@@ -269,4 +272,4 @@ def test_a_broken_sandbox_is_unjudged_not_failed(monkeypatch) -> None:
     monkeypatch.setattr("prerlkit.sandbox.process._STUB", "raise SystemExit(3)")
     for row in ({"test_list": ["assert f(1) == 1"]}, {"inputs": ["1"], "outputs": ["1"]}):
         with pytest.raises(PrerlkitError, match="can't be started: exit code 3"):
-            verifier.judge(Sample("", "def f(x): return x", None, row))
+            verifier.judge(VerifierInput("", "def f(x): return x", None, row))

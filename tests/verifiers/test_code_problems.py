@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from prerlkit.sandbox.host import tried
-from prerlkit.verify import Sample
-from prerlkit.verify.runner import Runner
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 
 # Bodies of f(x) with a number K in them, and arguments to try.
 FAMILIES = {
@@ -75,7 +75,10 @@ def test_solutions_pass_and_empty_bodies_fail(layer: str) -> None:
     samples = []
     for _, row, solution in PROBLEMS:
         head = solution[: solution.index('"""\n') + 4]
-        samples += [Sample("", f"```python\n{solution}```", None, row), Sample("", f"{head}    pass\n", None, row)]
+        samples += [
+            VerifierInput("", f"```python\n{solution}```", None, row),
+            VerifierInput("", f"{head}    pass\n", None, row),
+        ]
     with Runner([use(layer=layer, case_seconds=5.0, total_seconds=15.0)], workers=2) as runner:
         verdicts = runner.judge(samples)
         assert runner.stats()["code"].judged == len(samples)

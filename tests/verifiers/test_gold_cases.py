@@ -4,9 +4,11 @@ import pytest
 
 from prerlkit.sandbox.host import tried
 from prerlkit.verify.gold import failures
-from prerlkit.verify.registry import Found, known
+from prerlkit.verify.registry import FoundVerifier, known
 
-BUILT_IN = [found for found in known().values() if isinstance(found, Found) and "prerlkit.verifiers" in found.origin]
+BUILT_IN = [
+    found for found in known().values() if isinstance(found, FoundVerifier) and "prerlkit.verifiers" in found.origin
+]
 
 
 def test_the_built_in_verifiers_are_found() -> None:
@@ -14,7 +16,7 @@ def test_the_built_in_verifiers_are_found() -> None:
 
 
 @pytest.mark.parametrize("found", BUILT_IN, ids=lambda found: found.name)
-def test_gold_cases(found: Found) -> None:
+def test_gold_cases(found: FoundVerifier) -> None:
     if found.verifier.resources == "sandbox" and all(whys := [tried("bubblewrap"), tried("landlock")]):
         pytest.skip("; ".join(whys))
     assert failures(found.verifier) == []

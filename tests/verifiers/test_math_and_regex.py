@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import make
-from prerlkit.verify.runner import Runner
 
 
 def use(name: str, timeout: float = 5.0, **settings: object) -> SimpleNamespace:
@@ -20,7 +20,7 @@ def use(name: str, timeout: float = 5.0, **settings: object) -> SimpleNamespace:
 
 def test_a_pattern_that_backtracks_for_ever_costs_its_own_sample() -> None:
     with Runner([use("regex", 0.5, must_match=["(a+)+$"])], workers=1) as runner:
-        verdicts = runner.judge([Sample("", "aaa"), Sample("", "a" * 40 + "b"), Sample("", "b")])
+        verdicts = runner.judge([VerifierInput("", "aaa"), VerifierInput("", "a" * 40 + "b"), VerifierInput("", "b")])
     assert [v.passed for v in verdicts] == [True, None, False]
     assert "ran longer than 0.5 s" in verdicts[1].reason
 
@@ -30,7 +30,9 @@ def test_a_pattern_that_backtracks_for_ever_costs_its_own_sample() -> None:
 )
 def test_answers_meant_to_hang_do_not(answer: str) -> None:
     with Runner([use("math", 3.0)], workers=1) as runner:
-        verdicts = runner.judge([Sample("", rf"\boxed{{{answer}}}", "x+1"), Sample("", r"\boxed{1+x}", "x+1")])
+        verdicts = runner.judge(
+            [VerifierInput("", rf"\boxed{{{answer}}}", "x+1"), VerifierInput("", r"\boxed{1+x}", "x+1")]
+        )
     assert verdicts[0].passed is not True
     assert verdicts[1].passed is True
 
@@ -38,13 +40,13 @@ def test_answers_meant_to_hang_do_not(answer: str) -> None:
 def test_math_leaves_the_algebra_alone_until_it_needs_it() -> None:
     code = """
 import sys
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
 verifier = make("math", {})
-assert verifier.judge(Sample("", r"\\boxed{1,000}", "1000")).passed
-assert verifier.judge(Sample("", "I think 7", "8")).passed is False
+assert verifier.judge(VerifierInput("", r"\\boxed{1,000}", "1000")).passed
+assert verifier.judge(VerifierInput("", "I think 7", "8")).passed is False
 assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
-assert verifier.judge(Sample("", r"\\boxed{x(x+1)}", "x^2+x")).passed
+assert verifier.judge(VerifierInput("", r"\\boxed{x(x+1)}", "x^2+x")).passed
 assert "math_verify" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -55,7 +57,7 @@ def test_math_works_outside_the_main_thread() -> None:
 
     verifier = make("math", {})
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(verifier.judge, Sample("", r"\boxed{2x+x}", "3x")).result().passed
+        assert pool.submit(verifier.judge, VerifierInput("", r"\boxed{2x+x}", "3x")).result().passed
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,8 @@ def test_wrong_settings_are_refused(name: str, settings: dict[str, object], mess
 
 def test_partial_scores_the_fraction_of_rules_that_hold() -> None:
     rules = {"must_match": ["a", "b"], "must_not_match": ["c"], "pattern": r"=(\d)"}
-    half = make("regex", {**rules, "partial": True}).judge(Sample("", "a =1 c", "1"))
+    half = make("regex", {**rules, "partial": True}).judge(VerifierInput("", "a =1 c", "1"))
     assert (half.score, half.passed) == (0.5, False)
-    assert make("regex", rules).judge(Sample("", "a =1 c", "1")).score == 0.0
-    whole = make("regex", {**rules, "partial": True}).judge(Sample("", "ab =1", "1"))
+    assert make("regex", rules).judge(VerifierInput("", "a =1 c", "1")).score == 0.0
+    whole = make("regex", {**rules, "partial": True}).judge(VerifierInput("", "ab =1", "1"))
     assert (whole.score, whole.passed) == (1.0, True)

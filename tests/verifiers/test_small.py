@@ -8,10 +8,10 @@ import json
 import pytest
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.recipe.schema import VerifierUse
-from prerlkit.verify import Sample
-from prerlkit.verify.registry import Found, known, make
-from prerlkit.verify.runner import Runner
+from prerlkit.recipe.schema import VerifierConfig
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
+from prerlkit.verify.registry import FoundVerifier, known, make
 
 NASTY = ["\ud800 lone", "null \x00 byte", "x" * 2**20, "{" * 2**18, "<think>" * 50_000, "(A)" * 100_000, "", " \n"]
 SETTINGS = {
@@ -32,9 +32,11 @@ SETTINGS = {
 )
 def test_length_falls_by_a_line_within_the_buffer(tokens, score, passed):
     """DAPO, eq. 13, plus 1: L_max 100, L_cache 20."""
-    verdict = make("length", {"max_tokens": 100}).judge(Sample("", "x", tokens=tokens) if tokens else Sample("", ""))
+    verdict = make("length", {"max_tokens": 100}).judge(
+        VerifierInput("", "x", tokens=tokens) if tokens else VerifierInput("", "")
+    )
     assert (verdict.score, verdict.passed) == (pytest.approx(score), passed)
-    assert make("length", {"max_tokens": 100, "buffer": 20}).judge(Sample("", "x", tokens=90)).score == 0.5
+    assert make("length", {"max_tokens": 100, "buffer": 20}).judge(VerifierInput("", "x", tokens=90)).score == 0.5
 
 
 @pytest.mark.parametrize(
@@ -71,33 +73,33 @@ def test_json_schema_fetches_no_reference_from_elsewhere(monkeypatch):
         raise AssertionError("it asked the network")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    use = VerifierUse(name="json_schema", settings={"rules": {"$ref": "http://127.0.0.1:9/schema.json"}})
+    use = VerifierConfig(name="json_schema", settings={"rules": {"$ref": "http://127.0.0.1:9/schema.json"}})
     verifier = make(use.name, use.settings)
     with pytest.raises(Exception, match="Unresolvable"):
-        verifier.judge(Sample("", "{}"))
+        verifier.judge(VerifierInput("", "{}"))
     with Runner([use], workers=1) as runner:
-        assert runner.judge([Sample("", "{}")])[0].passed is None
+        assert runner.judge([VerifierInput("", "{}")])[0].passed is None
 
 
 @pytest.mark.parametrize("task", ["chain_sum", "gcd", "spell_backward", "simple_equations", "number_sorting"])
 def test_reasoning_gym_tasks_pass_their_own_answers_after_a_trip_through_json(task):
     from prerlkit.data.sources import load_rows
-    from prerlkit.recipe.sources import ReasoningGym
+    from prerlkit.recipe.sources import ReasoningGymSource
 
-    rows = json.loads(json.dumps(load_rows(ReasoningGym(kind="reasoning_gym", task=task, rows=5), folder=None)))
+    rows = json.loads(json.dumps(load_rows(ReasoningGymSource(kind="reasoning_gym", task=task, rows=5), folder=None)))
     verifier = make("reasoning_gym", {})
     for row in rows:
         text = verifier.gold_completion(row["answer"], row)
-        assert verifier.judge(Sample("", text, row["answer"], row)).score == 1.0
-        wrong = verifier.judge(Sample("", "<answer>zzz</answer>", row["answer"], row))
+        assert verifier.judge(VerifierInput("", text, row["answer"], row)).score == 1.0
+        wrong = verifier.judge(VerifierInput("", "<answer>zzz</answer>", row["answer"], row))
         assert (wrong.score < 0.5, wrong.passed) == (True, False)
 
 
 def test_partial_false_takes_a_tasks_small_change_away():
     row = {"task": "chain_sum", "question": "", "answer": "7", "metadata": {}}
-    some = make("reasoning_gym", {}).judge(Sample("", "it is 7, I think", "7", row))
+    some = make("reasoning_gym", {}).judge(VerifierInput("", "it is 7, I think", "7", row))
     assert 0 < some.score < 1
-    assert make("reasoning_gym", {"partial": False}).judge(Sample("", "it is 7, I think", "7", row)).score == 0.0
+    assert make("reasoning_gym", {"partial": False}).judge(VerifierInput("", "it is 7, I think", "7", row)).score == 0.0
 
 
 def test_format_puts_an_answer_tag_around_an_answer_once():
@@ -109,15 +111,15 @@ def test_what_format_asks_for_it_can_write_itself():
     for settings in ({}, {"min_characters": 40}, {"tags": ["plan", "code", "answer"]}, {"outside": True}):
         verifier = make("format", settings)
         for text in ("7", "", "a long enough answer, whatever is asked for here"):
-            assert verifier.judge(Sample("", verifier.dress(text))).passed
+            assert verifier.judge(VerifierInput("", verifier.dress(text))).passed
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_nasty_completions_get_a_verdict_in_time(name):
     """A pass, a fail or unjudged, within the limit, and none of them passes as an answer."""
     row = {"task": "chain_sum", "question": "", "answer": "B", "metadata": {}}
-    samples = [Sample("", text, "B", row, tokens=200) for text in NASTY]
-    with Runner([VerifierUse(name=name, settings=SETTINGS[name], timeout=5.0)], workers=1) as runner:
+    samples = [VerifierInput("", text, "B", row, tokens=200) for text in NASTY]
+    with Runner([VerifierConfig(name=name, settings=SETTINGS[name], timeout=5.0)], workers=1) as runner:
         verdicts = runner.judge(samples)
         stats = runner.stats()[name]
     assert (stats.timeouts, stats.crashes) == (0, 0), verdicts
@@ -126,6 +128,8 @@ def test_nasty_completions_get_a_verdict_in_time(name):
 
 
 def test_every_built_in_verifier_is_in_these_tables():
-    found = {name for name, one in known().items() if isinstance(one, Found) and "prerlkit.verifiers" in one.origin}
+    found = {
+        name for name, one in known().items() if isinstance(one, FoundVerifier) and "prerlkit.verifiers" in one.origin
+    }
     assert set(SETTINGS) <= found
     assert found - set(SETTINGS) <= {"code"}  # it has tests of its own

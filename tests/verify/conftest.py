@@ -26,7 +26,7 @@ def simple() -> Callable[..., str]:
 
     def text(name: str, body: str, extra: str = "") -> str:
         return (
-            "import os, time\nfrom prerlkit.verify import Sample, Verdict, Verifier\n\n"
+            "import os, time\nfrom prerlkit.verify import VerifierInput, Verdict, Verifier\n\n"
             f"class Plugin(Verifier):\n    name = {name!r}\n    needs_answer = False\n{extra}\n"
             f"    def judge(self, sample):\n        {body}\n"
         )

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import pytest
 
-from prerlkit.verify import extract
-from prerlkit.verify.equal import same
-from prerlkit.verify.normal import normal, number
-from prerlkit.verify.size import too_large
+from prerlkit.verify.mathematics import extract
+from prerlkit.verify.mathematics.equal import same
+from prerlkit.verify.mathematics.normal import normal, number
+from prerlkit.verify.mathematics.size import too_large
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from prerlkit.verify.asserts import Unreadable, count, job
-from prerlkit.verify.fences import code_of
-from prerlkit.verify.outputs import same_text, same_value
-from prerlkit.verify.simple import Call, cases
+from prerlkit.verify.code_tests.asserts import Unreadable, count, job
+from prerlkit.verify.code_tests.fences import code_of
+from prerlkit.verify.code_tests.outputs import same_text, same_value
+from prerlkit.verify.code_tests.simple import Call, cases
 
 
 @pytest.mark.parametrize(

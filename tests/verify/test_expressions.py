@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from prerlkit.verify import Sample
-from prerlkit.verify.expressions import evaluate
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.mathematics.expressions import evaluate
 from prerlkit.verify.registry import make
 
 RG = ("countdown", "puzzle24", "simple_integration", "intermediate_integration", "polynomial_multiplication",
@@ -53,33 +53,33 @@ def test_everything_else_is_refused(text, tmp_path):
 @pytest.mark.parametrize("task", RG)
 def test_no_reasoning_gym_task_runs_an_answer_and_each_still_passes_its_own(task, tmp_path):
     from prerlkit.data.sources import load_rows
-    from prerlkit.recipe.sources import ReasoningGym
+    from prerlkit.recipe.sources import ReasoningGymSource
 
     mark = tmp_path / "mark"
-    rows = load_rows(ReasoningGym(kind="reasoning_gym", task=task, rows=2), folder=None)
+    rows = load_rows(ReasoningGymSource(kind="reasoning_gym", task=task, rows=2), folder=None)
     verifier = make("reasoning_gym", {"extract": "whole"})
     for row in rows:
         for text in ATTACKS:
             passed = None
             with contextlib.suppress(Exception):  # the runner makes it unjudged
-                passed = verifier.judge(Sample("", text.format(mark=mark), "", row)).passed
+                passed = verifier.judge(VerifierInput("", text.format(mark=mark), "", row)).passed
             assert not passed
             assert not mark.exists()
         if isinstance(row["answer"], str):
-            assert verifier.judge(Sample("", row["answer"], "", row)).passed, row
+            assert verifier.judge(VerifierInput("", row["answer"], "", row)).passed, row
 
 
 @pytest.mark.parametrize("answer", ["9**9**9**9", "(9^9)^9^9 + 1", "99999999!", "9" * 100_000, "1" + "+1" * 3000])
 def test_an_answer_too_large_to_work_out_fails_at_once(answer):
     """Unjudged, as the time limit would have it, would be a way out of a bad mark."""
     from prerlkit.data.sources import load_rows
-    from prerlkit.recipe.schema import VerifierUse
-    from prerlkit.recipe.sources import ReasoningGym
-    from prerlkit.verify.runner import Runner
+    from prerlkit.recipe.schema import VerifierConfig
+    from prerlkit.recipe.sources import ReasoningGymSource
+    from prerlkit.verify.pool.runner import Runner
 
-    (row,) = load_rows(ReasoningGym(kind="reasoning_gym", task="countdown", rows=1), folder=None)
-    with Runner([VerifierUse(name="reasoning_gym", timeout=2.0)], workers=1) as runner:
-        (verdict,) = runner.judge([Sample("", f"<answer>{answer}</answer>", "", row)])
+    (row,) = load_rows(ReasoningGymSource(kind="reasoning_gym", task="countdown", rows=1), folder=None)
+    with Runner([VerifierConfig(name="reasoning_gym", timeout=2.0)], workers=1) as runner:
+        (verdict,) = runner.judge([VerifierInput("", f"<answer>{answer}</answer>", "", row)])
     assert verdict.passed is False, verdict.reason
 
 
@@ -91,8 +91,10 @@ def test_right_answers_by_another_way_still_count():
     row = {"task": "simple_integration", **entry}
     variable = entry["metadata"]["variable"]
     verifier = make("reasoning_gym", {})
-    assert verifier.judge(Sample("", f"<answer>{entry['answer']} + 3 - 2*C</answer>", "", row)).passed
-    assert not verifier.judge(Sample("", f"<answer>{entry['answer']} + sin({variable})</answer>", "", row)).passed
+    assert verifier.judge(VerifierInput("", f"<answer>{entry['answer']} + 3 - 2*C</answer>", "", row)).passed
+    assert not verifier.judge(
+        VerifierInput("", f"<answer>{entry['answer']} + sin({variable})</answer>", "", row)
+    ).passed
 
 
 def test_it_is_undone_afterwards():

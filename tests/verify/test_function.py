@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.recipe.schema import VerifierUse
+from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.types import Verdict
-from prerlkit.verify import Sample
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import find, make
-from prerlkit.verify.runner import Runner
 
 FILE = """
 from prerlkit.verify import Verdict
@@ -42,16 +42,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "sample", "score", "passed"),
     [
-        ("short", Sample("", "abc"), 1.0, True),
-        ("short", Sample("", "abcdef"), 0.0, False),
-        ("share", Sample("", "ab", "abcd"), 0.5, False),
-        ("share", Sample("", "abcd", "abcd"), 1.0, True),
-        ("column", Sample("", "x", row={"wanted": "x"}), 1.0, True),
-        ("column", Sample("", "x"), None, None),
-        ("optional", Sample("", "x"), 1.0, True),
-        ("own", Sample("", ""), 0.5, True),
-        ("unsure", Sample("", ""), None, None),
-        ("everything", Sample("p", "c", "g", {"a": 1}, True, 3), 1.0, True),
+        ("short", VerifierInput("", "abc"), 1.0, True),
+        ("short", VerifierInput("", "abcdef"), 0.0, False),
+        ("share", VerifierInput("", "ab", "abcd"), 0.5, False),
+        ("share", VerifierInput("", "abcd", "abcd"), 1.0, True),
+        ("column", VerifierInput("", "x", row={"wanted": "x"}), 1.0, True),
+        ("column", VerifierInput("", "x"), None, None),
+        ("optional", VerifierInput("", "x"), 1.0, True),
+        ("own", VerifierInput("", ""), 0.5, True),
+        ("unsure", VerifierInput("", ""), None, None),
+        ("everything", VerifierInput("p", "c", "g", {"a": 1}, True, 3), 1.0, True),
     ],
 )
 def test_what_a_function_returns_becomes_a_verdict(folder, name, sample, score, passed):
@@ -60,7 +60,7 @@ def test_what_a_function_returns_becomes_a_verdict(folder, name, sample, score, 
 
 
 def test_pass_at_moves_the_bar_for_numbers(folder):
-    verdict = make("rewards.py:share", {"pass_at": 0.5}, folder).judge(Sample("", "ab", "abcd"))
+    verdict = make("rewards.py:share", {"pass_at": 0.5}, folder).judge(VerifierInput("", "ab", "abcd"))
     assert (verdict.score, verdict.passed) == (0.5, True)
 
 
@@ -75,8 +75,8 @@ def test_pass_at_moves_the_bar_for_numbers(folder):
 )
 def test_a_function_at_fault_is_unjudged_and_its_file_named(folder, name, reason):
     for use in (f"rewards.py:{name}", str(folder / f"rewards.py:{name}")):
-        with Runner([VerifierUse(name=use)], folder=folder, workers=1) as runner:
-            (verdict,) = runner.judge([Sample("", "abc")])
+        with Runner([VerifierConfig(name=use)], folder=folder, workers=1) as runner:
+            (verdict,) = runner.judge([VerifierInput("", "abc")])
             assert runner.stats()[name].errors == 1
         assert (verdict.score, verdict.passed) == (None, None)
         assert reason in verdict.reason
@@ -87,15 +87,15 @@ def test_the_verifier_python_is_the_same_by_its_setting(folder, monkeypatch):
     monkeypatch.chdir(folder)
     verifier = make("python", {"function": "rewards.py:share"})
     assert verifier.needs_answer
-    assert verifier.judge(Sample("", "ab", "abcd")) == Verdict(0.5, False)
+    assert verifier.judge(VerifierInput("", "ab", "abcd")) == Verdict(0.5, False)
     with pytest.raises(ValueError, match=r"rewards\.py:nan returned nan"):
-        make("python", {"function": "rewards.py:nan"}).judge(Sample("", ""))
+        make("python", {"function": "rewards.py:nan"}).judge(VerifierInput("", ""))
     with pytest.raises(UsageError, match="is no function"):
         make("python", {"function": "rewards"})
 
 
 def test_a_function_or_class_of_an_installed_module_is_found():
-    assert make("prerlkit.verifiers.python:_equal", {}).judge(Sample("", "a", "a")).passed
+    assert make("prerlkit.verifiers.python:_equal", {}).judge(VerifierInput("", "a", "a")).passed
     assert find("prerlkit.verifiers.math:Math") is find("math")
 
 

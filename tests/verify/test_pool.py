@@ -12,27 +12,27 @@ from typing import Any
 import pytest
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.recipe.schema import VerifierUse
+from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.types import Verdict
-from prerlkit.verify import Sample
-from prerlkit.verify.checks import Check, CheckQueue, Task
+from prerlkit.verify import VerifierInput
 from prerlkit.verify.combine import Combination
-from prerlkit.verify.runner import Runner
+from prerlkit.verify.pool.jobs import Job, JobQueue, Judgement
+from prerlkit.verify.pool.runner import Runner
 
 
 def test_both_workers_work(tmp_path: Path, write: Any, simple: Any) -> None:
     write(tmp_path, "slow", simple("slow", "time.sleep(0.02); return Verdict.of(True, str(os.getpid()))"))
-    with Runner([VerifierUse(name="slow")], folder=tmp_path, workers=2) as runner:
-        assert len({v.reason for v in runner.judge([Sample("", "")] * 40)}) == 2
+    with Runner([VerifierConfig(name="slow")], folder=tmp_path, workers=2) as runner:
+        assert len({v.reason for v in runner.judge([VerifierInput("", "")] * 40)}) == 2
 
 
 def test_submit_waits_when_too_much_is_pending(tmp_path: Path, write: Any, simple: Any) -> None:
     write(tmp_path, "slow", simple("slow", "time.sleep(0.3); return Verdict.of(True)"))
-    with Runner([VerifierUse(name="slow")], folder=tmp_path, workers=1, max_pending=2) as runner:
+    with Runner([VerifierConfig(name="slow")], folder=tmp_path, workers=1, max_pending=2) as runner:
         started = time.monotonic()
-        futures = [runner.submit(Sample("", "")) for _ in range(2)]
+        futures = [runner.submit(VerifierInput("", "")) for _ in range(2)]
         quick = time.monotonic() - started
-        futures.append(runner.submit(Sample("", "")))
+        futures.append(runner.submit(VerifierInput("", "")))
         assert quick < 0.25
         assert time.monotonic() - started > 0.25
         assert all(future.result().passed for future in futures)
@@ -47,13 +47,13 @@ def test_several_verifiers_become_one_verdict(tmp_path: Path, write: Any, simple
         simple("shy", "return Verdict.unjudged('no idea') if 'x' in sample.completion else Verdict.of(True)"),
     )
     uses = [
-        VerifierUse(name="half", weight=3.0),
-        VerifierUse(name="right"),
-        VerifierUse(name="shy", weight=4.0),
-        VerifierUse(name="right", weight=2.0),
+        VerifierConfig(name="half", weight=3.0),
+        VerifierConfig(name="right"),
+        VerifierConfig(name="shy", weight=4.0),
+        VerifierConfig(name="right", weight=2.0),
     ]
     with Runner(uses, folder=tmp_path, workers=1) as runner:
-        plain, shy = runner.judge([Sample("", "a"), Sample("", "x")])
+        plain, shy = runner.judge([VerifierInput("", "a"), VerifierInput("", "x")])
         stats = runner.stats()
     assert plain.score == pytest.approx((3 * 0.5 + 1 + 4 + 2) / 10)
     assert plain.passed is False
@@ -71,8 +71,8 @@ def test_several_verifiers_become_one_verdict(tmp_path: Path, write: Any, simple
 
 def test_no_gold_answer_is_unjudged_without_asking(tmp_path: Path, write: Any, simple: Any) -> None:
     write(tmp_path, "strict", simple("strict", "return Verdict.of(True)").replace("needs_answer = False", ""))
-    with Runner([VerifierUse(name="strict")], folder=tmp_path, workers=1) as runner:
-        assert runner.judge([Sample("", "a"), Sample("", "a", answer="")]) == [
+    with Runner([VerifierConfig(name="strict")], folder=tmp_path, workers=1) as runner:
+        assert runner.judge([VerifierInput("", "a"), VerifierInput("", "a", answer="")]) == [
             Verdict.unjudged("no gold answer"),
             Verdict.of(True),
         ]
@@ -90,9 +90,9 @@ def test_batches_fall_back_to_single_samples(tmp_path: Path, write: Any, simple:
         return [Verdict.of(True, f"batch of {len(samples)}") for _ in samples]
 """
     write(tmp_path, "together", simple("together", "return Verdict.of(True, 'single')", batch))
-    with Runner([VerifierUse(name="together", timeout=0.05)], folder=tmp_path, workers=1) as runner:
-        runner.judge([Sample("", "")])
-        seen = {mode: runner.judge([Sample(mode, "")] * 3) for mode in ("fine", "die", "hang", "short", "raise")}
+    with Runner([VerifierConfig(name="together", timeout=0.05)], folder=tmp_path, workers=1) as runner:
+        runner.judge([VerifierInput("", "")])
+        seen = {mode: runner.judge([VerifierInput(mode, "")] * 3) for mode in ("fine", "die", "hang", "short", "raise")}
     assert all(verdict.passed for verdicts in seen.values() for verdict in verdicts)
     assert {mode: verdicts[-1].reason for mode, verdicts in seen.items()}["short"] == "single"
     assert "batch of" in seen["fine"][-1].reason
@@ -102,7 +102,7 @@ def test_a_plugin_that_cannot_be_imported_stops_the_start(tmp_path: Path, write:
     write(tmp_path, "broken", "import nothing_of_that_name\n")
     with (
         pytest.raises(PrerlkitError, match="No module named 'nothing_of_that_name'"),
-        Runner([VerifierUse(name="broken")], folder=tmp_path),
+        Runner([VerifierConfig(name="broken")], folder=tmp_path),
     ):
         pass
 
@@ -111,7 +111,7 @@ def test_a_plugin_that_dies_while_imported_stops_the_start(tmp_path: Path, write
     write(tmp_path, "deadly", "import os\nos._exit(7)\n")
     with (
         pytest.raises(PrerlkitError, match="exit code 7 while it started"),
-        Runner([VerifierUse(name="deadly")], folder=tmp_path),
+        Runner([VerifierConfig(name="deadly")], folder=tmp_path),
     ):
         pass
 
@@ -119,7 +119,7 @@ def test_a_plugin_that_dies_while_imported_stops_the_start(tmp_path: Path, write
 def test_wrong_settings_stop_the_start(tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError, match='no setting toleranse; did you mean "tolerance"'),
-        Runner([VerifierUse(name="math", settings={"toleranse": 1})], workers=1),
+        Runner([VerifierConfig(name="math", settings={"toleranse": 1})], workers=1),
     ):
         pass
 
@@ -130,9 +130,9 @@ def test_an_error_in_the_block_does_not_wait_for_hanging_verifiers(tmp_path: Pat
     futures: list[Future[Verdict]] = []
     with (
         contextlib.suppress(KeyboardInterrupt),
-        Runner([VerifierUse(name="slow", timeout=60)], folder=tmp_path, workers=1) as runner,
+        Runner([VerifierConfig(name="slow", timeout=60)], folder=tmp_path, workers=1) as runner,
     ):
-        futures = [runner.submit(Sample("", "")) for _ in range(20)]
+        futures = [runner.submit(VerifierInput("", "")) for _ in range(20)]
         time.sleep(0.3)
         raise KeyboardInterrupt
     assert time.monotonic() - started < 10
@@ -141,19 +141,19 @@ def test_an_error_in_the_block_does_not_wait_for_hanging_verifiers(tmp_path: Pat
 
 def test_submitting_to_a_closed_runner_says_so(tmp_path: Path, write: Any, simple: Any) -> None:
     write(tmp_path, "right", simple("right", "return Verdict.of(True)"))
-    runner = Runner([VerifierUse(name="right")], folder=tmp_path, workers=1)
+    runner = Runner([VerifierConfig(name="right")], folder=tmp_path, workers=1)
     with pytest.raises(PrerlkitError, match="isn't open"):
-        runner.submit(Sample("", ""))
+        runner.submit(VerifierInput("", ""))
     with runner:
-        assert runner.submit(Sample("", "")).result().passed
+        assert runner.submit(VerifierInput("", "")).result().passed
     with pytest.raises(PrerlkitError, match="isn't open"):
-        runner.submit(Sample("", ""))
+        runner.submit(VerifierInput("", ""))
 
 
 def test_a_pure_verdict_costs_less_than_a_millisecond(tmp_path: Path, write: Any, simple: Any) -> None:
     write(tmp_path, "right", simple("right", "return Verdict.of(True)"))
-    samples = [Sample("p" * 500, "c" * 2000, "42", {"question": "q" * 300})] * 500
-    with Runner([VerifierUse(name="right")], folder=tmp_path, workers=2) as runner:
+    samples = [VerifierInput("p" * 500, "c" * 2000, "42", {"question": "q" * 300})] * 500
+    with Runner([VerifierConfig(name="right")], folder=tmp_path, workers=2) as runner:
         runner.judge(samples)
         started = time.process_time()
         runner.judge(samples)
@@ -162,10 +162,10 @@ def test_a_pure_verdict_costs_less_than_a_millisecond(tmp_path: Path, write: Any
 
 
 def test_a_large_or_lone_check_is_a_batch_of_its_own() -> None:
-    queue = CheckQueue(1, workers=1)
-    task = Task(Combination((), (), ()))
+    queue = JobQueue(1, workers=1)
+    task = Judgement(Combination((), (), ()))
     sizes = {"a": 10, "b": 10, "large": 2**20, "c": 10, "alone": 10, "d": 10}
-    queue.put([Check(task, 0, b"x" * size, alone=name == "alone") for name, size in sizes.items()])
+    queue.put([Job(task, 0, b"x" * size, alone=name == "alone") for name, size in sizes.items()])
     batches = []
     for _ in range(5):
         batch = queue.take()
@@ -177,6 +177,6 @@ def test_a_large_or_lone_check_is_a_batch_of_its_own() -> None:
 def test_the_pool_keeps_no_threads(tmp_path: Path, write: Any, simple: Any) -> None:
     write(tmp_path, "right", simple("right", "return Verdict.of(True)"))
     before = threading.active_count()
-    with Runner([VerifierUse(name="right")], folder=tmp_path, workers=2):
+    with Runner([VerifierConfig(name="right")], folder=tmp_path, workers=2):
         assert threading.active_count() == before + 2
     assert threading.active_count() == before

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from prerlkit.types import Verdict
-from prerlkit.verify import Sample
-from prerlkit.verify.protocol import (
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.pipe import (
     Closed,
     Pipe,
-    TimedOut,
+    WorkerTimedOut,
     decode_sample,
     decode_verdict,
     encode,
@@ -31,7 +31,7 @@ def ends() -> Iterator[tuple[Pipe, int, int]]:
 
 def test_a_sample_and_a_verdict_come_back_as_they_were(ends: tuple[Pipe, int, int]) -> None:
     pipe, write_fd, _ = ends
-    sample = Sample("p\ud800", "c\x00é", None, {"a": [1, {"b": None}]}, True, 7)
+    sample = VerifierInput("p\ud800", "c\x00é", None, {"a": [1, {"b": None}]}, True, 7)
     verdict = Verdict(0.5, False, "r", {"k": [1]})
     os.write(write_fd, encode_sample(sample) + encode_verdict(verdict, error=True))
     assert decode_sample(pipe.receive(1)) == sample
@@ -42,7 +42,7 @@ def test_half_a_frame_is_waited_for_and_kept(ends: tuple[Pipe, int, int]) -> Non
     pipe, write_fd, _ = ends
     frame = encode({"a": 1})
     os.write(write_fd, frame[:6])
-    with pytest.raises(TimedOut):
+    with pytest.raises(WorkerTimedOut):
         pipe.receive(0.01)
     os.write(write_fd, frame[6:])
     assert pipe.receive(1) == {"a": 1}
@@ -58,7 +58,7 @@ def test_gibberish_counts_as_closed(ends: tuple[Pipe, int, int], data: bytes) ->
 
 def test_writing_to_nobody_and_to_a_sleeper_end(ends: tuple[Pipe, int, int]) -> None:
     pipe, _, _ = ends
-    with pytest.raises(TimedOut):
+    with pytest.raises(WorkerTimedOut):
         pipe.send([b"x" * 10_000_000], 0.05)
     read_fd, write_fd = os.pipe()
     other = Pipe(os.open(os.devnull, os.O_RDONLY), write_fd)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.verify.registry import Broken, Found, find, known, make
+from prerlkit.verify.registry import BrokenVerifier, FoundVerifier, find, known, make
 
 GOOD = """
 from prerlkit.verify import Settings, Verdict, Verifier
@@ -35,7 +35,7 @@ def test_built_in_verifiers_are_found_without_an_installation() -> None:
 
 def test_a_file_beside_the_recipe_is_found_by_its_name(folder: Path) -> None:
     assert find("poem", folder).name == "poem"
-    assert isinstance(known(folder)["poem"], Found)
+    assert isinstance(known(folder)["poem"], FoundVerifier)
     assert "poem" not in known()
 
 
@@ -61,7 +61,7 @@ def test_two_verifiers_of_one_name_are_both_named(folder: Path) -> None:
     ):
         find("math", folder)
     broken = known(folder)["math"]
-    assert isinstance(broken, Broken)
+    assert isinstance(broken, BrokenVerifier)
     assert "two verifiers" in broken.error
 
 
@@ -73,10 +73,10 @@ def test_one_file_reached_twice_is_one_verifier() -> None:
 def test_a_broken_plugin_shows_its_own_error_and_hides_nothing_else(folder: Path) -> None:
     (folder / "verifiers" / "bad.py").write_text("x = 1\nraise RuntimeError('on purpose')\n")
     listed = known(folder)
-    assert isinstance(listed["bad"], Broken)
+    assert isinstance(listed["bad"], BrokenVerifier)
     assert "RuntimeError: on purpose" in listed["bad"].error
     assert "bad.py, line 2" in listed["bad"].error
-    assert isinstance(listed["poem"], Found)
+    assert isinstance(listed["poem"], FoundVerifier)
     with pytest.raises(UsageError, match="on purpose"):
         find("bad", folder)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from prerlkit.recipe.schema import VerifierUse
+from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.types import Verdict
-from prerlkit.verify import Sample
-from prerlkit.verify.runner import Runner
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 
 HOSTILE = Path(__file__).with_name("hostile_plugin.py").read_text()
 """One verifier whose completion says what to do, so that one set of workers serves most tests."""
@@ -42,7 +42,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, write: Any) -> Any:
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "daemons").mkdir()
     write(folder, "hostile", HOSTILE)
-    use = VerifierUse(name="hostile", timeout=0.8, settings={"where": str(folder / "daemons")})
+    use = VerifierConfig(name="hostile", timeout=0.8, settings={"where": str(folder / "daemons")})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", "hf_secret")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -51,7 +51,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, write: Any) -> Any:
 
 
 def judge(hostile: Any, *completions: str) -> list[Verdict]:
-    return hostile[0].judge([Sample("", completion) for completion in completions])
+    return hostile[0].judge([VerifierInput("", completion) for completion in completions])
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,10 @@ def test_a_kill_reaches_daemons(hostile: Any, completion: str) -> None:
 
 def test_closing_ends_daemons_and_workers(tmp_path: Path, write: Any) -> None:
     write(tmp_path, "hostile", HOSTILE)
-    with Runner([VerifierUse(name="hostile", settings={"where": str(tmp_path)})], folder=tmp_path, workers=1) as runner:
-        daemon, plain = runner.judge([Sample("", "daemon"), Sample("", "pass")])
+    with Runner(
+        [VerifierConfig(name="hostile", settings={"where": str(tmp_path)})], folder=tmp_path, workers=1
+    ) as runner:
+        daemon, plain = runner.judge([VerifierInput("", "daemon"), VerifierInput("", "pass")])
         assert daemon.passed
         assert eventually(lambda: any(path.name.isdigit() for path in tmp_path.iterdir()))
         (pid,) = [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
@@ -148,10 +150,12 @@ def test_a_subprocess_verifier_leaves_nothing_running_after_its_batch(tmp_path: 
     write(
         tmp_path, "hostile", HOSTILE.replace("needs_answer = False", 'needs_answer = False; resources = "subprocess"')
     )
-    with Runner([VerifierUse(name="hostile", settings={"where": str(tmp_path)})], folder=tmp_path, workers=1) as runner:
-        assert runner.judge([Sample("", "daemon")])[0].passed
+    with Runner(
+        [VerifierConfig(name="hostile", settings={"where": str(tmp_path)})], folder=tmp_path, workers=1
+    ) as runner:
+        assert runner.judge([VerifierInput("", "daemon")])[0].passed
         assert eventually(lambda: any(path.name.isdigit() for path in tmp_path.iterdir()))
-        runner.judge([Sample("", "pass")])
+        runner.judge([VerifierInput("", "pass")])
         (pid,) = [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
         assert eventually(lambda: not alive(pid))
 
@@ -169,7 +173,7 @@ def test_workers_are_light(hostile: Any) -> None:
 
 @pytest.mark.parametrize("text", ["\ud800 lone", "null \x00 byte", "é 数 🎉", "x" * 2**20, "\n\r\t\\\"'", "\u2028"])
 def test_any_text_passes_through_unharmed(hostile: Any, text: str) -> None:
-    sample = Sample("p", "echo:" + text, answer=text, row={"a": [1, None, {"b": text}]})
+    sample = VerifierInput("p", "echo:" + text, answer=text, row={"a": [1, None, {"b": text}]})
     (verdict,) = hostile[0].judge([sample])
     assert verdict.details == {"completion": "echo:" + text, "answer": text, "row": {"a": [1, None, {"b": text}]}}
 
@@ -177,13 +181,13 @@ def test_any_text_passes_through_unharmed(hostile: Any, text: str) -> None:
 def test_a_row_that_json_cannot_hold_is_unjudged(hostile: Any) -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
-    verdicts = hostile[0].judge([Sample("", "pass", row=circle), Sample("", "pass", row={"day": object})])
+    verdicts = hostile[0].judge([VerifierInput("", "pass", row=circle), VerifierInput("", "pass", row={"day": object})])
     assert [v.passed for v in verdicts] == [None, True]
     assert "row" in verdicts[0].reason
 
 
 def test_order_is_kept(hostile: Any) -> None:
-    samples = [Sample("", f"echo:{i}") for i in range(300)]
+    samples = [VerifierInput("", f"echo:{i}") for i in range(300)]
     assert [v.details["completion"] for v in hostile[0].judge(samples)] == [f"echo:{i}" for i in range(300)]
 
 
@@ -194,13 +198,13 @@ import sys, signal, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from types import SimpleNamespace
-from prerlkit.verify import Sample
-from prerlkit.verify.runner import Runner
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 folder = Path({str(tmp_path)!r})
 use = SimpleNamespace(name="slow", settings={{}}, weight=1.0, timeout=100.0)
 with Runner([use], folder=folder, workers=1) as runner:
-    runner.submit(Sample(str(folder / "pid"), ""))
+    runner.submit(VerifierInput(str(folder / "pid"), ""))
     time.sleep(100)
 """
     parent = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)

@@ -1,0 +1,51 @@
+"""What the outside hears of a run, and how it asks a run to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prerlkit.evaluation.result import EvalResult
+from prerlkit.types import StepRecord
+
+
+class Callback(Protocol):
+    """Hears what happens. It may print or draw; it must not change anything."""
+
+    def on_message(self, text: str) -> None:
+        """Something a person should know once."""
+
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None:
+        """A stage begins, or goes on after `done` of its `steps`."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Completions finished within a rollout or an evaluation."""
+
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
+        """A step of the current stage is recorded; `done` of its `steps` are."""
+
+    def on_evaluate(self, result: EvalResult) -> None: ...
+
+
+@dataclass(slots=True)
+class StopSignal:
+    """A request to stop after the current step: the one thing that the outside may change."""
+
+    requested: bool = field(default=False)
+
+    def request(self) -> None:
+        self.requested = True
+
+
+class SilentCallback:
+    """A watcher that says nothing; a base for those that want to hear one thing."""
+
+    def on_message(self, text: str) -> None: ...
+
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None: ...
+
+    def on_evaluate(self, result: EvalResult) -> None: ...

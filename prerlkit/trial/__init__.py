@@ -1,1 +1,0 @@
-"""The trial room: verifiers are tried before they are trusted, on gold answers, on rows of a file, and by attacks."""

@@ -1,0 +1,1 @@
+"""Reads tests of code from data rows and judges what a completion's program returned or printed."""

@@ -1,0 +1,137 @@
+"""Judges samples in worker processes: nothing that a verifier does can stop, slow down for long, or lie to a run.
+
+A thread for each worker takes batches from one queue. When a verifier runs too long or its process dies, that process
+is killed with all that it started, the sample at fault is unjudged, and the rest of its batch goes to a fresh process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.types import Verdict
+from prerlkit.verify.base import VerifierInput
+from prerlkit.verify.combine import Combination, Reward, labels_of
+from prerlkit.verify.pool import pipe as protocol
+from prerlkit.verify.pool.jobs import Job, JobQueue, Judgement, VerifierEntry, VerifierStats
+from prerlkit.verify.pool.worker_thread import WorkerThread
+
+
+class Runner:
+    """Worker processes that judge samples with a recipe's verifiers. A context manager.
+
+    Args:
+        uses: the recipe's verifiers (`VerifierConfig`).
+        reward: how their scores become one.
+        gates: positions of the verifiers whose failing makes the score 0; see `combine.Combination`.
+        folder: the recipe's folder, for verifiers beside it.
+        workers: how many processes.
+        memory_bytes: address space of one worker, and of each process it starts (RLIMIT_AS).
+        max_pending: samples that may be under way; `submit` waits when there are more.
+
+    Raises (on entering):
+        PrerlkitError: a verifier is unknown, has wrong settings, or fails to import.
+    """
+
+    def __init__(
+        self,
+        uses: Sequence[VerifierEntry],
+        *,
+        reward: Reward = "weighted",
+        gates: Collection[int] = (),
+        folder: Path | None = None,
+        workers: int = 2,
+        memory_bytes: int = 4 * 2**30,
+        max_pending: int = 1024,
+    ) -> None:
+        self._uses = tuple(uses)
+        self._combination = Combination(
+            labels_of(self._uses),
+            tuple(use.weight for use in self._uses),
+            tuple(i in gates for i in range(len(self._uses))),
+            reward,
+        )
+        hello = {
+            "verifiers": [{"name": use.name, "settings": dict(use.settings)} for use in self._uses],
+            "folder": None if folder is None else str(folder.resolve()),
+            "memory_bytes": memory_bytes,
+        }
+        self._queue = JobQueue(len(self._uses), workers)
+        self._room = threading.BoundedSemaphore(max_pending)
+        self._lock = threading.Lock()
+        self._counts: list[Counter[str]] = [Counter() for _ in self._uses]
+        self._open = False
+        self._slots = [WorkerThread(hello, self._uses, self._queue, self._finish) for _ in range(workers)]
+
+    def __enter__(self) -> Self:
+        for slot in self._slots:
+            slot.start()
+        self._open = True
+        try:
+            for slot in self._slots:
+                slot.started.result()
+        except BaseException:
+            self._close(abandon=True)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is under way; after an error leave it unjudged instead. No process is left running."""
+        self._close(abandon=kind is not None)
+
+    def submit(self, sample: VerifierInput) -> Future[Verdict]:
+        """Have a sample judged by all verifiers. Waits while `max_pending` samples are under way.
+
+        The future gets the combined verdict (see `combine.Combination`). It never raises for a fault of a verifier, and
+        can't be cancelled.
+        """
+        if not self._open:
+            raise PrerlkitError("this runner isn't open", "Use it as a context manager: with Runner(...) as runner:")
+        self._room.acquire()
+        task = Judgement(self._combination)
+        task.future.set_running_or_notify_cancel()
+        try:
+            frame = protocol.encode_sample(sample)
+        except (ValueError, TypeError, RecursionError) as error:
+            for use in range(len(self._uses)):
+                self._finish(
+                    Job(task, use, b""), Verdict.unjudged(f"the row can't be written as JSON: {error}"), "errors"
+                )
+            return task.future
+        self._queue.put([Job(task, use, frame) for use in range(len(self._uses))])
+        return task.future
+
+    def judge(self, samples: Sequence[VerifierInput]) -> list[Verdict]:
+        """The combined verdicts, in the samples' order."""
+        return [future.result() for future in [self.submit(sample) for sample in samples]]
+
+    def stats(self) -> dict[str, VerifierStats]:
+        """What each verifier has done so far, by name; one that is used twice has `#2` after its name."""
+        with self._lock:
+            labels = self._combination.labels
+            return {label: VerifierStats(**counts) for label, counts in zip(labels, self._counts, strict=True)}
+
+    def _finish(self, check: Job, verdict: Verdict, fault: str | None) -> None:
+        """Take a check's verdict. `fault`: the counter that it adds to, besides judged or unjudged."""
+        with self._lock:
+            self._counts[check.use].update(["judged" if verdict.judged else "unjudged", *([fault] if fault else [])])
+        if check.task.add(check.use, verdict):
+            self._room.release()
+
+    def _close(self, abandon: bool) -> None:
+        self._open = False
+        self._queue.close()
+        if abandon:
+            for slot in self._slots:
+                slot.abandon()
+        for slot in self._slots:
+            if slot.ident is not None:
+                slot.join()

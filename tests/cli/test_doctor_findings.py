@@ -1,0 +1,80 @@
+"""`prerlkit doctor` on machines that are not here: faked at the edges of torch, nvidia-smi and the package index."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from prerlkit import doctor as health
+
+
+@pytest.fixture
+def with_card(monkeypatch):
+    """As if there were one card, seen by torch."""
+    import torch
+
+    about = SimpleNamespace(name="NVIDIA GeForce RTX 4090", total_memory=24 * 2**30, major=8, minor=9)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: about)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (20 * 2**30, 24 * 2**30))
+    monkeypatch.setattr(health, "_nvidia_smi", lambda: ["580.65.06, NVIDIA GeForce RTX 4090"])
+
+
+def test_a_card_that_torch_sees(with_card):
+    found = health.gpu()
+    assert found.fine
+    text = "\n".join(found.lines)
+    assert "RTX 4090, 24.0 GiB (20.0 free), compute capability 8.9, bfloat16 yes" in text
+    assert "580.65.06" in text
+
+
+def test_a_card_that_a_cpu_build_of_torch_does_not_see_is_a_fault(monkeypatch):
+    monkeypatch.setattr(health, "_nvidia_smi", lambda: ["580.65.06, NVIDIA GeForce RTX 4090"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", None)
+    found = health.gpu()
+    assert not found.fine
+    assert any("torch is a CPU build" in line for line in found.lines)
+    assert any(line.startswith("install") for line in found.lines)
+
+
+def test_the_driver_is_read_from_nvidia_smi(monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '535.1, Tesla T4'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert health._nvidia_smi() == ["535.1, Tesla T4"]
+    program.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
+    assert health._nvidia_smi() == []
+
+
+def test_a_version_that_is_not_accepted_is_named_with_what_to_install(monkeypatch):
+    real = health._version
+    monkeypatch.setattr(health, "_version", lambda name: "4.1.0" if name == "transformers" else real(name))
+    found = health.packages()
+    assert not found.fine
+    assert any("4.1.0" in line and "pip install 'transformers==" in line for line in found.lines)
+    assert any(line.startswith("torch") and "not accepted" not in line for line in found.lines)
+
+
+def test_bitsandbytes_is_tried_and_an_engine_that_is_absent_is_no_fault(monkeypatch):
+    monkeypatch.setattr(health.importlib.util, "find_spec", lambda name: None)
+    found = health.extras()
+    assert found.fine
+    assert any("NF4 works on cpu" in line for line in found.lines)
+    assert any(line.startswith("vllm") and "prerlkit[vllm]" in line for line in found.lines)
+
+
+def test_a_full_disk_is_a_fault(monkeypatch):
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    assert not health.disk().fine
+
+
+def test_a_token_is_present_and_never_shown(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_secret")
+    text = "\n".join(health.hub().lines)
+    assert "present" in text
+    assert "secret" not in text
