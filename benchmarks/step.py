@@ -115,9 +115,9 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
     from prerlkit.recipe.schema import Stage
     from prerlkit.rollout.hf import HfEngine
     from prerlkit.rollout.protocol import Sampling
-    from prerlkit.train.collect import collect
     from prerlkit.train.distributed import World
     from prerlkit.train.prepare import prepare
+    from prerlkit.train.sample_and_judge import sample_and_judge
     from prerlkit.train.step import Updater
     from prerlkit.verify.pool.runner import Runner
 
@@ -127,7 +127,7 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
     policy.adapters.fresh("rl", recipe.stages[0].adapter, 0)
     engine = HfEngine(policy.base, prepared.tokens.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
     with Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=None) as judge:
-        groups = collect(
+        groups = sample_and_judge(
             engine, judge, prepared.prompts.train[:PROMPTS], Sampling(SAMPLES, new_tokens, 1.0, 0), lambda *_: None
         ).groups
     common = {"name": "s", "steps": 1, "learning_rate": 1e-4, "adapter": {"rank": 16}}

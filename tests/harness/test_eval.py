@@ -106,15 +106,15 @@ def test_a_loaded_policy_scores_and_writes_itself_whatever_it_was_loaded_from(ru
 def test_stopped_anywhere_and_called_again_it_is_as_in_one_go(tiny_model, rows, tmp_path, monkeypatch):
     wanted = options(rows, samples=4, max_sequences=4)
     straight = prerlkit.evaluate(tiny_model, tmp_path / "straight", **wanted).targets[0]
-    collect, calls = harness.collect, []
+    real, calls = harness.sample_and_judge, []
 
     def stops(*args):
         calls.append(args)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return collect(*args)
+        return real(*args)
 
-    monkeypatch.setattr(harness, "collect", stops)
+    monkeypatch.setattr(harness, "sample_and_judge", stops)
     with pytest.raises(KeyboardInterrupt):
         prerlkit.evaluate(tiny_model, tmp_path / "again", **wanted)
     samples = next((tmp_path / "again").glob("*/samples.jsonl"))

@@ -84,11 +84,11 @@ def test_pretrain_logprobs_are_the_models_own_logprobs_of_start_plus_completion(
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_skipped_samples_change_neither_loss_nor_gradient(tiny_policy, preset, monkeypatch):
     """Running the samples without gradient, with advantage 0 as their mask, gives the same sums."""
-    from prerlkit.train import step as step_module
+    from prerlkit.train import batch as batch_module
 
     trained_adapter(tiny_policy)
     skipped = gradient(tiny_policy, make_groups(), preset)
-    real = step_module.train_rows
+    real = batch_module.train_rows
     runs = []
 
     def run_everything(samples, *args):
@@ -96,7 +96,7 @@ def test_skipped_samples_change_neither_loss_nor_gradient(tiny_policy, preset, m
         runs.append(len(rows))
         return rows
 
-    monkeypatch.setattr(step_module, "train_rows", run_everything)
+    monkeypatch.setattr(batch_module, "train_rows", run_everything)
     masked = gradient(tiny_policy, make_groups(), preset)
     torch.testing.assert_close(skipped, masked, atol=1e-6, rtol=1e-5)
     assert skipped.abs().max() > 1e-4
