@@ -24,7 +24,6 @@ from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
 from prerlkit.publish.weights import Weights
-from prerlkit.runs.run import Run
 from prerlkit.runs.trained import Part, TrainedRun
 
 Report = Callable[[str], None]
@@ -99,7 +98,7 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    opened = Run.open(Path(run)).trained(checkpoint=checkpoint, weights=True)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     folder = Path(output) if output else opened.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"

@@ -26,7 +26,6 @@ from prerlkit.publish.four_bit import FourBit, four_bit_difference
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.weights import INDEX, Weights
-from prerlkit.runs.run import Run
 from prerlkit.runs.trained import Part, TrainedRun
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -89,7 +88,7 @@ def merge(
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
         PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
     """
-    opened = Run.open(Path(run)).trained(checkpoint=checkpoint, weights=True)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     folder = Path(output) if output else opened.folder / "merged"
     _check(opened, folder, lora_scale, overwrite)
     source = opened.resolve_base(base, report)

@@ -20,7 +20,6 @@ from prerlkit.publish.leaks import check_leaks
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource
-from prerlkit.runs.run import Run
 from prerlkit.runs.trained import TrainedRun
 
 Report = Callable[[str], None]
@@ -81,7 +80,7 @@ def push(
         PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
     """
     kind: Kind = "merged" if merged else "adapter"
-    opened = Run.open(Path(run)).trained(checkpoint=checkpoint, weights=True)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     hub_base = base or hub_id(opened.recipe)
     if not merged and hub_base is None:
         raise UsageError(

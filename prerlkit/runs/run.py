@@ -7,16 +7,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from prerlkit.errors import UsageError
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json, read_lines
-
-if TYPE_CHECKING:
-    from prerlkit.runs.trained import TrainedRun
 
 State = Literal["completed", "stopped", "failed", "running", "broken off"]
 """As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
@@ -26,7 +23,7 @@ State = Literal["completed", "stopped", "failed", "running", "broken off"]
 class Run:
     """What a run has written so far. Plain values: a folder of an older version is read as it is.
 
-    `trained` is the strict view: the recipe of this version and the adapters, for whoever uses the policy.
+    The strict view is `trained.TrainedRun`: the recipe checked, and the adapters, for whoever uses the policy.
 
     Attributes:
         folder: the run folder.
@@ -68,12 +65,6 @@ class Run:
             _placed(files.evaluations, "name"),
             _state(folder, summary),
         )
-
-    def trained(self, *, checkpoint: bool = False, weights: bool = False) -> TrainedRun:
-        """Return the run with its policy; see `trained.open_trained`."""
-        from prerlkit.runs.trained import open_trained  # torch, which a report doesn't need
-
-        return open_trained(self, checkpoint=checkpoint, weights=weights)
 
     @property
     def files(self) -> RunFiles:

@@ -58,6 +58,34 @@ class TrainedRun:
     step: int
     complete: bool
 
+    @classmethod
+    def open(cls, folder: Path, *, checkpoint: bool = False, weights: bool = False) -> TrainedRun:
+        """Open the run in `folder` and find the adapters that are its policy.
+
+        Args:
+            checkpoint: take an unfinished run as it was at its last checkpoint.
+            weights: read the weights now, so that a damaged file is refused before anything else is done; otherwise
+                they are read when they are first asked for.
+
+        Raises:
+            UsageError: no run, or one whose recipe is not of this version; or it is unfinished and `checkpoint` is
+                false (the text names the checkpoint there is).
+            PrerlkitError: a JSON file, the checkpoints or, with `weights`, an adapter is damaged.
+        """
+        run = Run.open(folder)
+        recipe = load(str(run.files.recipe)).recipe
+        total = sum(stage.steps for stage in recipe.stages)
+        if run.summary.get("exit_reason") == "completed":
+            trained = cls(run, recipe, _adapters(run, recipe, None), total, True)
+        else:
+            found = newest_whole(run.files.checkpoints)
+            if not checkpoint or found is None:
+                raise _unfinished(run, total, found)
+            trained = cls(run, recipe, _adapters(run, recipe, found), found.position.step, False)
+        if weights:
+            _ = trained.parts
+        return trained
+
     @property
     def folder(self) -> Path:
         return self.run.folder
@@ -124,33 +152,6 @@ class TrainedRun:
         if note and report:
             report(note)
         return Path(resolved.path)
-
-
-def open_trained(run: Run, *, checkpoint: bool = False, weights: bool = False) -> TrainedRun:
-    """Find the adapters that are the policy of `run`.
-
-    Args:
-        checkpoint: take an unfinished run as it was at its last checkpoint.
-        weights: read the weights now, so that a damaged file is refused before anything else is done; otherwise they
-            are read when they are first asked for.
-
-    Raises:
-        UsageError: it is unfinished and `checkpoint` is false (the text names the checkpoint there is), or its recipe
-            is not one of this version.
-        PrerlkitError: its checkpoints or, with `weights`, its adapters are damaged.
-    """
-    recipe = load(str(run.files.recipe)).recipe
-    total = sum(stage.steps for stage in recipe.stages)
-    if run.summary.get("exit_reason") == "completed":
-        trained = TrainedRun(run, recipe, _adapters(run, recipe, None), total, True)
-    else:
-        found = newest_whole(run.files.checkpoints)
-        if not checkpoint or found is None:
-            raise _unfinished(run, total, found)
-        trained = TrainedRun(run, recipe, _adapters(run, recipe, found), found.position.step, False)
-    if weights:
-        _ = trained.parts
-    return trained
 
 
 def _unfinished(run: Run, total: int, found: Checkpoint | None) -> UsageError:
