@@ -13,8 +13,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prerlkit.sandbox.guest.values import distinct
+
 _PURE = {f.__name__: f for f in (abs, bool, dict, float, frozenset, int, len, list, max, min, round, set, sorted, str,
                                  sum, tuple)}  # fmt: skip
+_MOST_SUMMED = 10_000  # items of a sum that are no plain numbers: adding sequences or fractions takes their square
 _NODES = (
     ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load,
     ast.cmpop, ast.boolop, ast.Not, ast.USub, ast.UAdd, ast.Add, ast.Sub,
@@ -45,7 +48,29 @@ class Case:
             Exception: as the assert itself would, for values of another type than it expects.
         """
         names = {f"__{number}": value for number, value in enumerate(values)}
-        return bool(eval(self.expression, {"__builtins__": {}, **_PURE, "math": math, **names}))
+        return bool(eval(self.expression, {"__builtins__": {}, **_PURE, **_BOUNDED, "math": math, **names}))
+
+
+def _of_distinct(kind: type[Any]) -> Any:
+    """`set` and the like, for items that a program may have chosen so that it takes for ever."""
+
+    def make(items: Any = (), **more: Any) -> Any:
+        listed = list(items.items() if isinstance(items, dict) and kind is dict else items)
+        distinct([key for key, _ in listed] if kind is dict else listed)
+        return kind(listed, **more)
+
+    return make
+
+
+def _sum(items: Any, start: Any = 0) -> Any:
+    listed = list(items)
+    if len(listed) > _MOST_SUMMED and not all(isinstance(item, int | float) for item in listed):
+        raise ValueError("too many items to be summed")
+    return sum(listed, start)
+
+
+# Of these alone the time isn't in proportion to what a program returns.
+_BOUNDED = {"set": _of_distinct(set), "frozenset": _of_distinct(frozenset), "dict": _of_distinct(dict), "sum": _sum}
 
 
 class _NotSimple(Exception):  # noqa: N818 - it is no error
