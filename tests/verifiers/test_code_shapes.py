@@ -42,7 +42,8 @@ UNITTEST = {
     "test": "import unittest\nfrom solution import root\nclass TestCases(unittest.TestCase):\n    def setUp(self):\n"
     "        self.n = 9\n    def test_a(self):\n        self.assertEqual(root(self.n), 3)\n    def test_b(self):\n"
     "        with self.assertRaises(ValueError):\n            root(-1)\n    def test_c(self):\n"
-    "        for n in (0, 1):\n            with self.subTest(n=n):\n                self.assertAlmostEqual(root(n), n)\n",
+    "        for n in (0, 1):\n            with self.subTest(n=n):\n"
+    "                self.assertAlmostEqual(root(n), n)\n",
     "entry_point": "root",
 }
 ROOT = "def root(x):\n    if x < 0:\n        raise ValueError(x)\n    return x ** 0.5\n"
