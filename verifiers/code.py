@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.sandbox import Limits, Sandbox, choose, run
-from prerlkit.sandbox.guest.values import pack, unpack
+from prerlkit.sandbox.guest.values import distinct, pack, unpack
 from prerlkit.sandbox.trial import Candidate, CandidateGone, Program, Result, try_with_tests
 from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
@@ -243,7 +243,7 @@ def _prepared(problem: Asserts, stop: bool) -> tuple[dict[str, Any], tuple[Case,
 
 
 def _holds(case: Case) -> Callable[[list[Any]], str]:
-    return lambda values: "" if case.holds(values) else case.text
+    return lambda values: "" if case.holds(values, distinct) else case.text
 
 
 def _call(candidate: Candidate, call: Call) -> Any:
