@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.pages import check_page, write_page
 
 
-@app.command()
 @guarded
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold runs.", metavar="RUN…")],
@@ -50,7 +49,7 @@ def compare(
     from prerlkit.cli.tables import wide_console
     from prerlkit.compare.comparison import DEFAULT
     from prerlkit.compare.comparison import compare as compare_runs
-    from prerlkit.compare.find import find_runs
+    from prerlkit.runs.find import find_runs
 
     if html is not None:
         check_page(html, "--html")

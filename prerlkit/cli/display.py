@@ -18,7 +18,7 @@ from rich.text import Text
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
-    from prerlkit.train.evaluate import EvalResult
+    from prerlkit.evaluation.result import EvalResult
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
     from prerlkit.cli.display import Display
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import World
-    from prerlkit.train.folder import Existing
 
 
-@app.command()
 @guarded
 def run(
     recipe: RecipeName,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from prerlkit.sweep.manifest import Entry
 
 
-@app.command()
 @guarded
 def sweep(
     recipes: Annotated[list[str], typer.Argument(help="Recipes: paths or packaged names.", metavar="RECIPE…")],
@@ -86,8 +85,8 @@ def run_points(
 ) -> bool:
     """Go through the points; whether somebody stopped it."""
     from prerlkit.cli.sweep_display import SweepDisplay
+    from prerlkit.runs.lock import locked
     from prerlkit.sweep.execute import Sweep, slots
-    from prerlkit.train.lock import locked
 
     places = slots(jobs, cpu_only=all(entry.point.recipe.model.device == "cpu" for entry in entries))
     with locked(folder), SweepDisplay(console, entries, folder) as display:
