@@ -56,7 +56,7 @@ def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool |
 
 def _unlabelled(answer: str) -> str:
     """Without the label before an answer, `Answer: 42` or `Room 5`, and with a minus for the word."""
-    text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*[:=]\s*)\}", r"\1", answer)
+    text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*)\}", r"\1 ", answer)
     if (label := _LABEL.match(text)) and text[label.end() :].strip():
         answer = normal(text[label.end() :])
     return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()

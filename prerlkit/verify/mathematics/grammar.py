@@ -107,9 +107,11 @@ class _Reader(Scanner):
         return self._power()
 
     def _starts_factor(self) -> bool:
-        """Whether a factor follows without an operator. A digit doesn't: `x 2` is no product."""
+        """Whether a factor follows without an operator. `x 2` is no product, but `5!2` and `(x)2` are."""
         rest = self.rest()
-        if not rest or rest[0] in "0123456789.+-*/^_!,;:=<>)]}&%'~":
+        if rest[:1].isdigit():
+            return self.last in ("!", ")")
+        if not rest or rest[0] in ".+-*/^_!,;:=<>)]}&%'~":
             return False
         if rest[0] == "|":
             return self._bars == 0

@@ -56,7 +56,7 @@ def as_list(gold: str, answer: str, same: Same) -> Verdict:
         answers = listed(answer, every_comma=len(answers) == 1 and len(golds) > 1)
     if len(golds) == 1 and (tuple_ := bracketed(gold)) and (values := _in_order_of_names(answers)):
         return tuple_[0] == "()" and _in_order(tuple_[1], values, same)
-    if len(answers) == 1 and (tuple_ := bracketed(answer)) and (values := _in_order_of_names(golds)):
+    if len(answers) == 1 and (tuple_ := bracketed(_named(answers)[0])) and (values := _in_order_of_names(golds)):
         return tuple_[0] == "()" and _in_order(values, tuple_[1], same)
     if len(answers) > len(golds) > 1 and len(set(golds)) == len(golds):  # a repeated element of a set is one element
         answers = list({compact(one): one for one in answers}.values())

@@ -14,6 +14,8 @@ class Scanner:
 
     def __init__(self, text: str) -> None:
         self._left = text
+        self.last = ""
+        """The choice that was taken last."""
 
     def rest(self, strip: bool = True) -> str:
         """Return what has not been taken."""
@@ -21,14 +23,14 @@ class Scanner:
 
     def skip(self, left: int) -> None:
         """Take all but so many characters."""
-        self._left = self._left[len(self._left) - left :]
+        self._left, self.last = self._left[len(self._left) - left :], ""
 
     def take(self, *choices: str) -> str | None:
         """Take the first of the choices that comes next, and return it; None where none does."""
         rest = self.rest()
         for choice in choices:
             if rest.startswith(choice):
-                self._left = rest[len(choice) :]
+                self._left, self.last = rest[len(choice) :], choice
                 return choice
         return None
 
