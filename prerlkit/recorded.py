@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prerlkit.errors import UsageError
+from prerlkit.metrics.metric import with_current_names
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.train import lock
 from prerlkit.train.jsonl import read_json, read_lines
@@ -91,7 +92,7 @@ def read_run(path: Path) -> RecordedRun:
         plain(read_yaml(recipe)),
         read_json(path / "environment.json"),
         summary,
-        _placed(path / "metrics.jsonl", "stage"),
+        tuple(map(with_current_names, _placed(path / "metrics.jsonl", "stage"))),
         _placed(path / "evaluations.jsonl", "name"),
         _state(path, summary),
     )

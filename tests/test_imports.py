@@ -11,7 +11,7 @@ import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
-    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets"), 0),
+    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "metrics"), 0),
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("policy", "rollout", "verify", "data", "sandbox"), 3),

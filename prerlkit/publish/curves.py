@@ -6,21 +6,24 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from prerlkit.metrics.catalogue import COMPLETION_LENGTH, ENTROPY, PASS_RATE
+from prerlkit.metrics.metric import with_current_names
 from prerlkit.publish.finished import FinishedRun
 from prerlkit.train.jsonl import read_lines
 
 INSTALL = "pip install 'prerlkit[card]'"
 
 _PANELS = (
-    ("reward/pass_rate", "completions that passed"),
-    ("policy/entropy", "entropy, nats a token"),
-    ("tokens/completion_mean", "tokens a completion"),
+    (PASS_RATE, "completions that passed"),
+    (ENTROPY, "entropy, nats a token"),
+    (COMPLETION_LENGTH, "tokens a completion"),
 )
 
 
 def read_metrics(run: FinishedRun) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl up to the step that is published."""
-    return [line for line in read_lines(run.folder / "metrics.jsonl") if line["step"] <= run.steps]
+    lines = map(with_current_names, read_lines(run.folder / "metrics.jsonl"))
+    return [line for line in lines if line["step"] <= run.steps]
 
 
 def picture(run: FinishedRun) -> bytes | None:
@@ -34,12 +37,12 @@ def picture(run: FinishedRun) -> bytes | None:
     except ImportError:
         return None
     figure = Figure(figsize=(12, 3.2), layout="constrained")
-    for number, (key, title) in enumerate(_PANELS, 1):
+    for number, (metric, title) in enumerate(_PANELS, 1):
         axes = figure.add_subplot(1, len(_PANELS), number)
         for stage in dict.fromkeys(line["stage"] for line in steps):
-            own = [line for line in steps if line["stage"] == stage and key in line]
-            axes.plot([line["step"] for line in own], [line[key] for line in own], label=stage)
-        if key == "reward/pass_rate" and (points := accuracies(run)):
+            own = [line for line in steps if line["stage"] == stage and metric.name in line]
+            axes.plot([line["step"] for line in own], [line[metric.name] for line in own], label=stage)
+        if metric is PASS_RATE and (points := accuracies(run)):
             axes.plot(*zip(*points, strict=True), "ko", label="held-out accuracy")
         axes.set_title(title)
         axes.set_xlabel("step")

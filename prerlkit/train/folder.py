@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import is_leftover, remove_leftovers, write_json, write_text
+from prerlkit.metrics.catalogue import STAGE, STEP
+from prerlkit.metrics.metric import with_current_names
 from prerlkit.policy import save
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.train import lock
@@ -130,8 +132,9 @@ class RunFolder:
 
     def history(self) -> list[tuple[str, Mapping[str, float]]]:
         """(stage, metrics) of each step, in order."""
-        names = ("step", "stage")
-        return [(line["stage"], {k: v for k, v in line.items() if k not in names}) for line in read_lines(self.metrics)]
+        place = (STEP.name, STAGE.name)
+        lines = map(with_current_names, read_lines(self.metrics))
+        return [(line[STAGE.name], {k: v for k, v in line.items() if k not in place}) for line in lines]
 
     def rewind(self, step: int) -> None:
         """Forget what was written after `step`, before a run goes on from there.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from prerlkit.data.stream import PromptStream
+from prerlkit.metrics.catalogue import TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
@@ -108,7 +109,7 @@ def run_stage(room: RunContext, stage: Stage, updater: Updater, position: Positi
             step=position.step + 1,
             prompts=position.prompts + len(prompts_P),
             seconds=position.seconds + time.perf_counter() - begun,
-            generated=position.generated + int(metrics["tokens/generated"]),
+            generated=position.generated + int(metrics[TOKENS_GENERATED.name]),
             trained=position.trained + stats.tokens,
             skipped=position.skipped + stats.skipped,
         )
