@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import prerlkit
@@ -14,8 +15,8 @@ RANKS = {
     **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "metrics"), 0),
     "objective": 1,
     "recipe": 2,
-    **dict.fromkeys(("policy", "rollout", "verify", "data", "sandbox"), 3),
-    **dict.fromkeys(("verifiers", "audit", "evaluation"), 4),
+    **dict.fromkeys(("rollout", "verify", "data", "sandbox"), 3),
+    **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
     "probes": 5,
     "train": 6,
     **dict.fromkeys(("harness", "publish", "plan", "recorded", "page", "trackers", "doctor"), 7),
@@ -61,6 +62,32 @@ def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other(
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {other}")
     assert seen > 100
     assert wrong == []
+
+
+def imported_modules(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:
+    """Modules of prerlkit that code imports, in functions too; not what only the type checker imports."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.ImportFrom) and child.module in known:
+            for alias in child.names:
+                inner = f"{child.module}.{alias.name}"
+                yield inner if inner in known else child.module
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names if alias.name in known)
+        yield from imported_modules(child, known)
+
+
+def test_no_module_imports_itself_through_others():
+    """The commands too: they know nothing of the list that registers them."""
+    names = {path: ".".join(("prerlkit", *path.relative_to(ROOT).with_suffix("").parts)) for path in modules()}
+    known = {name.removesuffix(".__init__"): path for path, name in names.items()}
+    graph = {
+        name: {other for other in imported_modules(ast.parse(path.read_text(encoding="utf-8")), known) if other != name}
+        for name, path in known.items()
+    }
+    assert "prerlkit.cli.guard" in graph["prerlkit.cli.run"]
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_the_built_in_verifiers_import_nothing_heavy():

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.pages import check_page, write_page
 
 
-@app.command()
 @guarded
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold runs.", metavar="RUN…")],

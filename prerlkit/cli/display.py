@@ -20,7 +20,7 @@ from prerlkit.metrics.metric import Metric
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
-    from prerlkit.train.evaluate import EvalResult
+    from prerlkit.evaluation.result import EvalResult
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 

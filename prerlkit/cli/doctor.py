@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,6 @@ class DoctorSection:
     fine: bool
 
 
-@app.command()
 @guarded
 def doctor() -> None:
     """Say what this machine offers and what is missing: card, driver, packages, sandbox, disk, Hub.

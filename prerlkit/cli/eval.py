@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from prerlkit.cli import eval_options as options
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from prerlkit.harness.task import Task
 
 
-@app.command("eval")
 @guarded
 def evaluate(
     targets: options.Targets = None,

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.publishing import Base, Checkpoint, Overwrite, Run, Verbose, say
 
 
-@app.command()
 @guarded
 def export(
     run: Run,

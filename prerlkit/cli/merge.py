@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.publishing import Base, Checkpoint, Overwrite, Run, Verbose, say
 
 
@@ -27,7 +27,6 @@ class Gguf(StrEnum):
     q8_0 = "q8_0"
 
 
-@app.command()
 @guarded
 def merge(
     run: Run,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Verbose
 from prerlkit.errors import PrerlkitError, UsageError
 
@@ -25,7 +25,6 @@ _GIB = 2**30
 _BAR = 28
 
 
-@app.command()
 @guarded
 def plan(
     recipe: RecipeName,

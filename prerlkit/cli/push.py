@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.publishing import Checkpoint, Run, Verbose, say
 
 
-@app.command()
 @guarded
 def push(
     run: Run,

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.errors import UsageError
 
 recipes = typer.Typer(no_args_is_help=True, help="List, show, check and start recipes.")
-app.add_typer(recipes, name="recipes")
 
 Name = Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override a key.")]

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.pages import check_page, write_page
 from prerlkit.errors import UsageError
 
 
-@app.command()
 @guarded
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, as `prerlkit run` wrote them.")],

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Quiet, Verbose
 from prerlkit.errors import UsageError
 
 
-@app.command()
 @guarded
 def resume(
     run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from prerlkit.train.folder import Existing
 
 
-@app.command()
 @guarded
 def run(
     recipe: RecipeName,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from prerlkit.sweep.manifest import Entry
 
 
-@app.command()
 @guarded
 def sweep(
     recipes: Annotated[list[str], typer.Argument(help="Recipes: paths or packaged names.", metavar="RECIPE…")],

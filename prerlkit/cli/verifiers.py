@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 
 verifiers = typer.Typer(no_args_is_help=True, help="List, show, start, test and audit verifiers.")
-app.add_typer(verifiers, name="verifiers")
 
 Name = Annotated[
     str, typer.Argument(help="A verifier's name, path/to/file.py:Class, or path/to/file.py:function.", metavar="NAME")

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from prerlkit.cli.app import app, guarded
+from prerlkit.cli.guard import guarded
 from prerlkit.errors import PrerlkitError
 
 
-@app.command("verify-resume")
 @guarded
 def verify_resume(
     recipe: Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")],

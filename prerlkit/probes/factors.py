@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prerlkit.policy.adapters import AdapterStack, Layer
-from prerlkit.recipe.model import Adapter
+from prerlkit.policy.save import scale_of
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]
 """A [R, I] and scaled B [O, R] of each module, so that the adapter adds B·A to its weight."""
@@ -113,16 +112,12 @@ def _under(below: Sequence[Factors], module: str) -> Spectrum | None:
 
 
 def _factors(adapters: AdapterStack, layer: Layer) -> Factors:
-    state = adapters.state(layer.name)
+    state, scale = adapters.state(layer.name), scale_of(adapters.config(layer.name))
     modules = [key.removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]
     return {
         module.removeprefix("base_model.model."): (
             state[f"{module}.lora_A.weight"].float(),
-            state[f"{module}.lora_B.weight"].float() * _scale(layer.settings),
+            state[f"{module}.lora_B.weight"].float() * scale,
         )
         for module in modules
     }
-
-
-def _scale(settings: Adapter) -> float:
-    return settings.alpha / (math.sqrt(settings.rank) if settings.rslora else settings.rank)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.files import write_json
 from prerlkit.metrics.catalogue import of_evaluation
 from prerlkit.recipe.schema import Recipe
@@ -19,7 +20,6 @@ from prerlkit.secrets import HIDDEN, redact
 from prerlkit.trackers.protocol import Start
 from prerlkit.trackers.remote import TrackerProcess
 from prerlkit.train.callbacks import Callback, SilentCallback
-from prerlkit.train.evaluate import EvalResult
 from prerlkit.train.jsonl import read_json
 from prerlkit.train.validate import check_trackers
 from prerlkit.types import StepRecord

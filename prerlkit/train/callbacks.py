@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from prerlkit.train.evaluate import EvalResult
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.types import StepRecord
 
 

@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from prerlkit.evaluation import estimates
 from prerlkit.evaluation.attempts import Problem, from_groups
 from prerlkit.evaluation.estimates import Estimate
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.recipe.schema import Evaluation
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
-from prerlkit.train.collect import Judge, collect
 from prerlkit.train.distributed import ALONE, World
+from prerlkit.train.sample_and_judge import Judge, sample_and_judge
 from prerlkit.types import Group, Prompt
 
 NOTHING = Estimate(0.0, 0.0, 1.0)
 """Where not one verdict was to be had: the whole interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvalResult:
-    """One evaluation.
-
-    Attributes:
-        name: when it was: `before`, `after <stage>`, or `step <n>`.
-        step: global steps done by then.
-        accuracy: of the greedy answers, over judged prompts (Wilson interval); None when not asked for.
-        average: avg@k, the mean pass rate of the samples (bootstrap over prompts).
-        pass_at: pass@k for each k asked for (bootstrap over prompts).
-        unjudged, truncated: shares of all completions.
-        tokens_mean: mean length of a completion, tokens.
-        by_prompt: of each judged prompt, by its id, what `score` is the mean of; two runs are compared on it.
-    """
-
-    name: str
-    step: int
-    prompts: int
-    seconds: float
-    accuracy: Estimate | None = None
-    average: Estimate | None = None
-    pass_at: Mapping[int, Estimate] = field(default_factory=dict)
-    unjudged: float = 0.0
-    truncated: float = 0.0
-    tokens_mean: float = 0.0
-    by_prompt: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def score(self) -> float | None:
-        """What evaluations are compared by: greedy accuracy, without it avg@k."""
-        best = self.accuracy or self.average
-        return best.value if best else None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def totals(self) -> dict[str, Any]:
-        """As `to_json`, without the single prompts."""
-        return {key: value for key, value in self.to_json().items() if key != "by_prompt"}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> EvalResult:
-        values = dict(data)
-        for key in ("accuracy", "average"):
-            values[key] = Estimate(**values[key]) if values[key] else None
-        values["pass_at"] = {int(k): Estimate(**v) for k, v in values["pass_at"].items()}
-        return cls(**values)
 
 
 def evaluate(
@@ -93,10 +43,10 @@ def evaluate(
     greedy: Sequence[Group] = ()
     sampled: Sequence[Group] = ()
     if settings.greedy:
-        greedy = collect(engine, judge, chosen, Sampling(1, limit, None, seed), progress, world).groups
+        greedy = sample_and_judge(engine, judge, chosen, Sampling(1, limit, None, seed), progress, world).groups
     if settings.samples:
         sampling = Sampling(settings.samples, limit, settings.temperature, seed)
-        sampled = collect(engine, judge, chosen, sampling, progress, world).groups
+        sampled = sample_and_judge(engine, judge, chosen, sampling, progress, world).groups
     one, many = from_groups(greedy), from_groups(sampled)
     both = [*one, *many]
     attempts = [attempt for problem in both for attempt in problem.attempts]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.files import is_leftover, remove_leftovers, write_json, write_text
 from prerlkit.metrics.catalogue import STAGE, STEP
 from prerlkit.metrics.metric import with_current_names
@@ -17,7 +18,6 @@ from prerlkit.policy.adapters import AdapterStack
 from prerlkit.train import lock
 from prerlkit.train.checkpoint import Checkpoint
 from prerlkit.train.checkpoints import Checkpoints, newest_whole
-from prerlkit.train.evaluate import EvalResult
 from prerlkit.train.jsonl import append_lines, read_lines, rewrite_lines
 from prerlkit.types import Group, StepRecord
 

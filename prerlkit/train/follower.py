@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.train.checkpoint import Position
 from prerlkit.train.checkpoints import Checkpoints
-from prerlkit.train.evaluate import EvalResult
 from prerlkit.train.folder import Existing, RunFolder
 from prerlkit.types import StepRecord
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import torch
 
 from prerlkit.metrics import catalogue
-from prerlkit.train.collect import Collected
+from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.types import Group
 from prerlkit.verify.combine import Named, labels_of
 
 
 def step_metrics(
-    collected: Collected,
+    rollout: RolloutBatch,
     stats: UpdateStats,
     rate: float,
     train_seconds: float,
@@ -24,10 +24,10 @@ def step_metrics(
     peak: float = 0,
 ) -> dict[str, float]:
     """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's; `peak`: memory, bytes."""
-    generated = sum(len(c.token_ids) for g in collected.groups for c in g.completions)
+    generated = sum(len(c.token_ids) for g in rollout.groups for c in g.completions)
     return {
-        **group_metrics(collected.groups),
-        **verifier_metrics(collected.groups, verifiers),
+        **group_metrics(rollout.groups),
+        **verifier_metrics(rollout.groups, verifiers),
         catalogue.TOKENS_GENERATED.name: generated,
         catalogue.TOKENS_TRAINED.name: stats.tokens,
         catalogue.LOSS.name: stats.loss,
@@ -37,17 +37,17 @@ def step_metrics(
         catalogue.IMPORTANCE_MEAN.name: stats.ratio_sum / stats.weighted if stats.weighted else 1.0,
         catalogue.IMPORTANCE_CAPPED.name: stats.capped / max(1, stats.weighted),
         catalogue.IMPORTANCE_MISMATCH.name: stats.mismatch_sum / max(1, stats.weighted),
-        catalogue.CANARY_DRIFT.name: collected.sync.drift,
-        catalogue.CANARY_GAIN.name: collected.sync.gain,
+        catalogue.CANARY_DRIFT.name: rollout.sync.drift,
+        catalogue.CANARY_GAIN.name: rollout.sync.gain,
         catalogue.LEARNING_RATE.name: rate,
         catalogue.GRAD_NORM.name: stats.grad_norm,
         catalogue.SKIPPED_UPDATES.name: stats.skipped,
         catalogue.NONFINITE_UPDATES.name: stats.nonfinite,
-        catalogue.ROLLOUT_SECONDS.name: collected.rollout_seconds,
-        catalogue.WEIGHT_SYNC_SECONDS.name: collected.sync.seconds,
-        catalogue.VERIFY_SECONDS.name: collected.verify_seconds,
+        catalogue.ROLLOUT_SECONDS.name: rollout.rollout_seconds,
+        catalogue.WEIGHT_SYNC_SECONDS.name: rollout.sync.seconds,
+        catalogue.VERIFY_SECONDS.name: rollout.verify_seconds,
         catalogue.TRAIN_SECONDS.name: train_seconds,
-        catalogue.STEP_SECONDS.name: collected.rollout_seconds + collected.verify_seconds + train_seconds,
+        catalogue.STEP_SECONDS.name: rollout.rollout_seconds + rollout.verify_seconds + train_seconds,
         catalogue.PEAK_MEMORY.name: peak,
     }
 

@@ -14,6 +14,7 @@ import torch
 
 from prerlkit.data.stream import PromptStream
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.policy import source
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
@@ -31,7 +32,6 @@ from prerlkit.train.checkpoint import Checkpoint, Position
 from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
 from prerlkit.train.engines import make_engine
-from prerlkit.train.evaluate import EvalResult
 from prerlkit.train.folder import Existing, RunFolder
 from prerlkit.train.follower import Follower
 from prerlkit.train.health import HealthWatch
@@ -165,16 +165,7 @@ def _engine(
     recipe: Recipe, prepared: Prepared, callback: Callback, rank: int
 ) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
-    policy = load_policy(
-        prepared.model.path,
-        recipe.model,
-        prepared.tokenizer,
-        prepared.start,
-        prepared.end_ids,
-        checkpointing=recipe.memory.gradient_checkpointing,
-        length=recipe.longest,
-        shard=recipe.memory.shard_base,
-    )
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
     if quantized := quantized_layers(policy.base):
         callback.on_message(
             f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "

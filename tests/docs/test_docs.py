@@ -11,8 +11,8 @@ import pytest
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
 from prerlkit.recipe.schema import Recipe, VerifierConfig
-from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
+from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.verify.registry import find
 
@@ -28,8 +28,8 @@ def test_every_metric_is_defined_and_nothing_else():
     page = text("metrics.md").partition("## Evaluations")[0]
     defined = re.findall(r"^\| `([a-z_/<>]+)` \|", page, re.MULTILINE)
     one, two = (VerifierConfig(name="<verifier>"), VerifierConfig(name="regex"))
-    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
-    of_several = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
+    recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
+    of_several = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
     by_name = ["reward/<verifier>", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
     assert sorted(defined) == sorted(["step", "stage", *by_name, *recorded])

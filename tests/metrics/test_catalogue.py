@@ -14,8 +14,8 @@ from prerlkit.metrics.catalogue import CATALOGUE, OF_EVALUATIONS, OF_STEPS, STAG
 from prerlkit.metrics.metric import Metric, find, with_current_names
 from prerlkit.probes.known import PROBES
 from prerlkit.recipe.schema import VerifierConfig
-from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
+from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 
 PACKAGE = Path(prerlkit.__file__).resolve().parent
@@ -23,7 +23,7 @@ DOCS = PACKAGE.parent / "docs"
 
 
 def test_a_step_records_what_the_catalogue_has_and_nothing_else():
-    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [VerifierConfig(name="math")])
+    recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [VerifierConfig(name="math")])
     always = {metric.name for metric in OF_STEPS if not metric.optional}
     assert {STEP.name, STAGE.name, *recorded} == always
 

@@ -13,12 +13,13 @@ import pytest
 
 import prerlkit
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.estimates import Estimate
+from prerlkit.evaluation.result import EvalResult
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.trackers.remote import TrackerProcess
 from prerlkit.trackers.watching import Fanout, evaluation_values, tracked, without_secrets
 from prerlkit.train.callbacks import SilentCallback
-from prerlkit.train.evaluate import Estimate, EvalResult
 from prerlkit.types import StepRecord
 
 RESULT = EvalResult("before", 0, 4, 1.0, Estimate(0.25, 0.1, 0.5), None, {}, 0.0, 0.5, 7.0)

@@ -1,0 +1,58 @@
+"""The figures of one evaluation: what a run writes down, reports, and picks its best checkpoint by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from prerlkit.evaluation.estimates import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """One evaluation.
+
+    Attributes:
+        name: when it was: `before`, `after <stage>`, or `step <n>`.
+        step: global steps done by then.
+        accuracy: of the greedy answers, over judged prompts (Wilson interval); None when not asked for.
+        average: avg@k, the mean pass rate of the samples (bootstrap over prompts).
+        pass_at: pass@k for each k asked for (bootstrap over prompts).
+        unjudged, truncated: shares of all completions.
+        tokens_mean: mean length of a completion, tokens.
+        by_prompt: of each judged prompt, by its id, what `score` is the mean of; two runs are compared on it.
+    """
+
+    name: str
+    step: int
+    prompts: int
+    seconds: float
+    accuracy: Estimate | None = None
+    average: Estimate | None = None
+    pass_at: Mapping[int, Estimate] = field(default_factory=dict)
+    unjudged: float = 0.0
+    truncated: float = 0.0
+    tokens_mean: float = 0.0
+    by_prompt: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float | None:
+        """What evaluations are compared by: greedy accuracy, without it avg@k."""
+        best = self.accuracy or self.average
+        return best.value if best else None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def totals(self) -> dict[str, Any]:
+        """As `to_json`, without the single prompts."""
+        return {key: value for key, value in self.to_json().items() if key != "by_prompt"}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EvalResult:
+        values = dict(data)
+        for key in ("accuracy", "average"):
+            values[key] = Estimate(**values[key]) if values[key] else None
+        values["pass_at"] = {int(k): Estimate(**v) for k, v in values["pass_at"].items()}
+        return cls(**values)
