@@ -25,7 +25,7 @@ from prerlkit.metrics.catalogue import (
     TOKENS_TRAINED,
 )
 from prerlkit.metrics.metric import Metric
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 from prerlkit.suggest import nearest
 
 DEFAULT = (EVAL_ACCURACY.name, EVAL_AVERAGE.name, EVAL_PASS_AT.of("*"), REWARD.name)
@@ -116,7 +116,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[RecordedRun],
+    runs: Sequence[Run],
     *,
     by: Sequence[str] = (),
     baseline: str | None = None,
@@ -251,13 +251,13 @@ def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
     return ByPrompt(own.label, step, tuple(run.seed for run, _ in pairs), difference) if difference else None
 
 
-def _prompts_by_step(run: RecordedRun) -> dict[int, Mapping[str, float]]:
+def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
     lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
     return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
 
 
 def _costs(own: RunGroup) -> dict[str, Mean]:
-    def total(run: RecordedRun, metric: Metric) -> float:
+    def total(run: Run, metric: Metric) -> float:
         return float(sum(step.get(metric.name, 0) for step in run.steps))
 
     return {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prerlkit.metrics.catalogue import HEALTH, STEP, STEP_SECONDS, TOKENS_GENERATED, of_evaluation
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 Axis = Literal["steps", "tokens", "seconds"]
 AXES: tuple[Axis, ...] = ("steps", "tokens", "seconds")
@@ -68,12 +68,12 @@ class Series:
         return Value(self.values[known - 1] + share * (self.values[known] - self.values[known - 1]), between=True)
 
 
-def positions(run: RecordedRun) -> dict[Axis, tuple[float, ...]]:
+def positions(run: Run) -> dict[Axis, tuple[float, ...]]:
     """What the run had cost before its first step (0), after it, after the second, and so on."""
     return {axis: tuple(itertools.accumulate(map(cost, run.steps), initial=0.0)) for axis, cost in _COSTS.items()}
 
 
-def series_of(run: RecordedRun) -> dict[str, Series]:
+def series_of(run: Run) -> dict[str, Series]:
     """Every metric of a run by its name: those of metrics.jsonl, and those of evaluations under `eval/`."""
     costs = positions(run)
     points: dict[str, list[tuple[int, float]]] = {}

@@ -8,8 +8,8 @@ from typing import Any
 
 from prerlkit.metrics.catalogue import OF_STEPS, ROLLOUT_SECONDS, STEP_SECONDS, WEIGHT_SYNC_SECONDS
 from prerlkit.metrics.metric import find
-from prerlkit.recorded import RecordedRun
 from prerlkit.report.labels import duration
+from prerlkit.runs.run import Run
 
 _PHASES = "time/"
 
@@ -35,7 +35,7 @@ class Times:
         return sum(sum(own) for _, _, own in self.stages) + self.evaluation + (self.rest or 0.0)
 
 
-def times(run: RecordedRun) -> Times:
+def times(run: Run) -> Times:
     """Sums over each stage's steps of every metric under `time/`."""
     keys = [key for key in _phases(run.steps) if any(step.get(key) for step in run.steps)]
     stages = []

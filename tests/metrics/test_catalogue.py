@@ -88,15 +88,15 @@ def an_old_run(folder: Path) -> Path:
 
 
 def test_runs_of_earlier_versions_are_read_under_todays_names(tmp_path):
-    from prerlkit.recorded import read_run
     from prerlkit.report.times import times
-    from prerlkit.train.folder import RunFolder
+    from prerlkit.runs.run import Run
+    from prerlkit.runs.writer import RunWriter
 
     folder = an_old_run(tmp_path / "old")
     assert with_current_names({"time/hand_over": 1.0, "step": 3}) == {"time/weight_sync": 1.0, "step": 3}
-    run = read_run(folder)
+    run = Run.open(folder)
     assert [step["time/weight_sync"] for step in run.steps] == [0.5, 1.0]
     assert all("time/hand_over" not in step for step in run.steps)
-    assert [metrics["time/weight_sync"] for _, metrics in RunFolder(folder).history()] == [0.5, 1.0]
+    assert [metrics["time/weight_sync"] for _, metrics in RunWriter(folder).read_history()] == [0.5, 1.0]
     found = times(run)
     assert dict(zip(found.phases, found.stages[0][2], strict=True)) == {"weight sync": 1.5, "rollout": 2.5}
