@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -12,14 +13,14 @@ import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
-    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets"), 0),
+    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "page"), 0),
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("policy", "rollout", "verify", "data", "sandbox"), 3),
     **dict.fromkeys(("verifiers", "audit", "evaluation"), 4),
     "probes": 5,
     "train": 6,
-    **dict.fromkeys(("harness", "publish", "plan", "recorded", "page", "trackers", "doctor"), 7),
+    **dict.fromkeys(("harness", "publish", "plan", "recorded", "trackers", "doctor"), 7),
     **dict.fromkeys(("compare", "sweep"), 8),
     "report": 9,
     **dict.fromkeys(("cli", "api"), 10),
@@ -62,6 +63,13 @@ def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other(
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {other}")
     assert seen > 100
     assert wrong == []
+
+
+def test_the_table_of_rooms_lists_every_room():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = {name.strip("/") for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+    assert set(RANKS) - listed - {"__main__"} == set()
 
 
 def imported_modules(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:
