@@ -14,8 +14,8 @@ from benchmarks.study.records import RECORDS, pack, unpack
 from benchmarks.study.tables import tables
 from benchmarks.study.tuning import best, finished
 from prerlkit.cli.quiet import quiet_libraries
+from prerlkit.cli.render.sweep import points_table
 from prerlkit.cli.sweep import run_points
-from prerlkit.cli.sweep_display import points_table
 from prerlkit.errors import PrerlkitError
 from prerlkit.recorded import read_run
 from prerlkit.sweep import manifest

@@ -18,9 +18,7 @@ from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from prerlkit.cli.display import Display
+    from prerlkit.cli.render.display import Display
     from prerlkit.recipe.schema import Recipe
     from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import World
@@ -54,6 +52,7 @@ def run(
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
     on, also after a crash: scripts may always give it.
     """
+    from prerlkit.cli.render.console import wide_console
     from prerlkit.recipe.load import load
 
     if resume and overwrite:
@@ -61,15 +60,21 @@ def run(
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     with _processes() as world:
         muted = world is not None and not world.primary
-        console = _console(no_color, muted)
+        console = wide_console(no_color=no_color, quiet=muted)
         loaded = load(recipe, overrides or [])
         folder = output or Path(loaded.recipe.output.folder.format(name=loaded.recipe.name, seed=loaded.recipe.seed))
         if dry_run:
-            from prerlkit.cli.dry_run import print_plan
+            from prerlkit.cli.quiet import quiet_libraries
+            from prerlkit.train.validate import check_settings, check_trackers
 
-            print_plan(console, loaded, folder)
+            quiet_libraries()
+            check_settings(loaded.recipe, loaded.folder)
+            check_trackers(loaded.recipe)
+            from prerlkit.cli.render.dry_run import print_dry_run
+
+            print_dry_run(console, loaded, folder)
             return
-        from prerlkit.cli.display import Display
+        from prerlkit.cli.render.display import Display
 
         with Display(console, quiet=quiet or muted) as display:
             execute(loaded.recipe, loaded.folder, folder, existing, display, verbose, world, force)
@@ -86,15 +91,6 @@ def _processes() -> Iterator[World | None]:
 
     with connect() as world:
         yield world
-
-
-def _console(no_color: bool, muted: bool) -> Console:
-    from rich.console import Console
-
-    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False, quiet=muted)
-    if not console.is_terminal:
-        console = Console(no_color=no_color or None, highlight=False, width=160, quiet=muted)
-    return console
 
 
 def execute(
@@ -114,7 +110,7 @@ def execute(
 
     if not verbose:
         quiet_libraries()
-    from prerlkit.cli.plan import refuse_what_cannot_fit
+    from prerlkit.plan.fit import refuse_what_cannot_fit
     from prerlkit.trackers.watching import tracked
     from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import ALONE
