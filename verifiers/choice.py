@@ -1,21 +1,38 @@
 """Checks the letter of a multiple choice question: one letter, clearly chosen, and the right one.
 
-Naming several letters chooses none. The gold answer may be a letter or a number that counts the options.
+Naming several letters chooses none, and a letter that the text denies ("not B") is not chosen. The gold answer may be a
+letter or a number that counts the options. `prerlkit.verify.options` reads the letters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
+from prerlkit.verify.options import Named, named, plain
+from prerlkit.verify.tags import last_tagged
+from prerlkit.verify.thinking import after_thinking
 
-_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_LONGEST = 2_000  # characters: a longer box, tag or sentence chooses no option
+_STATEMENTS = 50  # statements that are read, from the end: more are no answer
+_SAID = re.compile(r"\banswer\b|\b(?:correct|right|best|final)\s+(?:option|choice|letter|alternative)\b", re.IGNORECASE)
+_CHOSEN = re.compile(
+    r"\b[A-Z]\b[)\]*]*\s+(?:is|must be)\s+(?:\w+\s+){0,3}(?:correct|right|true|answer|option|choice)\b"
+    r"|\b(?:choose|pick|select|go with)\b"
+)
+# Words right before "the answer is B" that deny it.
+_DENIED = re.compile(
+    r"\b(?:not|never|\w+n't)\s+(?:\w+\s+)?(?:think|believe|say|mean|true|claim|agree|follow|convinced)\b[\w\s']{0,30}$"
+    r"|\b(?:doubt|disagree)\b[\w\s']{0,30}$|\b(?:wrong|incorrect|false)\s+$",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_MARKED_LINE = re.compile(r"[\s*_>-]*\(?([A-Z])(?:[).:]|[*\s]*$)")
 
 
 class ChoiceSettings(Settings):
@@ -45,13 +62,16 @@ class Choice(Verifier):
         gold = self._gold(sample.answer or "")
         if gold is None:
             return Verdict.unjudged(f"the gold answer is none of the options {self._letters}: {sample.answer!r}")
-        place = self._place(sample.completion)
-        if place is None:
+        text = after_thinking(sample.completion, sample.prompt)
+        if text is None:
+            return Verdict.of(False, "the thought is not finished")
+        chosen, place = self._chosen(text)
+        if not place:
             return Verdict.of(False, "no answer found")
-        chosen = self._letter(place)
-        if chosen is None:
+        if len(chosen) != 1 or not chosen <= set(self._letters):
             return Verdict.of(False, f"no single option: {place.strip()[:100]!r}")
-        return Verdict.of(chosen == gold, "" if chosen == gold else "another option", answer=chosen)
+        (letter,) = chosen
+        return Verdict.of(letter == gold, "" if letter == gold else "another option", answer=letter)
 
     def _gold(self, answer: str) -> str | None:
         answer = answer.strip().strip("().").strip()
@@ -60,34 +80,39 @@ class Choice(Verifier):
         number = int(answer) - (self.settings.gold == "from_1") if re.fullmatch(r"\d{1,2}", answer) else -1
         return self._letters[number] if 0 <= number < len(self._letters) else None
 
-    def _place(self, text: str) -> str | None:
-        """The part of the completion that holds the choice."""
-        tags = _TAG.findall(text) if self.settings.extract in ("auto", "tag") else []
-        lines = text.strip().splitlines()
-        places = {
-            "boxed": extract.boxed(text),
-            "tag": tags[-1] if tags else None,
-            "said": extract.said(text),
-            "last_line": lines[-1] if lines else None,
-        }
-        if self.settings.extract != "auto":
-            return places[self.settings.extract]
-        return next((place for place in places.values() if place is not None and place.strip()), None)
+    def _chosen(self, text: str) -> tuple[frozenset[str], str]:
+        """Return the options that the first place with any chooses, and that place; else the last place looked at."""
+        place, denied = "", frozenset[str]()
+        for kind, found in self._places(text):
+            place = found
+            one = self._named(found, kind)
+            chosen = one.chosen - denied
+            if chosen:
+                return chosen, found
+            denied |= one.denied
+        return frozenset(), place
 
-    def _letter(self, place: str) -> str | None:
-        """The one option that a place names: B, (B), **B**, B) Paris, \\text{B}. None for several or none."""
-        place = _MARKUP.sub(r"\1", place).replace("*", "").replace("$", "").strip()
-        if boxed := extract.boxed(place):
-            place = boxed
-        # A letter alone or with its bracket or dot. In a sentence only brackets set one apart from the article "A".
-        marked = re.match(r"\(?([A-Za-z])(?:\)|[.:](?=\s|$)|$)", place)
-        found = {letter.upper() for letter in re.findall(r"\(([A-Za-z])\)", place)} | (
-            {marked[1].upper()} if marked else set()
-        )
-        # "A, B" and "A or B" hold letters that nothing marks: they are several all the same.
-        alone = set(re.findall(r"(?<![\w'])([B-HJ-Z])(?![\w'])|(?<![\w'])(A)(?=\s*(?:[,;/&.)]|and\b|or\b|$))", place))
-        found |= {letter for pair in alone for letter in pair if letter}
-        return found.pop() if len(found) == 1 and found <= set(self._letters) else None
+    def _places(self, text: str) -> Iterator[tuple[str, str]]:
+        """The parts of the text that may hold the choice, the one that counts most first."""
+        where = self.settings.extract
+        if where in ("auto", "boxed") and (box := extract.boxed(text)):
+            yield "alone", box
+        if where in ("auto", "tag") and (tagged := last_tagged(text, "answer")):
+            yield "alone", tagged
+        if where == "auto":
+            yield from _statements(text)
+        if where in ("auto", "last_line"):
+            lines = [line for line in text.splitlines() if line.strip()]
+            if lines:
+                yield "line", "\n".join(lines[-2:]) if _is_list(lines[-2:]) else lines[-1]
+
+    def _named(self, place: str, kind: str) -> Named:
+        if _is_list(place.splitlines()):
+            return Named(frozenset(self._letters), frozenset())
+        if kind in ("alone", "said", "denied") and len(place) > _LONGEST:
+            return Named(frozenset(), frozenset())
+        one = named(place[-_LONGEST:], self._letters, prose=kind in ("line", "sentence"))
+        return Named(frozenset(), one.chosen | one.denied) if kind == "denied" else one
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         letter = self._gold(answer) or answer
@@ -137,3 +162,34 @@ class Choice(Verifier):
         GoldCase(r"\boxed{B}", "unjudged", "E"),
         GoldCase(r"\boxed{B}", "unjudged"),
     )
+
+
+def _statements(text: str) -> Iterator[tuple[str, str]]:
+    """What stands after each "answer", the last one first; then sentences such as "B is correct"."""
+    for cue in reversed(list(_SAID.finditer(text))[-_STATEMENTS:]):
+        begin = max(text.rfind("\n", 0, cue.start()) + 1, cue.start() - 200)
+        yield (
+            "denied" if _DENIED.search(text[begin : cue.start()]) else "said",
+            _said(text[cue.end() :][: _LONGEST + 1]),
+        )
+    for cue in reversed(list(_CHOSEN.finditer(text))[-_STATEMENTS:]):
+        before, after = text[max(0, cue.start() - 300) : cue.start()], text[cue.end() :][:300]
+        begin = max(before.rfind("\n"), before.rfind(". ")) + 1
+        yield "sentence", before[begin:] + cue[0] + _SENTENCE_END.split(after)[0]
+
+
+def _said(rest: str) -> str:
+    """The line that states the answer; with the lines below it where they go on with a list of options."""
+    lines = rest.split("\n")
+    while len(lines) > 1 and not plain(lines[0]):
+        del lines[0]
+    following = next((line for line in lines[1:] if line.strip()), "")
+    if following == "".join(lines[1:2]) or len(plain(following)) <= len("(B)."):  # no explanation further down
+        lines[1:] = [following]
+    return "\n".join(lines[:2]) if _is_list(lines[:2]) else lines[0]
+
+
+def _is_list(lines: list[str]) -> bool:
+    """Whether lines hold one marked option each, several of them."""
+    marks = [found[1] if (found := _MARKED_LINE.match(plain(line))) else "" for line in lines]
+    return len(set(marks)) > 1 and all(marks)

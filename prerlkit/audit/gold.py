@@ -14,6 +14,7 @@ from prerlkit.types import Verdict
 from prerlkit.verify import registry
 from prerlkit.verify.gold import outcome
 from prerlkit.verify.pool.runner import Runner
+from prerlkit.verify.thinking import opens_thinking
 
 ROWS = 32
 """Rows tried before a run. Ours: a second's work, and a wrong column or pattern shows on every row."""
@@ -38,7 +39,7 @@ def try_gold(uses: Sequence[VerifierConfig], rows: Sequence[AuditRow], folder: P
 def _try_one(use: VerifierConfig, rows: Sequence[AuditRow], folder: Path | None) -> str:
     verifier = registry.make(use.name, use.settings, folder)
     tried = [
-        AuditRow(row.id, replace(row.sample, completion=text))
+        AuditRow(row.id, replace(row.sample, prompt=_without_thought(row.sample.prompt), completion=text))
         for row in rows
         if (text := verifier.gold_completion(row.sample.answer or "", row.sample.row)) is not None
     ]
@@ -56,6 +57,11 @@ def _try_one(use: VerifierConfig, rows: Sequence[AuditRow], folder: Path | None)
         raise _refusal(verifier.name, f"can judge none of {len(tried)} gold answers", tried[0], verdicts[0])
     unjudged = next((f"; {counts['unjudged']} unjudged: {v.reason}" for v in verdicts if not v.judged), "")
     return f'gold answers: {counts["pass"]} of {len(tried)} pass verifier "{verifier.name}"{unjudged}'
+
+
+def _without_thought(prompt: str) -> str:
+    """Return the prompt without an opening think tag at its end: the gold answer alone finishes no thought."""
+    return prompt.rstrip().rpartition("<")[0] if opens_thinking(prompt) else prompt
 
 
 def _refusal(name: str, what: str, row: AuditRow, verdict: Verdict) -> UsageError:

@@ -74,9 +74,9 @@ def find(
     if (folder / "recipe.yaml").is_file():
         target = _run(text, folder, checkpoint)
     elif (folder / CONFIG).is_file():
-        target = _adapter(text, folder.resolve(), known)
+        target = _adapter(text, folder.resolve(), known, base)
     elif not os.path.exists(folder) and (downloaded := _hub_adapter(text)):
-        target = _adapter(text, downloaded, known)
+        target = _adapter(text, downloaded, known, base)
     else:
         target = Target(text, _model(text, known))
         source.describe(target.model)  # says what is wrong with the name
@@ -99,7 +99,7 @@ def _run(text: str, folder: Path, checkpoint: bool) -> Target:
     return Target(text, run.model, run=run, base=run.base)
 
 
-def _adapter(text: str, folder: Path, known: Model | None) -> Target:
+def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> Target:
     """An adapter of PEFT's. Where it lies in a run folder, the run's recipe says what its base is; else it says so."""
     config = read_json(folder / CONFIG)
     recorded = read_base(folder) or {}
@@ -111,7 +111,7 @@ def _adapter(text: str, folder: Path, known: Model | None) -> Target:
         environment = read_json(beside.parent / "environment.json").get("model", {})
         fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
         return Target(text, model, adapter=folder, base=fingerprint)
-    base_id = recorded.get("id") or config.get("base_model_name_or_path")
+    base_id = recorded.get("id") or config.get("base_model_name_or_path") or base
     if not base_id:
         raise UsageError(f"{text} doesn't say which base model it belongs to.", "Name it: --base FOLDER_OR_HUB_ID.")
     model = _model(base_id, known)

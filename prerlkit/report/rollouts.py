@@ -9,8 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from prerlkit.objective.advantage import advantages
-from prerlkit.objective.aggregate import select
+from prerlkit.objective.advantage import advantages, select
 from prerlkit.objective.choices import Objective
 from prerlkit.page.text import cut, plain
 from prerlkit.recorded import RecordedRun

@@ -10,8 +10,8 @@ from prerlkit.data.prompts import build
 from prerlkit.data.sources import load_rows
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy import source
+from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import LoadedRecipe
-from prerlkit.train.prepare import read_tokens
 
 NOT_CHECKED = "not checked"
 
@@ -34,11 +34,11 @@ def check_data(loaded: LoadedRecipe) -> Iterator[tuple[str, str]]:
             what = "start token, prompt lengths and train/eval overlap"
             yield NOT_CHECKED, f"{what}: the model's tokenizer is not on this machine"
             return
-        tokenizer, start, ends = read_tokens(str(here), recipe)
-        yield "start token", f"{start} stands in front of y in P(y); {len(ends)} end tokens"
+        tokens = read_tokens(str(here), recipe.model)
+        yield "start token", f"{tokens.start} stands in front of y in P(y); {len(tokens.end_ids)} end tokens"
         prompts = build(
             recipe.data,
-            tokenizer=tokenizer,
+            tokenizer=tokens.tokenizer,
             max_prompt_tokens=recipe.rollout.max_prompt_tokens,
             long_prompts=recipe.rollout.long_prompts,
             seed=recipe.seed,

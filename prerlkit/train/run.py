@@ -165,16 +165,7 @@ def _engine(
     recipe: Recipe, prepared: Prepared, callback: Callback, rank: int
 ) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
-    policy = load_policy(
-        prepared.model.path,
-        recipe.model,
-        prepared.tokenizer,
-        prepared.start,
-        prepared.end_ids,
-        checkpointing=recipe.memory.gradient_checkpointing,
-        length=recipe.longest,
-        shard=recipe.memory.shard_base,
-    )
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
     if quantized := quantized_layers(policy.base):
         callback.on_message(
             f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "

@@ -99,3 +99,9 @@ def test_rows_are_spread_over_the_data_and_filtered():
     assert all(row.sample.prompt.endswith("?!") for row in drawn)
     with pytest.raises(UsageError, match="keep none of the 50 train rows"):
         from_data(Data.model_validate({**data, "filters": [{"column": "answer", "equals": -1}]}), None, 3)
+
+
+def test_gold_answers_are_tried_where_the_chat_template_opens_a_thought():
+    row = AuditRow("train/0", VerifierInput("user: 2 + 2?\nassistant: <think>\n", "", "B", {"answer": "B"}))
+    (line,) = try_gold([use("choice")], [row], None)
+    assert line == 'gold answers: 1 of 1 pass verifier "choice"'

@@ -1,0 +1,273 @@
+"""Reads which options of a multiple choice question a text names: "B", "(B)", "option B", "not A but C", "A or B".
+
+A lone letter is not always an option: "A" may be an article, "E = mc^2" a formula, "vitamin C" a substance. A letter
+counts where it is marked, "(B)" or "B.", or where the words around it say that it is chosen. A letter that the text
+denies ("not B", "B is wrong", "rule out B") is reported as denied. Where in doubt, a letter does not count.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from prerlkit.verify import option_words as words
+
+_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathsf|textrm|mathit|textit|boxed|fbox|bf|rm)\b\s*")
+_ARROW = re.compile(r"\\(?:[Rr]ightarrow|[Ll]ongrightarrow|to|implies|therefore)\b|[=-]+>|[⇒⟹∴]")
+_SPACE = re.compile(r"\\(?:quad|qquad|[,;:! ])|[~*`$\"“”]|\\[()\[\]]|</?[A-Za-z]{1,10}>|[\u200b-\u200f\u2060\ufeff]")
+_CERTAIN = re.compile(
+    r"\b(?:(?:no|without|beyond)\s+(?:an?y?\s+|the\s+)?(?:doubt|question)"
+    r"|nothing\s+(?:else\s+)?(?:but|except|other\s+than)|none\s+other\s+than|(?:can't|cannot|can\s+not)\s+be\s+anything\s+(?:else\s+)?(?:but|except|other\s+than))\b",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"^[^\w(\[{\\]+")  # bullets, colons, ticks before the answer
+_QUOTED = re.compile(r"(?<!\w)'(\(?[A-Za-z]\)?)'(?!\w)")
+_TOKEN = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*(?:-\w+)*'?|\d[\w.,]*|\S")
+
+_MATHS = frozenset("=+^_<>\\|%#")
+_ENDS = frozenset(".;!?")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The options that a text chooses and those that it denies, as upper-case letters."""
+
+    chosen: frozenset[str]
+    denied: frozenset[str]
+
+
+def named(text: str, options: str, prose: bool = False) -> Named:
+    """Return the options that a text names.
+
+    Args:
+        text: an answer alone, such as a box's content or what follows "the answer is".
+        options: the letters that are options, in upper case. A clearly chosen letter that is no option is returned
+            too, so that the caller can tell "E" of four options from no answer.
+        prose: the text is a whole line, in which lone letters are less often options.
+    """
+    return _Reader(plain(text), options, prose).read()
+
+
+def plain(text: str) -> str:
+    """Return a text without markup and with its signs unified, for a search of lone letters."""
+    text = _QUOTED.sub(r" \1 ", unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'"))
+    text = _SPACE.sub(lambda found: "" if found[0] in "*`" else " ", _ARROW.sub(" → ", text))
+    text = _CERTAIN.sub(" ", _COMMAND.sub("", text))
+    return _OPENING.sub("", text).strip()
+
+
+class _Reader:
+    """Goes once over the words of a text."""
+
+    def __init__(self, text: str, options: str, prose: bool) -> None:
+        self._text = text
+        self._spans = [found.span() for found in _TOKEN.finditer(text)]
+        self._tokens = [text[start:end] for start, end in self._spans]
+        self._lower = [token.lower() for token in self._tokens]
+        self._options = options
+        self._prose = prose
+
+    def read(self) -> Named:
+        chosen: set[str] = set()
+        denied: set[str] = set()
+        groups = self._groups()
+        i, deny = 0, ""
+        while i < len(self._tokens):
+            if group := groups.get(i):
+                end = group[-1]
+                verdict, end = self._predicate(end)
+                letters = {self._tokens[k].upper() for k in group}
+                if verdict == "wrong" or (deny and (verdict, deny) != ("right", "adjective")):
+                    denied |= letters
+                elif verdict != "neutral":
+                    chosen |= letters
+                i = end + 1
+                continue
+            if chosen and (self._word(i) in words.REASON or self._is_end(i)):
+                if not self._prose:
+                    break
+                while i < len(self._tokens) and not self._is_end(i):
+                    i += 1
+            deny = self._denies(i, deny)
+            i += 1
+        return Named(frozenset(chosen - denied), frozenset(denied))
+
+    def _denies(self, i: int, before: str) -> str:
+        """Return how the words up to here deny what follows: `word`, `relative`, `adjective`, or "" where they do not.
+
+        `relative` is "the one that is not …": a later "is" names that one, and ends the denial.
+        """
+        word, previous = self._word(i), self._word(i - 1)
+        if word in words.DENY or word.endswith("n't") or (previous, word) in words.DENY_PAIRS:
+            if self._word(i + 1) == "only":
+                return before
+            copula = word.endswith("n't") or previous in words.VERBS
+            pronoun = previous if word.endswith("n't") else self._word(i - 2)
+            return "relative" if copula and pronoun in ("that", "which", "who", "what") else "word"
+        if word in words.WRONG:
+            return "adjective"
+        if (
+            self._is_end(i)
+            or word in words.FRESH
+            or (word in ("rather", "instead") and self._word(i + 1) not in ("than", "of"))
+        ):
+            return ""
+        if before == "relative" and word in words.BE:
+            return ""
+        if before == "adjective" and word in words.BE and previous not in words.OPTION_WORDS | {"answer"}:
+            return ""
+        if word == ":" and before != "adjective":
+            return ""
+        if word == "," and (previous in ("no", "not") or self._word(i + 1) in words.FRESH_AFTER_COMMA):
+            return ""
+        return before
+
+    def _groups(self) -> dict[int, list[int]]:
+        """The options by where they begin, those of a list ("A, B or C") together."""
+        groups: dict[int, list[int]] = {}
+        last: list[int] = []
+        for i in range(len(self._tokens)):
+            if not self._is_letter(i):
+                continue
+            joined = bool(last) and self._joined(last[-1], i)
+            if joined and self._listed(i):
+                last.append(i)
+            elif self._is_option(i):
+                last = [i]
+                groups[i] = last
+        return groups
+
+    def _is_letter(self, i: int) -> bool:
+        """Whether this is a lone letter that can be an option: no variable of a formula, no pronoun."""
+        token = self._tokens[i]
+        if len(token) != 1 or not token.isalpha() or not token.isascii():
+            return False
+        upper = token.upper()
+        if upper not in self._options and (token.islower() or (token == "I" and not self._bracketed(i))):
+            return False
+        start, end = self._spans[i]
+        before, after = self._text[:start].rstrip()[-1:], self._text[end:].lstrip()[:1]
+        glued = self._text[end : end + 1] in ("(", "[", "{", "-") or self._text[max(0, start - 1) : start] in ("-", "'")
+        if before in _MATHS or after in _MATHS or after == "→" or glued:
+            return False
+        # "A - B" and "D/dt" are formulas, "B - Paris" and "A/B" are not.
+        if (before in ("-", "→") and len(self._word(i - 2)) == 1) or (after == "-" and len(self._word(i + 2)) == 1):
+            return False
+        if after == "/" and len(self._word(i + 2)) != 1:
+            return False
+        bracket = self._spans[i - 1][0] if self._opened(i) else 0
+        glued_to = self._text[max(0, bracket - 1) : bracket]
+        return not glued_to.isalnum() and glued_to != "}"  # P(A), option(s), \frac{A}{B}
+
+    def _is_option(self, i: int) -> bool:
+        previous, following = self._word(i - 1), self._word(i + 1)
+        if "?" in (following, self._word(i + 2) if following in (")", "]", "}") else ""):
+            return False
+        if self._bracketed(i):
+            return True
+        begins = i == 0 or previous in _ENDS or previous == "" or (self._opened(i) and i == 1)
+        if following in (")", "]", "}") and (begins or previous in words.JOINS or self._led(i)):
+            return True
+        if begins and (following == "" or (following in (".", ":") and self._spaced(i + 1))):
+            return self._tokens[i].isupper() or not self._prose or i + 1 >= len(self._tokens) - 1
+        if previous in words.OPTION_WORDS:
+            return True
+        judged = self._predicate(i)[0] in ("right", "wrong")
+        if not (begins or self._led(i) or self._in_apposition(i) or (judged and previous in (",", "and", "while"))):
+            return False
+        if judged:
+            return True
+        return self._goes_with(i, begins)
+
+    def _goes_with(self, i: int, begins: bool) -> bool:
+        """Whether what follows a bare letter lets it be an option."""
+        token, following = self._tokens[i], self._word(i + 1)
+        if following in ("", *_ENDS, ",", ")", "]", "}", ":", "–", "—", "-", "("):
+            return token.isupper() or not self._prose or following in ("", ".")
+        if following in words.AFTER:
+            return self._word(i + 2) not in words.STATEMENTS and (token.isupper() or not self._prose)
+        if following in words.JOINS or self._is_letter_at(i + 1):
+            return True
+        # "B Paris", "B 12". In lower case a word belongs to the letter: "B cells".
+        spelled = following in ("all", "none", "both") or not self._tokens[i + 1][:1].islower()
+        return token.upper() not in "AI" and spelled and not (begins and self._prose)
+
+    def _led(self, i: int) -> bool:
+        """Whether the words before a letter announce an option, in order to choose it or to deny it."""
+        k = i - 1 - self._opened(i)
+        previous, pair = self._word(k), (self._word(k - 1), self._word(k))
+        if previous in words.LEADS or previous in words.DENY or previous.endswith("n't") or previous in (":", "→"):
+            return True
+        return pair in words.LEAD_PAIRS or pair in words.DENY_PAIRS
+
+    def _in_apposition(self, i: int) -> bool:
+        """ "Paris, B": behind a comma or a dash, at the end."""
+        return (
+            self._word(i - 1) in (",", "-", "–", "—") and self._word(i + 1) in ("", ".") and len(self._word(i - 2)) > 1
+        )
+
+    def _joined(self, one: int, other: int) -> bool:
+        """Whether nothing but "and", "or", commas, brackets and spaces separate two letters."""
+        between = self._lower[one + 1 : other]
+        allowed = (words.JOINS, words.OPTION_WORDS, words.PERHAPS, "()[]{}.")
+        return len(between) <= 6 and all(any(word in known for known in allowed) for word in between)
+
+    def _listed(self, i: int) -> bool:
+        """Whether a letter behind another one continues a list: not "B, A is wrong", not "B. A dog barks"."""
+        if self._bracketed(i) or self._word(i - 1) in (
+            "and",
+            "or",
+            "nor",
+            "&",
+            "/",
+            *words.OPTION_WORDS,
+            *words.PERHAPS,
+        ):
+            return (
+                self._tokens[i] != "A" or self._goes_with(i, False) or self._predicate(i)[0] != "" or self._bracketed(i)
+            )
+        following = self._word(i + 1)
+        return following in ("", ",", ".", ";", ")", "]", "}", "and", "or", "nor", "&", "/") or self._is_letter_at(
+            i + 1
+        )
+
+    def _predicate(self, i: int) -> tuple[str, int]:
+        """What is said of the letter, and where: `right`, `wrong`, `neutral` where something else, "" where nothing."""
+        k = i + 1 + (self._word(i + 1) in (")", "]", "}"))
+        if self._word(k) not in words.VERBS:
+            return "", i
+        for j in range(k, k + 6):
+            word = self._word(j)
+            if (
+                word in words.WRONG
+                or word in ("not", "out", "eliminated", "excluded", "ruled", "cannot")
+                or word.endswith("n't")
+            ):
+                wrong = [j + n for n in (3, 2, 1) if self._word(j + n) in words.RIGHT | words.WRONG | {"out"}]
+                return "wrong", (wrong or [j])[0]
+            if word in words.RIGHT:
+                return "right", i
+            if word in _ENDS or word in (",", ""):
+                break
+        return "neutral", i
+
+    def _is_end(self, i: int) -> bool:
+        """Whether a sentence ends here. The dot of "A. B. C." ends none."""
+        return self._word(i) in _ENDS and not (self._is_letter_at(i - 1) and self._is_letter_at(i + 1))
+
+    def _is_letter_at(self, i: int) -> bool:
+        return 0 <= i < len(self._tokens) and self._is_letter(i)
+
+    def _opened(self, i: int) -> bool:
+        return self._word(i - 1) in ("(", "[", "{")
+
+    def _bracketed(self, i: int) -> bool:
+        return (self._word(i - 1), self._word(i + 1)) in (("(", ")"), ("[", "]"), ("{", "}"))
+
+    def _spaced(self, i: int) -> bool:
+        end = self._spans[i][1]
+        return end == len(self._text) or self._text[end].isspace()
+
+    def _word(self, i: int) -> str:
+        return self._lower[i] if 0 <= i < len(self._lower) else ""
