@@ -20,9 +20,9 @@ from prerlkit.errors import UsageError
 if TYPE_CHECKING:
     from prerlkit.cli.render.display import Display
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import World
-    from prerlkit.train.folder import Existing
 
 
 @guarded
