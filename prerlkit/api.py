@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from prerlkit.harness.results import Results
     from prerlkit.policy.policy import Policy
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import Callback
-    from prerlkit.train.folder import Existing
     from prerlkit.train.run import Summary
 
 

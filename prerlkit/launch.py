@@ -16,9 +16,9 @@ from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import Callback, StopSignal
     from prerlkit.train.distributed import World
-    from prerlkit.train.folder import Existing
     from prerlkit.train.run import Summary
 
 

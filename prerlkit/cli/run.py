@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from prerlkit.cli.display import Display
     from prerlkit.launch import Launch
+    from prerlkit.runs.files import Existing
     from prerlkit.train.distributed import World
-    from prerlkit.train.folder import Existing
 
 
 @guarded

@@ -17,8 +17,8 @@ from prerlkit.policy.identity import read_base
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.packaged import packaged
-from prerlkit.train.jsonl import read_json
-from prerlkit.train.opened import OpenedRun, open_run
+from prerlkit.runs.jsonl import read_json
+from prerlkit.runs.trained import TrainedRun
 
 CONFIG = "adapter_config.json"
 
@@ -38,7 +38,7 @@ class Target:
     text: str
     model: Model
     adapter: Path | None = None
-    run: OpenedRun | None = None
+    run: TrainedRun | None = None
     base: Mapping[str, Any] | None = None
 
     @property
@@ -95,8 +95,8 @@ def find(
 
 
 def _run(text: str, folder: Path, checkpoint: bool) -> Target:
-    run = open_run(folder, checkpoint=checkpoint)
-    return Target(text, run.model, run=run, base=run.base)
+    run = TrainedRun.open(folder, checkpoint=checkpoint)
+    return Target(text, run.model, run=run, base=run.base_fingerprint)
 
 
 def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> Target:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.adapters import AdapterStack
-from prerlkit.publish.finished import Part
 from prerlkit.publish.weights import Weights
+from prerlkit.runs.trained import Part
 
 Read = Callable[[str], Tensor]
 
