@@ -14,8 +14,8 @@ def doctor() -> None:
     Exit code 1 when something that is here can't be used (a card that torch doesn't see, a package outside the accepted
     versions, no sandbox, no room); what is optional and absent is no fault. A Hub token is never shown.
     """
-    from prerlkit.cli.quiet import quiet_libraries
     from prerlkit.doctor import SECTIONS
+    from prerlkit.quiet import quiet_libraries
 
     quiet_libraries()
     findings = {title: look() for title, look in SECTIONS.items()}

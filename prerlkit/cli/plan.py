@@ -47,7 +47,7 @@ def plan(
     console = wide_console()
     loaded = load(recipe, overrides or [])
     if not verbose:
-        from prerlkit.cli.quiet import quiet_libraries
+        from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
     from prerlkit.cli.render.plan import print_plan, print_probe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +38,8 @@ def resume(
     from prerlkit.cli.render.console import wide_console
     from prerlkit.cli.render.display import Display
     from prerlkit.cli.run import execute
+    from prerlkit.launch import Launch
     from prerlkit.train.resume import recipe_folder
 
-    with Display(wide_console(no_color=no_color), quiet=quiet) as display:
-        execute(loaded.recipe, recipe_folder(run), run, "resume", display, verbose)
-    display.finish(run, command=f"prerlkit resume {shlex.quote(str(run))}")
+    launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose)
+    execute(launch, Display(wide_console(no_color=no_color), quiet=quiet))

@@ -51,7 +51,7 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
         f"{recipe.name} needs {gib(plan.needed)} in {tightest}, and "
         f"{device.name} has {gib(device.memory)} free. Nothing was loaded.",
         ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
-        + f"`prerlkit plan {recipe.name}` shows every phase; --force tries anyway.",
+        + f"`prerlkit plan {recipe.name}` shows every phase; --force (in Python force=True) tries anyway.",
     )
 
 
