@@ -106,9 +106,7 @@ class Run:
 def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str, Any], ...]:
     """Lines of a jsonl file up to one without its step and `name`: what is behind it can't be placed."""
     return tuple(
-        itertools.takewhile(
-            lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), lines
-        )
+        itertools.takewhile(lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), lines)
     )
 
 

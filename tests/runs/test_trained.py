@@ -58,7 +58,7 @@ def test_a_stage_that_continued_another_represents_both(make):
 
 def test_an_unfinished_run_is_used_at_its_checkpoint_when_that_is_asked_for(make):
     folder = make("stopped")
-    with pytest.raises(UsageError, match="did not finish .stopped.; its last checkpoint is of step 3 of 4"):
+    with pytest.raises(UsageError, match=r"did not finish .stopped.; its last checkpoint is of step 3 of 4"):
         TrainedRun.open(folder)
     run = TrainedRun.open(folder, checkpoint=True)
     assert (run.step, run.complete) == (3, False)

@@ -52,9 +52,7 @@ WRITING = {
     "append_evaluation": lambda writer, tools: writer.append_evaluation(RESULT),
     "save_stage": lambda writer, tools: writer.save_stage(tools.adapters, "a", "base"),
     "save_policy": lambda writer, tools: writer.save_policy(tools.adapters, "base"),
-    "save_checkpoint": lambda writer, tools: writer.save_checkpoint(
-        Position(step=4), tools.adapters, tools.optimizer
-    ),
+    "save_checkpoint": lambda writer, tools: writer.save_checkpoint(Position(step=4), tools.adapters, tools.optimizer),
     "rescue": rescued,
 }
 READING = {
