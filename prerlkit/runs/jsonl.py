@@ -9,8 +9,8 @@ from typing import Any
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import append_text, write_text
-from prerlkit.types import Group
 from prerlkit.metrics.metric import with_current_names
+from prerlkit.types import Group
 
 
 def rewrite_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
