@@ -32,12 +32,12 @@ PROMPTS, SAMPLES = 8, 8
 def ours(steps: int, new_tokens: int, folder: Path) -> list[dict[str, float]]:
     """Seconds and generated tokens of each step of ours."""
     import prerlkit
-    from prerlkit.api import Quiet
+    from prerlkit.train.callbacks import SilentCallback
     from prerlkit.types import StepRecord
 
     seen = []
 
-    class Callback(Quiet):
+    class Listener(SilentCallback):
         def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
             seen.append({"seconds": record.metrics["time/step"], "tokens": record.metrics["tokens/generated"]})
 
@@ -48,7 +48,7 @@ def ours(steps: int, new_tokens: int, folder: Path) -> list[dict[str, float]]:
         "stages.rl.steps": steps,
         "evaluation.when": [],
     }
-    prerlkit.run("quickstart_grpo", folder / "run", overrides=overrides, callback=Callback())
+    prerlkit.run("quickstart_grpo", folder / "run", overrides=overrides, callback=Listener())
     return seen
 
 
@@ -100,7 +100,7 @@ def trl(steps: int, new_tokens: int, folder: Path, *, checkpointing: bool) -> li
         reward_funcs=reward,
         args=config,
         train_dataset=Dataset.from_list(rows),
-        processing_class=prepared.tokenizer,
+        processing_class=prepared.tokens.tokenizer,
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=[Clock()],
     )
@@ -123,9 +123,9 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
 
     recipe = load("quickstart_grpo", [f"rollout.max_new_tokens={new_tokens}"]).recipe
     prepared = prepare(recipe, None)
-    policy = load_policy(prepared.model.path, recipe.model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens)
     policy.adapters.fresh("rl", recipe.stages[0].adapter, 0)
-    engine = HfEngine(policy.base, prepared.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
+    engine = HfEngine(policy.base, prepared.tokens.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
     with Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=None) as judge:
         groups = sample_and_judge(
             engine, judge, prepared.prompts.train[:PROMPTS], Sampling(SAMPLES, new_tokens, 1.0, 0), lambda *_: None

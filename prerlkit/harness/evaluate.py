@@ -84,7 +84,7 @@ class _Session:
         """Judge what isn't judged yet, and estimate."""
         begun = time.perf_counter()
         local = load.resolve(target, self.report)
-        every, told = self.task.prompts(local.tokenizer)
+        every, told = self.task.prompts(local.tokens.tokenizer)
         prompts = every[: self.settings.problems or None]
         for line in (f"{target.text}: {local.resolved.origin}", *local.notes, *told):
             self.on_message(line)

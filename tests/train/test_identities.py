@@ -211,15 +211,13 @@ def test_gradient_checkpointing_changes_nothing(tiny_policy):
 def _rank_gradients(rank: int, folder: str, port: str, output: str) -> None:
     """What one of two processes does: its share of the rows, then the sum over both."""
     from prerlkit.policy.policy import load_policy
-    from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+    from prerlkit.policy.tokens import read_tokens
     from prerlkit.recipe.model import Model
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    tokenizer = load_tokenizer(folder)
-    start = resolve_start_token("auto", tokenizer)
     settings = Model(id=folder, dtype="float32", device="cpu")
-    policy = load_policy(folder, settings, tokenizer, start, end_token_ids(folder, tokenizer))
+    policy = load_policy(folder, settings, read_tokens(folder, settings))
     trained_adapter(policy)
     world = World(rank, 2)
     save_file({o: gradient(policy, make_groups(), o, world=world) for o in ("nsr-prerl", "grpo")}, output)

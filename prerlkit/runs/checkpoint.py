@@ -81,7 +81,7 @@ def save(
     """Write a checkpoint, whole or not at all. It needs no other file: the adapters of finished stages are in it.
 
     Args:
-        origin: what a run must have been made from to go on from here; see `resume.Origin`.
+        origin: what a run must have been made from to resume here (`train.resume.origin`).
 
     Raises:
         PrerlkitError: the adapter is not finite, so that nobody would want to go on from it; nothing is written.
