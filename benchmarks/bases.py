@@ -10,7 +10,6 @@ import numpy as np
 from prerlkit.policy.policy import load_policy
 from prerlkit.recipe.load import load
 from prerlkit.rollout.canary import SEQUENCES, TOKENS
-from prerlkit.train.engines import LivePolicy
 from prerlkit.train.prepare import prepare
 
 
@@ -19,9 +18,9 @@ def scores(quantization: str, dtype: str) -> np.ndarray:
     settings = [f"model.quantization={quantization}", f"model.dtype={dtype}", "model.device=cpu"]
     recipe = load("smoke", settings).recipe
     prepared = prepare(recipe, None)
-    policy = load_policy(prepared.model.path, recipe.model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens)
     sequences = [p.token_ids[:TOKENS] for p in prepared.prompts.train[:SEQUENCES]]
-    return np.array([x for row in LivePolicy(policy, 1024).score(sequences) for x in row])
+    return np.array([x for row in policy.score(sequences) for x in row])
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from prerlkit.plan.trace import trace
 from prerlkit.plan.tracker import ADAPTERS, BASE, OPTIMIZER, MemoryTracker
 from prerlkit.policy import source
 from prerlkit.policy.policy import load_policy
-from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.distributed import World
@@ -54,12 +54,7 @@ _SIZE = ["rollout.max_new_tokens=24", "rollout.prompts_per_step=4", "memory.micr
 def measure(recipe: Recipe) -> dict[str, int]:
     """Peaks of one update and one rollout on the CPU, bytes; `resident`: how far the process grew."""
     stage, path = recipe.stages[0], source.resolve(recipe.model).path
-    tokenizer = load_tokenizer(path)
-    start = resolve_start_token("auto", tokenizer)
-    checkpointing = recipe.memory.gradient_checkpointing
-    policy = load_policy(
-        path, recipe.model, tokenizer, start, end_token_ids(path, tokenizer), checkpointing=checkpointing
-    )
+    policy = load_policy(path, recipe.model, read_tokens(path, recipe.model), recipe.memory)
     config = policy.base.config
     tracker = MemoryTracker("cpu", config.vocab_size, (config.num_key_value_heads, config.head_dim))
     tracker.hold(weights(policy.base), BASE)

@@ -30,9 +30,9 @@ def main() -> None:
     options = parser.parse_args()
     recipe = load("quickstart_grpo", [f"rollout.max_new_tokens={options.new_tokens}"]).recipe
     prepared = prepare(recipe, None)
-    policy = load_policy(prepared.model.path, recipe.model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens)
     policy.adapters.fresh("rl", recipe.stages[0].adapter, 0)
-    engine = HfEngine(policy.base, prepared.tokenizer, (), 64, plain_head=policy.plain_head)
+    engine = HfEngine(policy.base, prepared.tokens.tokenizer, (), 64, plain_head=policy.plain_head)
     prompts = prepared.prompts.train[:8]
     updater = Updater(policy, recipe.stages[0], recipe.memory, World())
 

@@ -30,7 +30,7 @@ from prerlkit.verify.registry import make
 def logits_difference(run: Path, recipe: Recipe, prepared: Prepared, prompts: int) -> tuple[float, float, float]:
     """(largest |stack − adapter|, largest |stack − base|, largest |stack|) over the logits of some eval prompts."""
     model = recipe.model.model_copy(update={"dtype": "float32", "device": "cpu"})
-    live = load_policy(prepared.model.path, model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    live = load_policy(prepared.model.path, model, prepared.tokens)
     for stage in recipe.stages:
         live.adapters.fresh(stage.name, stage.adapter, seed=0)
         load_stage(live.adapters, stage.name, run / "adapters" / stage.name)
@@ -60,7 +60,7 @@ def plain_accuracy(run: Path, recipe: Recipe, prepared: Prepared, prompts: int) 
         ids = torch.tensor([prompt.token_ids])
         mask = torch.ones_like(ids)
         out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False)
-        text = prepared.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+        text = prepared.tokens.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
         passed += bool(verifier.judge(VerifierInput(prompt.text, text, prompt.answer, prompt.row)).passed)
     return passed / len(chosen)
 

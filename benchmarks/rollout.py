@@ -104,7 +104,7 @@ def main() -> None:
 
 def _ours(prepared: Prepared, adapter: bool) -> Policy:
     model = load("quickstart_grpo").recipe.model
-    policy = load_policy(prepared.model.path, model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    policy = load_policy(prepared.model.path, model, prepared.tokens)
     if adapter:
         policy.adapters.fresh("rl", Adapter(rank=16, alpha=32), seed=0)
     return policy

@@ -32,7 +32,7 @@ def step(policy: Policy, prepared: Prepared, shape: tuple[int, int, int]) -> Cal
     """A call that does one step's rollout and gradient."""
     count, samples, new_tokens = shape
     prompts = list(itertools.islice(itertools.cycle(prepared.prompts.train), count))
-    engine = HfEngine(policy.base, prepared.tokenizer, (), 64, plain_head=policy.plain_head)
+    engine = HfEngine(policy.base, prepared.tokens.tokenizer, (), 64, plain_head=policy.plain_head)
     fields = {"name": "s", "objective": "grpo", "steps": 1, "learning_rate": 1e-4, "adapter": {"rank": 16}}
     updater = Updater(policy, Stage.model_validate(fields), Memory(microbatch_tokens=1024), World())
 
@@ -50,7 +50,7 @@ def main() -> None:
     options = arguments(argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter))
     recipe = load("quickstart_grpo").recipe
     prepared = prepare(recipe, None)
-    policy = load_policy(prepared.model.path, recipe.model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens)
     policy.adapters.fresh("rl", recipe.stages[0].adapter, 0)
     smallest = step(policy, prepared, SMALLEST)
     least = SMALLEST[0] * SMALLEST[1] * SMALLEST[2]

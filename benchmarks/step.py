@@ -100,7 +100,7 @@ def trl(steps: int, new_tokens: int, folder: Path, *, checkpointing: bool) -> li
         reward_funcs=reward,
         args=config,
         train_dataset=Dataset.from_list(rows),
-        processing_class=prepared.tokenizer,
+        processing_class=prepared.tokens.tokenizer,
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=[Clock()],
     )
@@ -115,19 +115,19 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
     from prerlkit.recipe.schema import Stage
     from prerlkit.rollout.hf import HfEngine
     from prerlkit.rollout.protocol import Sampling
-    from prerlkit.train.collect import collect
     from prerlkit.train.distributed import World
     from prerlkit.train.prepare import prepare
+    from prerlkit.train.sample_and_judge import sample_and_judge
     from prerlkit.train.step import Updater
     from prerlkit.verify.pool.runner import Runner
 
     recipe = load("quickstart_grpo", [f"rollout.max_new_tokens={new_tokens}"]).recipe
     prepared = prepare(recipe, None)
-    policy = load_policy(prepared.model.path, recipe.model, prepared.tokenizer, prepared.start, prepared.end_ids)
+    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens)
     policy.adapters.fresh("rl", recipe.stages[0].adapter, 0)
-    engine = HfEngine(policy.base, prepared.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
+    engine = HfEngine(policy.base, prepared.tokens.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
     with Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=None) as judge:
-        groups = collect(
+        groups = sample_and_judge(
             engine, judge, prepared.prompts.train[:PROMPTS], Sampling(SAMPLES, new_tokens, 1.0, 0), lambda *_: None
         ).groups
     common = {"name": "s", "steps": 1, "learning_rate": 1e-4, "adapter": {"rank": 16}}

@@ -13,11 +13,11 @@ from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
     from prerlkit.evaluation.result import EvalResult
-    from prerlkit.harness.load import LoadedPolicy
     from prerlkit.harness.results import Results
+    from prerlkit.policy.policy import Policy
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import Callback
-    from prerlkit.train.folder import Existing
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 
@@ -69,7 +69,7 @@ def run(
         return run_recipe(loaded, where, recipe_folder=folder, callback=hearing, stop=StopSignal(), existing=existing)
 
 
-def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool = False, **model: Any) -> LoadedPolicy:
+def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool = False, **model: Any) -> Policy:
     """Load a run, an adapter or a model: `.model`, `.tokenizer`, `.answer(question)`.
 
     Args:

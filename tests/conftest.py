@@ -72,13 +72,11 @@ def tiny_model(tmp_path_factory) -> Path:
 def tiny_policy(tiny_model):
     """A loaded policy on the tiny model, in float32, with no adapter yet."""
     from prerlkit.policy.policy import load_policy
-    from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+    from prerlkit.policy.tokens import read_tokens
     from prerlkit.recipe.model import Model
 
     settings = Model(id=str(tiny_model), dtype="float32", device="cpu")
-    tokenizer = load_tokenizer(str(tiny_model))
-    start = resolve_start_token("auto", tokenizer)
-    return load_policy(str(tiny_model), settings, tokenizer, start, end_token_ids(str(tiny_model), tokenizer))
+    return load_policy(str(tiny_model), settings, read_tokens(str(tiny_model), settings))
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,18 @@ from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.sandbox import Limits, Sandbox, choose, run
-from prerlkit.sandbox.guest.values import pack, unpack
+from prerlkit.sandbox.guest.values import distinct, pack, unpack
 from prerlkit.sandbox.trial import Candidate, CandidateGone, Program, Result, try_with_tests
 from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.code_tests.asserts import Unreadable, count, job
 from prerlkit.verify.code_tests.cheats import cheats
 from prerlkit.verify.code_tests.fences import code_of
-from prerlkit.verify.code_tests.outputs import same_text, same_value
-from prerlkit.verify.code_tests.problem import Asserts, Calls, Problem, Programs, called, read, solutions
+from prerlkit.verify.code_tests.outputs import Spelled, same_text, same_value
+from prerlkit.verify.code_tests.problem import Asserts, Calls, Problem, Programs, asked_for, called, read, solutions
 from prerlkit.verify.code_tests.simple import Call, Case
 from prerlkit.verify.code_tests.simple import cases as simple_cases
+from prerlkit.verify.thinking import after_thinking
 
 _GIB = 1 << 30
 _HUMANEVAL = {
@@ -78,12 +79,9 @@ class Code(Verifier):
     def judge(self, sample: VerifierInput) -> Verdict:
         try:
             problem = read(sample.row)
-        except Unreadable as error:
-            return Verdict.unjudged(str(error))
-        code = code_of(sample.completion)
-        if not code.strip():
-            return Verdict.of(False, "no code")
-        try:
+            code = self._code(problem, sample)
+            if not code.strip():
+                return Verdict.of(False, "no code")
             result, total = self._try(problem, code)
         except Unreadable as error:
             return Verdict.unjudged(str(error))
@@ -95,20 +93,33 @@ class Code(Verifier):
         score = passed / total if self.settings.score == "fraction" else float(right)
         return Verdict(score, right, result.why, {"cases": total, "passed": passed, "layer": self._sandbox.layer})
 
+    def _code(self, problem: Problem, sample: VerifierInput) -> str:
+        """The completion's code; nothing where its thought never ends."""
+        names = asked_for(problem)
+        if isinstance(problem, Asserts) and not names:
+            names = frozenset(_prepared(problem, self._stop)[0]["names"])
+        said = after_thinking(sample.completion, sample.prompt)
+        return "" if said is None else code_of(said, names, isinstance(problem, Programs))
+
+    @property
+    def _stop(self) -> bool:
+        """Whether the first failure ends it."""
+        return self.settings.score == "all"
+
     def _try(self, problem: Problem, code: str) -> tuple[Result, int]:
         """How the cases went, and how many there are."""
         match problem:
             case Asserts():
                 return self._asserts(problem, code)
             case Calls():
-                return self._calls(Program(code), self._expected(problem)), len(problem.cases)
+                program = Program(code, problem.prompt, problem.function, prelude=True)
+                return self._calls(program, self._expected(problem)), len(problem.cases)
             case Programs():
                 return self._programs(problem, code), len(problem.cases)
 
     def _asserts(self, problem: Asserts, code: str) -> tuple[Result, int]:
-        stop = self.settings.score == "all"
-        tests, simple = _prepared(problem, stop)
-        program = Program(code, problem.prompt, problem.entry)
+        tests, simple = _prepared(problem, self._stop)
+        program = Program(code, problem.prompt, problem.entry, problem.prelude)
         if simple is not None:
             checks = [(case.calls, _holds(case)) for case in simple]
             return self._calls(program, checks), len(checks)
@@ -170,7 +181,17 @@ class Code(Verifier):
         return result
 
     def _is_decided(self, result: Result, deadline: float) -> bool:
-        return (self.settings.score == "all" and not result.cases[-1]) or time.monotonic() >= deadline
+        return (self._stop and not result.cases[-1]) or time.monotonic() >= deadline
+
+    def row_error(self, row: Mapping[str, Any]) -> str:
+        """Why the row's tests can't be read."""
+        try:
+            problem = read(row)
+            if isinstance(problem, Asserts):
+                _prepared(problem, self._stop)
+        except Unreadable as error:
+            return str(error)
+        return ""
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         """The row's own right solution. What else the data call the answer is no program that could be tried."""
@@ -222,7 +243,7 @@ def _prepared(problem: Asserts, stop: bool) -> tuple[dict[str, Any], tuple[Case,
 
 
 def _holds(case: Case) -> Callable[[list[Any]], str]:
-    return lambda values: "" if case.holds(values) else case.text
+    return lambda values: "" if case.holds(values, distinct) else case.text
 
 
 def _call(candidate: Candidate, call: Call) -> Any:
@@ -234,11 +255,15 @@ def _call(candidate: Candidate, call: Call) -> Any:
     """
     args = [pack(value, _refuse) for value in call.args]
     kwargs = {key: pack(value, _refuse) for key, value in call.kwargs.items()}
-    answer = candidate.ask("call", {"target": call.function, "args": args, "kwargs": kwargs})
+    answer = candidate.ask("call", {"target": call.function, "args": args, "kwargs": kwargs, "spell": True})
     if "e" in answer:
         (kind, *_), message = answer["e"]
         raise _RaisedThere(f"{kind}: {message}")
-    return unpack(answer["v"], lambda name: _NoValue())
+    return unpack(answer["v"], _opaque)
+
+
+def _opaque(name: Any) -> Any:
+    return Spelled(name["iterator"]) if isinstance(name, dict) and "iterator" in name else _NoValue()
 
 
 class _RaisedThere(Exception):  # noqa: N818 - what the program raised

@@ -17,7 +17,7 @@ from prerlkit.cli.quiet import quiet_libraries
 from prerlkit.cli.sweep import run_points
 from prerlkit.cli.sweep_display import points_table
 from prerlkit.errors import PrerlkitError
-from prerlkit.recorded import read_run
+from prerlkit.runs.run import Run
 from prerlkit.sweep import manifest
 
 _ACTIONS = (
@@ -35,7 +35,7 @@ def _rates(part: Part, task: str, root: Path, *, needed: bool) -> dict[str, tupl
 def _dtype(task: str, root: Path) -> tuple[str, ...]:
     """The dtype of the task's runs that are there: recipes leave it to the machine, but runs to compare have one."""
     for recipe in sorted(root.glob(f"*-{task}/*/seed-*/recipe.yaml")):
-        return (f"model.dtype={read_run(recipe.parent).recipe['model']['dtype']}",)
+        return (f"model.dtype={Run.open(recipe.parent).recipe['model']['dtype']}",)
     return ()
 
 

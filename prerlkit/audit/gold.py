@@ -31,13 +31,20 @@ def try_gold(uses: Sequence[VerifierConfig], rows: Sequence[AuditRow], folder: P
         A line for a person on each verifier that judges answers.
 
     Raises:
-        UsageError: a gold answer fails, or not one of them can be judged; the row is shown.
+        UsageError: a gold answer fails, or not one of them can be judged, or a row's tests can't be read; the row is
+            shown.
     """
     return tuple(line for use in uses if (line := _try_one(use, rows, folder)))
 
 
 def _try_one(use: VerifierConfig, rows: Sequence[AuditRow], folder: Path | None) -> str:
     verifier = registry.make(use.name, use.settings, folder)
+    for row in rows:
+        if why := verifier.row_error(row.sample.row):
+            raise UsageError(
+                f'verifier "{verifier.name}" can\'t judge any completion of row {row.id}: {why}',
+                "Mend the row, or filter out such rows: their completions would be unjudged.",
+            )
     tried = [
         AuditRow(row.id, replace(row.sample, prompt=_without_thought(row.sample.prompt), completion=text))
         for row in rows

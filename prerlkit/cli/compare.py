@@ -49,7 +49,7 @@ def compare(
     from prerlkit.cli.tables import wide_console
     from prerlkit.compare.comparison import DEFAULT
     from prerlkit.compare.comparison import compare as compare_runs
-    from prerlkit.compare.find import find_runs
+    from prerlkit.runs.find import find_runs
 
     if html is not None:
         check_page(html, "--html")

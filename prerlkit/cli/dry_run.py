@@ -77,7 +77,7 @@ def _print_data(console: Console, loaded: LoadedRecipe) -> list[str]:
     from prerlkit.data.prompts import build
     from prerlkit.data.sources import load_rows
     from prerlkit.policy import source
-    from prerlkit.train.prepare import read_tokens
+    from prerlkit.policy.tokens import read_tokens
 
     recipe = loaded.recipe
     here = source.cached_config(recipe.model)
@@ -87,11 +87,11 @@ def _print_data(console: Console, loaded: LoadedRecipe) -> list[str]:
             _line(console, "data", f"{len(rows):,} train rows, before filters")
             _print_gold(console, loaded, from_data(recipe.data, loaded.folder, ROWS))
             return ["start token, prompt lengths and train/eval overlap: the model's tokenizer is not on this machine"]
-        tokenizer, start, ends = read_tokens(str(here), recipe)
-        _line(console, "start token", f"{start} stands in front of y in P(y); {len(ends)} end tokens")
+        tokens = read_tokens(str(here), recipe.model)
+        _line(console, "start token", f"{tokens.start} stands in front of y in P(y); {len(tokens.end_ids)} end tokens")
         prompts = build(
             recipe.data,
-            tokenizer=tokenizer,
+            tokenizer=tokens.tokenizer,
             max_prompt_tokens=recipe.rollout.max_prompt_tokens,
             long_prompts=recipe.rollout.long_prompts,
             seed=recipe.seed,

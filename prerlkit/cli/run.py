@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from prerlkit.cli.display import Display
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import StopSignal
     from prerlkit.train.distributed import World
-    from prerlkit.train.folder import Existing
 
 
 @guarded

@@ -85,8 +85,8 @@ def run_points(
 ) -> bool:
     """Go through the points; whether somebody stopped it."""
     from prerlkit.cli.sweep_display import SweepDisplay
+    from prerlkit.runs.lock import locked
     from prerlkit.sweep.execute import Sweep, slots
-    from prerlkit.train.lock import locked
 
     places = slots(jobs, cpu_only=all(entry.point.recipe.model.device == "cpu" for entry in entries))
     with locked(folder), SweepDisplay(console, entries, folder) as display:

@@ -15,7 +15,7 @@ from prerlkit.errors import UsageError
 from prerlkit.evaluation import estimates
 from prerlkit.evaluation.estimates import Difference
 from prerlkit.evaluation.repetitions import Contrast, Mean, mean, paired, unpaired
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 from prerlkit.suggest import nearest
 
 DEFAULT = ("eval/accuracy", "eval/average", "eval/pass@*", "reward/mean")
@@ -106,7 +106,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[RecordedRun],
+    runs: Sequence[Run],
     *,
     by: Sequence[str] = (),
     baseline: str | None = None,
@@ -241,13 +241,13 @@ def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
     return ByPrompt(own.label, step, tuple(run.seed for run, _ in pairs), difference) if difference else None
 
 
-def _prompts_by_step(run: RecordedRun) -> dict[int, Mapping[str, float]]:
+def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
     lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
     return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
 
 
 def _costs(own: RunGroup) -> dict[str, Mean]:
-    def total(run: RecordedRun, name: str) -> float:
+    def total(run: Run, name: str) -> float:
         return float(sum(step.get(name, 0) for step in run.steps))
 
     return {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 Axis = Literal["steps", "tokens", "seconds"]
 AXES: tuple[Axis, ...] = ("steps", "tokens", "seconds")
@@ -67,12 +67,12 @@ class Series:
         return Value(self.values[known - 1] + share * (self.values[known] - self.values[known - 1]), between=True)
 
 
-def positions(run: RecordedRun) -> dict[Axis, tuple[float, ...]]:
+def positions(run: Run) -> dict[Axis, tuple[float, ...]]:
     """What the run had cost before its first step (0), after it, after the second, and so on."""
     return {axis: tuple(itertools.accumulate(map(cost, run.steps), initial=0.0)) for axis, cost in _COSTS.items()}
 
 
-def series_of(run: RecordedRun) -> dict[str, Series]:
+def series_of(run: Run) -> dict[str, Series]:
     """Every metric of a run by its name: those of metrics.jsonl, and those of evaluations under `eval/`."""
     costs = positions(run)
     points: dict[str, list[tuple[int, float]]] = {}

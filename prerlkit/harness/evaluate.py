@@ -24,7 +24,7 @@ from prerlkit.harness.task import Task
 from prerlkit.policy import source
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.seeds import derive
-from prerlkit.train.collect import Judge, collect
+from prerlkit.train.sample_and_judge import Judge, sample_and_judge
 from prerlkit.types import Prompt
 from prerlkit.verify.pool.runner import Runner
 
@@ -84,7 +84,7 @@ class _Session:
         """Judge what isn't judged yet, and estimate."""
         begun = time.perf_counter()
         local = load.resolve(target, self.report)
-        every, told = self.task.prompts(local.tokenizer)
+        every, told = self.task.prompts(local.tokens.tokenizer)
         prompts = every[: self.settings.problems or None]
         for line in (f"{target.text}: {local.resolved.origin}", *local.notes, *told):
             self.on_message(line)
@@ -145,7 +145,7 @@ class _Session:
                 for start in range(0, len(ordered), width):
                     batch = ordered[start : start + width]
                     tell = partial(self._tell, f"{local.target.slug[-24:]} {kind}", done, total)
-                    records.append(kind, collect(engine, self.judge, batch, sampling, tell).groups)
+                    records.append(kind, sample_and_judge(engine, self.judge, batch, sampling, tell).groups)
                     done += len(batch) * sampling.samples
         finally:
             engine.close()

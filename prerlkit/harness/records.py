@@ -12,8 +12,7 @@ from typing import Any, Literal
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.attempts import Attempt, Problem, found
 from prerlkit.files import write_json
-from prerlkit.train.folder import group_line
-from prerlkit.train.jsonl import append_lines, read_json, read_lines, rewrite_lines
+from prerlkit.runs.jsonl import append_lines, group_line, read_json, read_lines, rewrite_lines
 from prerlkit.types import Group, Prompt, Verdict
 
 Kind = Literal["greedy", "sampled"]

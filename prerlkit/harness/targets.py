@@ -17,8 +17,8 @@ from prerlkit.policy.identity import read_base
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.packaged import packaged
-from prerlkit.train.jsonl import read_json
-from prerlkit.train.opened import OpenedRun, open_run
+from prerlkit.runs.jsonl import read_json
+from prerlkit.runs.trained import TrainedRun
 
 CONFIG = "adapter_config.json"
 
@@ -38,7 +38,7 @@ class Target:
     text: str
     model: Model
     adapter: Path | None = None
-    run: OpenedRun | None = None
+    run: TrainedRun | None = None
     base: Mapping[str, Any] | None = None
 
     @property
@@ -74,9 +74,9 @@ def find(
     if (folder / "recipe.yaml").is_file():
         target = _run(text, folder, checkpoint)
     elif (folder / CONFIG).is_file():
-        target = _adapter(text, folder.resolve(), known)
+        target = _adapter(text, folder.resolve(), known, base)
     elif not os.path.exists(folder) and (downloaded := _hub_adapter(text)):
-        target = _adapter(text, downloaded, known)
+        target = _adapter(text, downloaded, known, base)
     else:
         target = Target(text, _model(text, known))
         source.describe(target.model)  # says what is wrong with the name
@@ -95,11 +95,11 @@ def find(
 
 
 def _run(text: str, folder: Path, checkpoint: bool) -> Target:
-    run = open_run(folder, checkpoint=checkpoint)
-    return Target(text, run.model, run=run, base=run.base)
+    run = TrainedRun.open(folder, checkpoint=checkpoint)
+    return Target(text, run.model, run=run, base=run.base_fingerprint)
 
 
-def _adapter(text: str, folder: Path, known: Model | None) -> Target:
+def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> Target:
     """An adapter of PEFT's. Where it lies in a run folder, the run's recipe says what its base is; else it says so."""
     config = read_json(folder / CONFIG)
     recorded = read_base(folder) or {}
@@ -111,7 +111,7 @@ def _adapter(text: str, folder: Path, known: Model | None) -> Target:
         environment = read_json(beside.parent / "environment.json").get("model", {})
         fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
         return Target(text, model, adapter=folder, base=fingerprint)
-    base_id = recorded.get("id") or config.get("base_model_name_or_path")
+    base_id = recorded.get("id") or config.get("base_model_name_or_path") or base
     if not base_id:
         raise UsageError(f"{text} doesn't say which base model it belongs to.", "Name it: --base FOLDER_OR_HUB_ID.")
     model = _model(base_id, known)

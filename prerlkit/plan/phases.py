@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from prerlkit.plan.tracker import ROLLOUT, MemoryTracker, Peak
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.train.stage import update_policy
 from prerlkit.train.step import Updater
 from prerlkit.types import Group, Prompt
 
@@ -53,7 +54,7 @@ def train(tracker: MemoryTracker, updater: Updater, groups: Sequence[Group]) -> 
     ]
     try:
         with watching(tracker, LOGPROBS), _naming_backward(tracker):
-            updater.update(groups, 0)
+            update_policy(updater, groups, updater.stage.learning_rate)
         return dict(tracker.peaks)
     finally:
         for hook in hooks:

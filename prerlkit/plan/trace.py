@@ -18,11 +18,10 @@ from prerlkit.plan.tracker import ADAPTERS, BASE, GRADIENTS, OPTIMIZER, MemoryTr
 from prerlkit.policy.attention import NAMES
 from prerlkit.policy.blank import META, blank_base
 from prerlkit.policy.policy import Policy, make_policy
-from prerlkit.policy.tokens import StartToken
+from prerlkit.policy.tokens import StartToken, Tokens
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.canary import TOKENS
 from prerlkit.train.distributed import World
-from prerlkit.train.engines import LivePolicy
 from prerlkit.train.step import Updater
 
 MERGE, HAND_OVER = "merge", "hand-over"
@@ -92,15 +91,12 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
     dense = sum(p.numel() * p.element_size() for p in whole.parameters())
     text = base.config.get_text_config()
     sizes = Sizes(sum(numbers), tracker.total, dense, max(numbers), cache_bytes, text)
-    checkpointing = recipe.memory.gradient_checkpointing
     policy = make_policy(
         base,
-        None,
-        StartToken(0, "", "plan"),
-        (0,),
+        Tokens(None, (0,), StartToken(0, "", "plan")),
+        recipe.memory.model_copy(update={"shard_base": False}),  # a plan is for one process
         plain_head=plain,
         share_contexts=base.config._attn_implementation in NAMES.values(),  # a run measures it (`packed.packs`)
-        checkpointing=checkpointing,
     )
     traced = []
     with fake_tensors(device_type):
@@ -136,7 +132,7 @@ def _stage(
     tracker.hold([p.grad for p in policy.adapters.trainable if p.grad is not None], GRADIENTS)
     made.resident = dict(tracker.by_kind)
     if parts.canary:
-        made.at_most(_canary(tracker, policy, recipe.memory.logits_chunk))
+        made.at_most(_canary(tracker, policy))
     if parts.rollouts and not _outdone(recipe, index):
         for load in loads(recipe, stage):
             peak, passed = on_shapes(tracker, policy, load)
@@ -186,10 +182,10 @@ def _unpaged(stage: Stage) -> Stage:
     return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"name": "adamw_8bit"})})
 
 
-def _canary(tracker: MemoryTracker, policy: Policy, chunk: int) -> dict[str, Peak]:
+def _canary(tracker: MemoryTracker, policy: Policy) -> dict[str, Peak]:
     """What the trainer's side of a hand-over to another engine holds."""
     with watching(tracker, HAND_OVER):
-        LivePolicy(policy, chunk).score([tuple(range(TOKENS))])
+        policy.score([tuple(range(TOKENS))])
     return dict(tracker.peaks)
 
 

@@ -1,51 +1,75 @@
-"""The policy as the loop sees it: base, adapters, tokenizer, and the tokens that open and close an answer."""
+"""The policy: base, adapters and tokens. It answers, scores sequences, and writes itself as one adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prerlkit.policy import unsloth
+from prerlkit.policy import save, unsloth
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import head_is_plain, load_base, pick_device, settle
 from prerlkit.policy.logprobs import Sequences, token_logprobs
 from prerlkit.policy.packed import packs
 from prerlkit.policy.shard import Lockstep
-from prerlkit.policy.tokens import StartToken
+from prerlkit.policy.tokens import StartToken, Tokens
 from prerlkit.recipe.model import Model
+from prerlkit.recipe.schema import Memory
+from prerlkit.rollout.generate import local_engine
+from prerlkit.rollout.protocol import RolloutEngine, Sampling, Scores
+from prerlkit.types import Prompt
 
 
-def _nobody() -> None:
-    """Nobody to wait for: this process's model is whole."""
+def _no_other_process() -> None:
+    """Wait for no one: the model of this process is whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A loaded policy.
+    """A loaded policy. It is the `rollout.protocol.PolicySource` of an engine that holds a copy.
 
     Attributes:
-        base: the causal LM; calling it applies the active adapters.
+        base: the causal LM of transformers; calling it applies the active adapters.
         adapters: the stack on it.
-        start: the token in front of y in P(y).
-        end_ids: tokens that end a completion.
+        tokens: its tokenizer and special tokens.
         plain_head: whether logits can be made chunk by chunk (see `head_is_plain`).
         share_contexts: whether a context goes through the model once for all its completions, in a packed row
             (`packed.packs`).
+        logits_chunk: positions whose logits exist at the same time in `score`.
+        rejoin: to call when this process has no more passes to make in a rollout or over a train batch
+            (`shard.Lockstep`).
+        notes: what a person should know about where its base was found.
     """
 
     base: Any
     adapters: AdapterStack
-    tokenizer: Any
-    start: StartToken
-    end_ids: tuple[int, ...]
+    tokens: Tokens
     plain_head: bool
     share_contexts: bool
-    rejoin: Callable[[], None] = _nobody
-    """To call when this process has no more passes to make in a rollout or over a train batch: `shard.Lockstep`."""
+    logits_chunk: int = 1024
+    rejoin: Callable[[], None] = _no_other_process
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Any:
+        """`base`, under its public name."""
+        return self.base
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.tokens.tokenizer
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        return self.tokens.end_ids
+
+    @property
+    def start(self) -> StartToken:
+        return self.tokens.start
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +79,7 @@ class Policy:
     def logprobs(
         self, sequences: Sequences, *, temperature: float, chunk: int, entropy: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """`token_logprobs` of this policy."""
+        """Return `token_logprobs` of this policy."""
         return token_logprobs(
             self.base,
             sequences,
@@ -66,62 +90,88 @@ class Policy:
             entropy=entropy,
         )
 
+    @torch.no_grad()
+    def score(self, sequences: Sequence[tuple[int, ...]]) -> Scores:
+        """Return the log-probs (nats, temperature 1) of each sequence's tokens from the second on."""
+        scores = []
+        for ids in sequences:
+            packed = Sequences([ids[:1]], [ids[1:]], self.device)
+            logprobs_N, _ = self.logprobs(packed, temperature=1.0, chunk=self.logits_chunk, entropy=False)
+            scores.append(logprobs_N.tolist())
+        return scores
 
-def load_policy(
-    path: str,
-    model: Model,
-    tokenizer: Any,
-    start: StartToken,
-    end_ids: Sequence[int],
-    *,
-    checkpointing: bool = False,
-    length: int = 4096,
-    shard: bool = False,
-) -> Policy:
+    def engine(self, max_sequences: int) -> tuple[RolloutEngine, str | None]:
+        """Return an engine in this process that samples from the policy, and a note where it is the slow one.
+
+        Args:
+            max_sequences: completions decoded at the same time.
+        """
+        return local_engine(self.base, self.tokenizer, self.end_ids, max_sequences, plain_head=self.plain_head)
+
+    def answer(
+        self,
+        question: str,
+        *,
+        samples: int = 1,
+        temperature: float | None = None,
+        max_new_tokens: int = 256,
+        seed: int = 0,
+        chat: bool = True,
+    ) -> list[str]:
+        """Return completions of one question.
+
+        Args:
+            question: the user's turn, or with `chat` false the text to continue.
+            temperature: None takes the most probable token each time.
+        """
+        text, special = question, not chat
+        if chat:
+            turns = [{"role": "user", "content": question}]
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        ids = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        engine, _ = self.engine(max(1, samples))
+        sampling = Sampling(samples, max_new_tokens, temperature, seed)
+        found = engine.generate([Prompt("question", text, ids)], sampling)
+        by_number = {number: completion.text for _, number, completion in found}
+        return [by_number[number] for number in range(samples)]
+
+    def write_adapter(self, folder: Path) -> None:
+        """Write all adapters as one PEFT folder."""
+        save.save_for_engine(self.adapters, folder)
+
+    def release_memory(self) -> None:
+        """Return memory of the device that torch's allocator keeps for the next training step."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def load_policy(path: str, model: Model, tokens: Tokens, memory: Memory | None = None, *, length: int = 4096) -> Policy:
     """Load the weights in `path` and put an empty adapter stack on them.
 
     Args:
-        checkpointing: make activations again in backward.
-        length: tokens of the longest sequence, for backends that want to know.
-        shard: share the base's layers out over all processes.
+        memory: gradient checkpointing, sharding, and positions per chunk of logits; None: a recipe's defaults.
+        length: tokens of the longest sequence, for backends that allocate by it.
     """
+    memory = memory or Memory()
     device = pick_device(model.device)
     if model.backend == "unsloth":
-        base = unsloth.load(path, model, device, length=length, checkpointing=checkpointing)
+        base = unsloth.load(path, model, device, length=length, checkpointing=memory.gradient_checkpointing)
         settle(base, device.type)
         base.enable_input_require_grads()
-        # Its layers have an attention of their own, which takes no packed rows.
-        return make_policy(
-            base, tokenizer, start, end_ids, plain_head=head_is_plain(base, start.id), share_contexts=False
-        )
-    base = load_base(path, model, device, shard=shard)
-    plain = head_is_plain(base, start.id)
-    return make_policy(
-        base,
-        tokenizer,
-        start,
-        end_ids,
-        plain_head=plain,
-        share_contexts=packs(base),
-        checkpointing=checkpointing,
-        shard=shard,
-    )
+    else:
+        base = load_base(path, model, device, shard=memory.shard_base)
+    plain = head_is_plain(base, tokens.start.id if tokens.start_token else tokens.end_ids[0])
+    # Unsloth checkpoints by itself, and its attention takes no packed rows.
+    share = model.backend != "unsloth" and packs(base)
+    if model.backend == "unsloth":
+        memory = memory.model_copy(update={"gradient_checkpointing": False, "shard_base": False})
+    return make_policy(base, tokens, memory, plain_head=plain, share_contexts=share)
 
 
-def make_policy(
-    base: Any,
-    tokenizer: Any,
-    start: StartToken,
-    end_ids: Sequence[int],
-    *,
-    plain_head: bool,
-    share_contexts: bool,
-    checkpointing: bool = False,
-    shard: bool = False,
-) -> Policy:
-    """A settled base (`base.settle`) with an empty adapter stack on it."""
-    if checkpointing:
+def make_policy(base: Any, tokens: Tokens, memory: Memory, *, plain_head: bool, share_contexts: bool) -> Policy:
+    """Return a settled base (`base.settle`) with an empty adapter stack on it."""
+    if memory.gradient_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         base.enable_input_require_grads()
-    rejoin = Lockstep(base).rejoin if shard else _nobody
-    return Policy(base, AdapterStack(base), tokenizer, start, tuple(end_ids), plain_head, share_contexts, rejoin)
+    rejoin = Lockstep(base).rejoin if memory.shard_base else _no_other_process
+    return Policy(base, AdapterStack(base), tokens, plain_head, share_contexts, memory.logits_chunk, rejoin)

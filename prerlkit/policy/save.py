@@ -49,8 +49,11 @@ def save_policy(adapters: AdapterStack, folder: Path, base_id: str) -> None:
     _write(config, tensors, folder, base_id)
 
 
-def sync_weights(adapters: AdapterStack, folder: Path) -> None:
-    """Write all adapters as one for an engine that serves the base. Unchecked: the canary looks at what arrives."""
+def save_for_engine(adapters: AdapterStack, folder: Path) -> None:
+    """Write all adapters as one PEFT folder for an engine that serves the base.
+
+    Unlike `save_policy` it compares nothing: the canary measures what arrives in the engine (`rollout/canary.py`).
+    """
     config, tensors = _as_one(adapters)
     folder.mkdir(parents=True)
     config.save_pretrained(str(folder))

@@ -1,4 +1,4 @@
-"""Tokenizer, start token of P(y), and end tokens: settled before any weight is loaded."""
+"""Tokenizer, start token of P(y), and end tokens: read before any weight is loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.recipe.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,40 @@ class StartToken:
 
     def __str__(self) -> str:
         return f"{self.text!r} (id {self.id}, {self.source})"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A model's tokenizer and its special tokens.
+
+    Attributes:
+        tokenizer: of transformers.
+        end_ids: tokens that end a completion, sorted.
+        start_token: None where the tokenizer has none: such a policy answers, and can't be trained.
+    """
+
+    tokenizer: Any
+    end_ids: tuple[int, ...]
+    start_token: StartToken | None
+
+    @property
+    def start(self) -> StartToken:
+        """The token before y in P(y). Raises UsageError where there is none."""
+        if self.start_token is None:
+            raise UsageError("This tokenizer has no start token of P(y).", "Name one: model.start_token in the recipe.")
+        return self.start_token
+
+
+def read_tokens(path: str, model: Model) -> Tokens:
+    """Return the tokens of the model in the folder `path`.
+
+    Raises:
+        PrerlkitError: no usable tokenizer.
+        UsageError: no end token, or `model.start_token` is not one token of this tokenizer.
+    """
+    tokenizer = load_tokenizer(path, trust_remote_code=model.trust_remote_code)
+    start = resolve_start_token(model.start_token, tokenizer)
+    return Tokens(tokenizer, end_token_ids(path, tokenizer), start)
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:

@@ -13,10 +13,10 @@ from torch import Tensor
 from prerlkit.objective.choices import Kl
 from prerlkit.objective.loss import kl_losses
 from prerlkit.policy.adapters import AdapterStack, Layer
+from prerlkit.policy.save import scale_of
 from prerlkit.probes.factors import Overlap, Spectrum, decompose, overlap
 from prerlkit.probes.passes import rows_behind_prompts, score
 from prerlkit.probes.protocol import ProbeInput, ProbeResult
-from prerlkit.recipe.model import Adapter
 from prerlkit.recipe.probes import DriftProbe
 
 _K3 = Kl(coefficient=1.0, estimator="k3")
@@ -97,19 +97,15 @@ def _under(below: Sequence[Factors], module: str) -> Spectrum | None:
 
 
 def _factors(adapters: AdapterStack, layer: Layer) -> Factors:
-    state = adapters.state(layer.name)
+    state, scale = adapters.state(layer.name), scale_of(adapters.config(layer.name))
     modules = [key.removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]
     return {
         module.removeprefix("base_model.model."): (
             state[f"{module}.lora_A.weight"].float(),
-            state[f"{module}.lora_B.weight"].float() * _scale(layer.settings),
+            state[f"{module}.lora_B.weight"].float() * scale,
         )
         for module in modules
     }
-
-
-def _scale(settings: Adapter) -> float:
-    return settings.alpha / (math.sqrt(settings.rank) if settings.rslora else settings.rank)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
 
-from prerlkit.publish.finished import FinishedRun
-from prerlkit.train.jsonl import read_lines
+from prerlkit.runs.trained import TrainedRun
 
 INSTALL = "pip install 'prerlkit[card]'"
 
@@ -18,14 +15,9 @@ _PANELS = (
 )
 
 
-def read_metrics(run: FinishedRun) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl up to the step that is published."""
-    return [line for line in read_lines(run.folder / "metrics.jsonl") if line["step"] <= run.steps]
-
-
-def picture(run: FinishedRun) -> bytes | None:
+def picture(run: TrainedRun) -> bytes | None:
     """A PNG of the training curves, with held-out accuracy as points; None without matplotlib or without steps."""
-    steps = read_metrics(run)
+    steps = run.steps
     if not steps:
         return None
     try:
@@ -52,11 +44,6 @@ def picture(run: FinishedRun) -> bytes | None:
     return out.getvalue()
 
 
-def accuracies(run: FinishedRun) -> list[tuple[int, float]]:
+def accuracies(run: TrainedRun) -> list[tuple[int, float]]:
     """(step, greedy accuracy) of every evaluation that has one."""
-    return [(e["step"], e["accuracy"]["value"]) for e in evaluations(run) if e.get("accuracy")]
-
-
-def evaluations(run: FinishedRun) -> Sequence[dict[str, Any]]:
-    """The run's evaluations up to the step that is published, in order."""
-    return [line for line in read_lines(run.folder / "evaluations.jsonl") if line["step"] <= run.steps]
+    return [(e["step"], e["accuracy"]["value"]) for e in run.evaluations if e.get("accuracy")]

@@ -20,11 +20,11 @@ from prerlkit.policy.identity import write_base
 from prerlkit.policy.save import WEIGHTS, concatenate
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import proof, streamed
-from prerlkit.publish.finished import FinishedRun, Part, open_run, resolve_base
 from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
 from prerlkit.publish.weights import Weights
+from prerlkit.runs.trained import Part, TrainedRun
 
 Report = Callable[[str], None]
 
@@ -98,12 +98,12 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    opened = open_run(Path(run), checkpoint=checkpoint)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     folder = Path(output) if output else opened.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
-    source = resolve_base(opened, base, report)
+    source = opened.resolve_base(base, report)
     reference = _Reference(opened, source)
     config, tensors, reduction = reference.config, reference.tensors, None
     if rank is not None:
@@ -131,7 +131,7 @@ def vllm_rank(rank: int) -> int | None:
 class _Reference:
     """The live policy, the one adapter that equals it, and the base's logits to judge both by."""
 
-    def __init__(self, run: FinishedRun, source: Path) -> None:
+    def __init__(self, run: TrainedRun, source: Path) -> None:
         self._source, self._trust = source, run.recipe.model.trust_remote_code
         self._weights = Weights(source)
         self._tokens = proof.probe_tokens(load_tokenizer(str(source)), run.folder / "samples.jsonl")
@@ -184,7 +184,7 @@ def _load_adapter(model: Any, folder: Path) -> None:
         model.load_adapter(str(folder))
 
 
-def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: FinishedRun, source: Path) -> None:
+def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: TrainedRun, source: Path) -> None:
     """One PEFT folder, with the identity of the base it belongs to."""
     config = copy.copy(config)
     config.base_model_name_or_path, config.revision = run.recipe.model.id, run.model.revision
@@ -194,13 +194,11 @@ def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: Fi
     write_base(folder, run.recipe.model.id, run.model.revision, source)
 
 
-def _record(
-    run: FinishedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None
-) -> dict[str, Any]:
+def _record(run: TrainedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None) -> dict[str, Any]:
     return {
         "run": run.recipe.name,
         "policy": run.fingerprint,
-        "steps": run.steps,
+        "steps": run.step,
         "complete": run.complete,
         "stages": [part.name for part in run.parts],
         "rank": rank,

@@ -12,9 +12,9 @@ from torch import Tensor
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import load_base, pick_device
 from prerlkit.publish import streamed
-from prerlkit.publish.finished import FinishedRun
 from prerlkit.publish.proof import rms
 from prerlkit.publish.weights import Weights
+from prerlkit.runs.trained import TrainedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class FourBit:
 
 
 def four_bit_difference(
-    run: FinishedRun, source: Path, merged: Callable[[str], Tensor], tokens: tuple[Tensor, Tensor], lora_scale: float
+    run: TrainedRun, source: Path, merged: Callable[[str], Tensor], tokens: tuple[Tensor, Tensor], lora_scale: float
 ) -> FourBit:
     """Load the base in 4 bit as the run did, put the adapters on it, and compare with the merged weights.
 

@@ -22,11 +22,11 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import fold, proof, streamed
-from prerlkit.publish.finished import FinishedRun, Part, open_run, resolve_base
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.weights import INDEX, Weights
+from prerlkit.runs.trained import Part, TrainedRun
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Gguf = Literal["bf16", "q8_0"]
@@ -88,10 +88,10 @@ def merge(
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
         PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
     """
-    opened = open_run(Path(run), checkpoint=checkpoint)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     folder = Path(output) if output else opened.folder / "merged"
     _check(opened, folder, lora_scale, overwrite)
-    source = resolve_base(opened, base, report)
+    source = opened.resolve_base(base, report)
     kind = dtype or opened.recipe.model.dtype
     plan = _MergePlan.make(opened, source, getattr(torch, kind), lora_scale)
     gguf_bytes = 0
@@ -128,7 +128,7 @@ def merge(
 class _MergePlan:
     """Everything that is settled before a byte is written."""
 
-    run: FinishedRun
+    run: TrainedRun
     source: Path
     weights: Weights
     folds: fold.Folds
@@ -136,7 +136,7 @@ class _MergePlan:
     lora_scale: float
 
     @classmethod
-    def make(cls, run: FinishedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _MergePlan:
+    def make(cls, run: TrainedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _MergePlan:
         weights = Weights(source)
         trust = run.recipe.model.trust_remote_code
         model = streamed.empty_model(source, trust_remote_code=trust)
@@ -228,7 +228,7 @@ def _prove(plan: _MergePlan, work: Path, tokens: tuple[Tensor, Tensor], kind: st
     )
 
 
-def _check(run: FinishedRun, folder: Path, lora_scale: float, overwrite: bool) -> None:
+def _check(run: TrainedRun, folder: Path, lora_scale: float, overwrite: bool) -> None:
     if lora_scale <= 0:
         raise UsageError("--lora-scale must be above 0.", "1 is the policy that was trained.")
     if lora_scale != 1 and run.dora:
@@ -250,12 +250,12 @@ def _advice(proven: MergeProof, kind: str) -> str:
 
 
 def _record(
-    run: FinishedRun, kind: str, lora_scale: float, proven: MergeProof, four_bit: FourBit | None, file: Any
+    run: TrainedRun, kind: str, lora_scale: float, proven: MergeProof, four_bit: FourBit | None, file: Any
 ) -> dict[str, Any]:
     return {
         "run": run.recipe.name,
         "policy": run.fingerprint,
-        "steps": run.steps,
+        "steps": run.step,
         "complete": run.complete,
         "base": {"id": run.model.id, "revision": run.model.revision},
         "dtype": kind,

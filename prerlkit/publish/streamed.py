@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.adapters import AdapterStack
-from prerlkit.publish.finished import Part
 from prerlkit.publish.weights import Weights
+from prerlkit.runs.trained import Part
 
 Read = Callable[[str], Tensor]
 
@@ -72,10 +72,9 @@ def stack_on(model: Any, parts: Sequence[Part], lora_scale: float = 1.0) -> Adap
     """Put the parts' adapters on an empty model, through the same stack that trained them."""
     stack = AdapterStack(model)
     for part in parts:
-        stack.fresh(part.name, part.settings, seed=0)
         scaled = {k: v * lora_scale if ".lora_B." in k else v for k, v in part.tensors.items()}
         try:
-            stack.load_state(part.name, scaled)
+            stack.restore(part.name, part.settings, scaled)
         except (ValueError, RuntimeError) as error:
             raise PrerlkitError(
                 f'The adapter of stage "{part.name}" does not fit this base: {str(error).splitlines()[0]}',

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prerlkit.page.chart import Chart, ChartLine, Mark
-from prerlkit.recorded import RecordedRun
 from prerlkit.report.learned import estimate
+from prerlkit.runs.run import Run
 
 Value = Callable[[Mapping[str, Any]], float | None]
 
@@ -83,7 +83,7 @@ _SHOWN = {
 }
 
 
-def known(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...]:
+def known(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
     """The charts that every report has, as far as their metrics were recorded."""
     found = []
     for curve in KNOWN:
@@ -93,14 +93,14 @@ def known(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...
     return tuple(found)
 
 
-def probes(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...]:
+def probes(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
     """A chart for each metric under `probe/`, whatever it is called."""
     found = [name for name in _recorded(runs) if name.startswith("probe/")]
     charts = (_chart(_generic(name, name.removeprefix("probe/")), runs, names) for name in found)
     return tuple(chart for chart in charts if chart)
 
 
-def others(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[tuple[Chart, ...], dict[str, float]]:
+def others(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[Chart, ...], dict[str, float]]:
     """Charts of all other metrics but times and health, and those that never changed, with their value."""
     hidden = ("probe/", "time/", "health/")
     found = [name for name in _recorded(runs) if name not in _SHOWN and not name.startswith(hidden)]
@@ -110,12 +110,12 @@ def others(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[tuple[Cha
     return tuple(chart for chart in charts if chart), constant
 
 
-def smoothing(runs: Sequence[RecordedRun]) -> int:
+def smoothing(runs: Sequence[Run]) -> int:
     """Steps of the bold mean, of the longest run; 1 where none is smoothed."""
     return max((_window(run) for run in runs), default=1)
 
 
-def _recorded(runs: Sequence[RecordedRun]) -> list[str]:
+def _recorded(runs: Sequence[Run]) -> list[str]:
     """Names of all numbers in the runs' metrics, in order of their first appearance."""
     numbers = {
         name: None
@@ -132,7 +132,7 @@ def _generic(name: str, title: str) -> MetricCurve:
     return MetricCurve(word, title, metric(name), floor=None)
 
 
-def _chart(curve: MetricCurve, runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart | None:
+def _chart(curve: MetricCurve, runs: Sequence[Run], names: Sequence[str]) -> Chart | None:
     lines = [line for n, run in enumerate(runs) for line in _lines(curve, run, names[n], n, len(runs) > 1)]
     if not any(value is not None for line in lines for value in line.y):
         return None
@@ -149,7 +149,7 @@ def _chart(curve: MetricCurve, runs: Sequence[RecordedRun], names: Sequence[str]
     )
 
 
-def _lines(curve: MetricCurve, run: RecordedRun, name: str, n: int, several: bool) -> Iterator[ChartLine]:
+def _lines(curve: MetricCurve, run: Run, name: str, n: int, several: bool) -> Iterator[ChartLine]:
     group = name if several else ""
     label = name if several else "training" if curve.id == "accuracy" else curve.title.lower()
     found = [(step, value) for step in run.steps if (value := curve.value(step)) is not None]
@@ -164,7 +164,7 @@ def _lines(curve: MetricCurve, run: RecordedRun, name: str, n: int, several: boo
         yield from _held_out(run, "held-out ", 1, "")
 
 
-def _held_out_chart(runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart | None:
+def _held_out_chart(runs: Sequence[Run], names: Sequence[str]) -> Chart | None:
     """Evaluations of several runs, by themselves: with the training's lines in it one would see nothing."""
     lines = [
         line
@@ -177,7 +177,7 @@ def _held_out_chart(runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart 
     return chart if lines else None
 
 
-def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator[ChartLine]:
+def _held_out(run: Run, prefix: str, color: int, group: str) -> Iterator[ChartLine]:
     for key, label in (("accuracy", "greedy"), ("average", "avg@k")):
         found = [(e.get("step", 0), value) for e in run.evaluations if (value := estimate(e.get(key)))]
         by_step = dict(sorted(found, key=lambda item: item[0]))  # the last of several after one step
@@ -189,7 +189,7 @@ def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator
             color = color if group else color + 1
 
 
-def marks(runs: Sequence[RecordedRun]) -> tuple[Mark, ...]:
+def marks(runs: Sequence[Run]) -> tuple[Mark, ...]:
     """Where stages begin: named where all runs agree, else in the colour of the run, if it is one's alone."""
     begins = [_begins(run) for run in runs]
     if all(one == begins[0] for one in begins):
@@ -201,7 +201,7 @@ def marks(runs: Sequence[RecordedRun]) -> tuple[Mark, ...]:
     return tuple(Mark(x, "", own[0] if len(own) == 1 else None) for x, own in sorted(who.items()))
 
 
-def _begins(run: RecordedRun) -> list[tuple[float, str]]:
+def _begins(run: Run) -> list[tuple[float, str]]:
     """(half a step before its first one, name) of each stage."""
     first: dict[str, float] = {}
     for step in run.steps:
@@ -209,7 +209,7 @@ def _begins(run: RecordedRun) -> list[tuple[float, str]]:
     return [(x, name) for name, x in first.items()]
 
 
-def _window(run: RecordedRun) -> int:
+def _window(run: Run) -> int:
     return 1 if len(run.steps) <= SMOOTH_FROM else max(5, round(len(run.steps) / 50))
 
 

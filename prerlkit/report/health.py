@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prerlkit.recipe.output import Health
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 from prerlkit.train.health import check
 
 _PREFIX = "health/"
@@ -32,7 +32,7 @@ class Held:
     advice: str
 
 
-def warnings(run: RecordedRun) -> list[Held]:
+def warnings(run: Run) -> list[Held]:
     """In the order in which they began. Messages are worked out again from the metrics, as the run did."""
     settings = _settings(run)
     found = []
@@ -69,7 +69,7 @@ def _said(steps: Sequence[Mapping[str, Any]], name: str, settings: Health) -> tu
     return (holding[name].message, holding[name].advice) if name in holding else ("", "")
 
 
-def _settings(run: RecordedRun) -> Health:
+def _settings(run: Run) -> Health:
     try:
         return Health.model_validate(run.recipe.get("health") or {})
     except ValidationError:

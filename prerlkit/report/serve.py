@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.page.shell import Page
 from prerlkit.report.build import build
-from prerlkit.train import lock
+from prerlkit.runs import lock
 
 HOST = "127.0.0.1"
 _FILES = ("recipe.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "summary.json")

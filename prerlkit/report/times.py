@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prerlkit.recorded import RecordedRun
 from prerlkit.report.labels import duration
+from prerlkit.runs.run import Run
 
 _NAMES = {"rollout": "rollout", "hand_over": "handing over", "verify": "verification", "train": "training"}
 
@@ -33,7 +33,7 @@ class Times:
         return sum(sum(own) for _, _, own in self.stages) + self.evaluation + (self.rest or 0.0)
 
 
-def times(run: RecordedRun) -> Times:
+def times(run: Run) -> Times:
     """Sums over each stage's steps of every metric under `time/`."""
     keys = [key for key in _phases(run.steps) if any(step.get(key) for step in run.steps)]
     stages = []

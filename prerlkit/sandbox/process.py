@@ -237,7 +237,8 @@ def _frame(message: Any) -> bytes:
 def _modules(role: str) -> tuple[tuple[str, Any], ...]:
     """The code of the guest's modules, the one that it becomes last."""
     found = []
-    for name in ("boot", "channel", "values", role):
+    shared = ("boot", "channel", "values") if role == "judge" else ("boot", "channel", "values", "prelude")
+    for name in (*shared, role):
         full = f"prerlkit.sandbox.guest.{name}"
         file = import_module(full).__file__
         assert file is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,11 +25,15 @@ class CandidateGone(Exception):  # noqa: N818 - said of a candidate
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What the candidate is: its code, and the prompt (code, or nothing) whose function `entry` it completes."""
+    """What the candidate is: its code, and the prompt (code, or nothing) whose function `entry` it completes.
+
+    `prelude`: names of common modules that it uses without importing them are bound first.
+    """
 
     code: str
     prompt: str = ""
     entry: str = ""
+    prelude: bool = False
 
 
 @dataclass(slots=True)
@@ -95,7 +99,7 @@ class Candidate:
             return ""
         self._guest.wait_ready()
         program = self._program
-        answer = self._exchange("load", {"prompt": program.prompt, "code": program.code, "entry": program.entry})
+        answer = self._exchange("load", asdict(program))
         if "e" in answer:
             (kind, *_), message = answer["e"]
             return f"{kind}: {message}"

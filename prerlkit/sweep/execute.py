@@ -15,11 +15,11 @@ from types import FrameType
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.load import load
+from prerlkit.runs.jsonl import read_json
 from prerlkit.secrets import redact
 from prerlkit.sweep import manifest
 from prerlkit.sweep.grid import Point
 from prerlkit.sweep.manifest import Entry, log_path
-from prerlkit.train.jsonl import read_json
 
 _POLL = 0.2
 Environment = Mapping[str, str]

@@ -15,11 +15,11 @@ from prerlkit.evaluation.result import EvalResult
 from prerlkit.files import write_json
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.trackers import TrackerUse
+from prerlkit.runs.jsonl import read_json
 from prerlkit.secrets import HIDDEN, redact
 from prerlkit.trackers.protocol import Start
 from prerlkit.trackers.remote import TrackerProcess
 from prerlkit.train.callbacks import Callback, SilentCallback
-from prerlkit.train.jsonl import read_json
 from prerlkit.train.validate import check_trackers
 from prerlkit.types import StepRecord
 

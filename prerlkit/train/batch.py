@@ -1,4 +1,7 @@
-"""Train batches: the samples that carry gradient, scored in the objective's space, packed into micro-batches."""
+"""Train batches, without a model: from judged groups to the rows that carry gradient, each token with its weight.
+
+groups ─► advantages, denominators (objective/advantage.py) ─► rows (s + y or x + y) ─► micro-batches of tensors
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prerlkit.objective.aggregate import Counts, TrainSample, token_weight
+from prerlkit.objective.advantage import Counts, TrainSample, count, select, token_weight
 from prerlkit.objective.choices import Objective
 from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.microbatch import TokenRow, by_context
+from prerlkit.recipe.schema import Stage
+from prerlkit.train.distributed import World
+from prerlkit.types import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +25,55 @@ class TrainRow(TokenRow):
     """One sequence of a train batch.
 
     Attributes:
-        weight: what each of y's tokens is multiplied by; holds the step's denominator.
-        prompt: what y was sampled behind.
-        sampler: log-probs of y's tokens as its engine gave them.
+        weight: factor of the loss of each of y's tokens; holds the step's denominator.
+        prompt: the prompt that y was sampled from.
+        sampler: log-probs of y's tokens as the rollout engine returned them.
     """
 
     advantage: float
     weight: float
     prompt: tuple[int, ...] = ()
     sampler: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveRows:
+    """The rows of one objective.
+
+    Attributes:
+        rows: those that this process trains on.
+        global_rows: number of rows of all processes.
+        old: log-probs of each row's completion before the first update; None: on-policy, the ratio is 1.
+        given_prompt: log π(y|x) of each row where importance weights need it and the objective is in another space.
+    """
+
+    objective: Objective
+    rows: tuple[TrainRow, ...]
+    global_rows: int
+    old: tuple[Tensor, ...] | None = None
+    given_prompt: tuple[Tensor, ...] | None = None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row; 0 without rows."""
+        return max((len(row.context) + len(row.completion) for row in self.rows), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatch:
+    """What one optimizer step is made of: the rows of each of the stage's objectives."""
+
+    parts: tuple[ObjectiveRows, ...]
+
+    @property
+    def global_rows(self) -> int:
+        """Number of rows of all objectives and processes."""
+        return sum(part.global_rows for part in self.parts)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row; 0 without rows."""
+        return max(part.longest for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +88,36 @@ class MicroBatch:
     """Which rows of the train batch these are."""
 
 
+def train_batches(groups: Sequence[Group], stage: Stage, start_id: int, world: World) -> list[TrainBatch]:
+    """Return one batch per optimizer step of this rollout batch: each is made of its share of the groups."""
+    updates = stage.optimizer.updates_per_rollout
+    limit = stage.rollout.max_new_tokens
+    return [train_batch(groups[i::updates], stage.objective, start_id, limit, world) for i in range(updates)]
+
+
+def train_batch(
+    groups: Sequence[Group], objectives: Sequence[Objective], start_id: int, max_new_tokens: int, world: World
+) -> TrainBatch:
+    """Return what one optimizer step trains on: advantages, denominators, rows. No model, no communication.
+
+    Args:
+        groups: the groups of all processes. Each process computes the same denominators and takes its share of rows.
+        start_id: the token in front of y in pre-train space.
+        max_new_tokens: the rollout's limit; the denominator of `aggregate: constant`.
+    """
+    parts = []
+    for objective in objectives:
+        samples = select(groups, objective)  # advantages; the samples that count
+        rows = train_rows(samples, objective, count(samples), start_id, max_new_tokens)
+        local_rows = share_rows(rows, world.rank, world.size)
+        parts.append(ObjectiveRows(objective, tuple(local_rows), global_rows=len(rows)))
+    return TrainBatch(tuple(parts))
+
+
 def train_rows(
     samples: Sequence[TrainSample], objective: Objective, counts: Counts, start_id: int, max_new_tokens: int
 ) -> list[TrainRow]:
-    """The rows of the samples that carry gradient. In pre-train space the prompt is taken away: s + y."""
+    """Return a row for each sample that carries gradient. In pre-train space s replaces the prompt: s + y."""
     rows = []
     for sample in samples:
         if not sample.carries_gradient:
@@ -59,23 +131,23 @@ def train_rows(
 
 
 def share_rows(rows: Sequence[TrainRow], rank: int, size: int) -> list[TrainRow]:
-    """The rows that process `rank` of `size` trains on: about as many tokens as each of the others.
+    """Return the rows that process `rank` of `size` trains on: about as many tokens as each of the others.
 
-    Neighbours in the order of contexts, so that all but a few contexts go through one process only. Prompts without
-    signal have no rows, so that shares of prompts would be of very different length.
+    Rows are cut in the order of their contexts, so all but a few contexts go through one process only. Prompts without
+    signal have no rows. Shares of prompts would therefore be of very different length.
     """
     total = sum(len(r.context) + len(r.completion) for r in rows)
     chosen, before = [], 0
     for row in (rows[i] for i in by_context(rows)):
         tokens = len(row.context) + len(row.completion)
-        if (2 * before + tokens) * size // (2 * total) == rank:  # where the row's middle lies
+        if (2 * before + tokens) * size // (2 * total) == rank:  # the process that the row's middle falls to
             chosen.append(row)
         before += tokens
     return chosen
 
 
 def collate(rows: Sequence[TrainRow], indices: Sequence[int], device: torch.device) -> MicroBatch:
-    """The tensors of the chosen rows."""
+    """Return the tensors of the chosen rows."""
     chosen = [rows[i] for i in indices]
     sequences = Sequences([r.context for r in chosen], [r.completion for r in chosen], device)
     advantages_B = torch.tensor([r.advantage for r in chosen], device=device)

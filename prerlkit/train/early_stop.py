@@ -11,8 +11,8 @@ from prerlkit.probes.protocol import History
 from prerlkit.recipe.probes import Until
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.suggest import nearest
-from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
+from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 
 
@@ -45,7 +45,7 @@ def _beyond(rule: Until, mean: float) -> bool:
 
 def check_until(recipe: Recipe) -> None:
     """Raise UsageError for a rule on a metric that this run will not have: it would never end its stage."""
-    always = set(step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, recipe.verifiers))
+    always = set(step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, recipe.verifiers))
     measured = {name for probe in recipe.probes for name in METRICS[probe.name]}
     for stage in recipe.stages:
         if stage.until is None or stage.until.metric in measured:

@@ -10,16 +10,13 @@ from pathlib import Path
 import torch
 
 from prerlkit.errors import UsageError
-from prerlkit.policy import save
 from prerlkit.policy.dense import write_dense
 from prerlkit.policy.gguf import cache_root
-from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout import vllm_local, vllm_server
 from prerlkit.rollout.canary import Canary, CanaryEngine
 from prerlkit.rollout.data_parallel import DataParallelVllm, on_each
-from prerlkit.rollout.generate import local_engine
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
 from prerlkit.rollout.vllm import Client, VllmEngine, rank_for
@@ -27,33 +24,6 @@ from prerlkit.rollout.vllm_memory import engine_need, memory_share
 from prerlkit.train.prepare import Prepared
 
 OnMessage = Callable[[str], None]
-
-
-class LivePolicy:
-    """The policy of this process as `rollout.protocol.Trainer`."""
-
-    def __init__(self, policy: Policy, chunk: int) -> None:
-        self._policy = policy
-        self._chunk = chunk
-
-    def write_adapter(self, folder: Path) -> None:
-        """All adapters as one PEFT folder."""
-        save.sync_weights(self._policy.adapters, folder)
-
-    def release_memory(self) -> None:
-        """Give back what torch's allocator keeps for the next training step."""
-        if self._policy.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    @torch.no_grad()
-    def score(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        """Log-probs (nats, temperature 1) of each sequence's tokens from the second on."""
-        scores = []
-        for ids in sequences:
-            packed = Sequences([ids[:1]], [ids[1:]], self._policy.device)
-            logprobs_N, _ = self._policy.logprobs(packed, temperature=1.0, chunk=self._chunk, entropy=False)
-            scores.append(logprobs_N.tolist())
-        return scores
 
 
 def make_engine(
@@ -73,10 +43,8 @@ def make_engine(
 
 
 def _hf(recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessage, rank: int) -> RolloutEngine:
-    limit, plain = recipe.rollout.max_sequences, policy.plain_head
-
     def make() -> RolloutEngine:
-        engine, slow = local_engine(policy.base, prepared.tokenizer, policy.end_ids, limit, plain_head=plain)
+        engine, slow = policy.engine(recipe.rollout.max_sequences)
         if slow:
             on_message(slow)
         return engine
@@ -86,11 +54,10 @@ def _hf(recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessag
 
 def _vllm(recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMessage, rank: int) -> RolloutEngine:
     settings = recipe.rollout.vllm
-    live = LivePolicy(policy, recipe.memory.logits_chunk)
     copied = recipe.model.quantization == "nf4" and settings.base == "same" and settings.server is None
     same = copied or recipe.model.quantization == "none"
     canary = Canary(
-        live, prepared.prompts.train, recipe.model.dtype, same_base=same
+        policy, prepared.prompts.train, recipe.model.dtype, same_base=same
     )  # once: it begins at the bare base
     folder = Path(settings.shared_folder or cache_root()) / f"engine-{os.getpid()}"
     model = Path(prepared.model.path)
@@ -100,14 +67,14 @@ def _vllm(recipe: Recipe, policy: Policy, prepared: Prepared, on_message: OnMess
         write_dense(policy.base, model)
 
     def decode(ids: Sequence[int]) -> str:
-        return str(prepared.tokenizer.decode(list(ids), skip_special_tokens=True))
+        return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def make() -> RolloutEngine:
         if settings.server is None:
             client = _local(recipe, policy, model, on_message)
         else:
             client = connect_servers(recipe, policy, prepared, on_message, settings.server, rank)
-        engine = VllmEngine(client, live, decode, policy.end_ids, folder)
+        engine = VllmEngine(client, policy, decode, policy.end_ids, folder)
         try:
             watched = CanaryEngine(engine, canary)
         except BaseException:

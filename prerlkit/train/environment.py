@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def describe(prepared: Prepared, device: torch.device, recipe_folder: Path | Non
             "revision": prepared.model.revision,
             "fingerprint": base_fingerprint(prepared.model.path),
         },
-        "start_token": {"id": prepared.start.id, "text": prepared.start.text, "source": prepared.start.source},
-        "end_token_ids": list(prepared.end_ids),
+        "start_token": asdict(prepared.tokens.start),
+        "end_token_ids": list(prepared.tokens.end_ids),
     }
 
 

@@ -11,8 +11,8 @@ from prerlkit.evaluation.estimates import Estimate
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.recipe.schema import Evaluation
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
-from prerlkit.train.collect import Judge, collect
 from prerlkit.train.distributed import ALONE, World
+from prerlkit.train.sample_and_judge import Judge, sample_and_judge
 from prerlkit.types import Group, Prompt
 
 NOTHING = Estimate(0.0, 0.0, 1.0)
@@ -43,10 +43,10 @@ def evaluate(
     greedy: Sequence[Group] = ()
     sampled: Sequence[Group] = ()
     if settings.greedy:
-        greedy = collect(engine, judge, chosen, Sampling(1, limit, None, seed), progress, world).groups
+        greedy = sample_and_judge(engine, judge, chosen, Sampling(1, limit, None, seed), progress, world).groups
     if settings.samples:
         sampling = Sampling(settings.samples, limit, settings.temperature, seed)
-        sampled = collect(engine, judge, chosen, sampling, progress, world).groups
+        sampled = sample_and_judge(engine, judge, chosen, sampling, progress, world).groups
     one, many = from_groups(greedy), from_groups(sampled)
     both = [*one, *many]
     attempts = [attempt for problem in both for attempt in problem.attempts]

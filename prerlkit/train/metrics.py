@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import torch
 
-from prerlkit.train.collect import Collected
+from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.types import Group
 from prerlkit.verify.combine import Named, labels_of
 
 
 def step_metrics(
-    collected: Collected,
+    rollout: RolloutBatch,
     stats: UpdateStats,
     rate: float,
     train_seconds: float,
@@ -23,10 +23,10 @@ def step_metrics(
     peak: float = 0,
 ) -> dict[str, float]:
     """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's; `peak`: memory, bytes."""
-    generated = sum(len(c.token_ids) for g in collected.groups for c in g.completions)
+    generated = sum(len(c.token_ids) for g in rollout.groups for c in g.completions)
     return {
-        **group_metrics(collected.groups),
-        **verifier_metrics(collected.groups, verifiers),
+        **group_metrics(rollout.groups),
+        **verifier_metrics(rollout.groups, verifiers),
         "tokens/generated": generated,
         "tokens/trained": stats.tokens,
         "loss/total": stats.loss,
@@ -36,17 +36,17 @@ def step_metrics(
         "importance/mean": stats.ratio_sum / stats.weighted if stats.weighted else 1.0,
         "importance/capped": stats.capped / max(1, stats.weighted),
         "importance/mismatch": stats.mismatch_sum / max(1, stats.weighted),
-        "canary/drift": collected.sync.drift,
-        "canary/gain": collected.sync.gain,
+        "canary/drift": rollout.sync.drift,
+        "canary/gain": rollout.sync.gain,
         "optim/lr": rate,
         "optim/grad_norm": stats.grad_norm,
         "optim/skipped": stats.skipped,
         "optim/nonfinite": stats.nonfinite,
-        "time/rollout": collected.rollout_seconds,
-        "time/hand_over": collected.sync.seconds,
-        "time/verify": collected.verify_seconds,
+        "time/rollout": rollout.rollout_seconds,
+        "time/hand_over": rollout.sync.seconds,
+        "time/verify": rollout.verify_seconds,
         "time/train": train_seconds,
-        "time/step": collected.rollout_seconds + collected.verify_seconds + train_seconds,
+        "time/step": rollout.rollout_seconds + rollout.verify_seconds + train_seconds,
         "memory/peak": peak,
     }
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
@@ -14,7 +13,7 @@ from prerlkit.data.prompts import PromptSets, build
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
 from prerlkit.policy.source import ResolvedModel
-from prerlkit.policy.tokens import StartToken, end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.policy.tokens import Tokens, read_tokens
 from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.vllm_local import check_installed
@@ -30,9 +29,7 @@ class Prepared:
     """
 
     model: ResolvedModel
-    tokenizer: Any
-    start: StartToken
-    end_ids: tuple[int, ...]
+    tokens: Tokens
     prompts: PromptSets
     notes: tuple[str, ...]
 
@@ -40,7 +37,7 @@ class Prepared:
         """What every process of a run must have in common: the model's commit, special tokens, and all prompts."""
         prompts = [(p.id, p.token_ids, p.answer) for p in (*self.prompts.train, *self.prompts.eval)]
         digest = hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest()
-        return self.model.revision, self.start.id, self.end_ids, digest
+        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, digest
 
 
 def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -> Prepared:
@@ -56,25 +53,24 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
     if recipe.rollout.engine == "vllm" and recipe.rollout.vllm.server is None:
         check_installed()  # not by a dry run: that may be made on another machine
     model = source.resolve(recipe.model, report=report)
-    tokenizer, start, end_ids = read_tokens(model.path, recipe)
+    tokens = read_tokens(model.path, recipe.model)
     prompts = build(
         recipe.data,
-        tokenizer=tokenizer,
+        tokenizer=tokens.tokenizer,
         max_prompt_tokens=recipe.rollout.max_prompt_tokens,
         long_prompts=recipe.rollout.long_prompts,
         seed=recipe.seed,
         folder=folder,
     )
     tried = try_gold(recipe.verifiers, from_prompts(prompts, ROWS), folder)
-    notes = (f"model {model.origin}", f"start token of P(y): {start}", *prompts.notes, *tried, *_warnings(recipe))
-    return Prepared(model, tokenizer, start, end_ids, prompts, notes)
-
-
-def read_tokens(path: str, recipe: Recipe) -> tuple[Any, StartToken, tuple[int, ...]]:
-    """Tokenizer, start token and end tokens from a model's folder."""
-    tokenizer = load_tokenizer(path, trust_remote_code=recipe.model.trust_remote_code)
-    start = resolve_start_token(recipe.model.start_token, tokenizer)
-    return tokenizer, start, end_token_ids(path, tokenizer)
+    notes = (
+        f"model {model.origin}",
+        f"start token of P(y): {tokens.start}",
+        *prompts.notes,
+        *tried,
+        *_warnings(recipe),
+    )
+    return Prepared(model, tokens, prompts, notes)
 
 
 def _warnings(recipe: Recipe) -> Sequence[str]:

@@ -1,18 +1,24 @@
-"""The loop. Read this first: everything else is one of its arrows.
+"""The loop. Read this first: `train_step` and `update_policy` are the algorithm, in the order in which it runs.
 
-    P prompts ─► G completions each ─► verdicts ─► advantages, batch, loss, step ─► one line of metrics
+| what                    | in                                                  | read more in                    |
+|-------------------------|-----------------------------------------------------|---------------------------------|
+| sample, judge           | `sample_and_judge`: P prompts, G completions each   | train/sample_and_judge.py       |
+| advantages, train batch | `train_batches`: what carries gradient, by how much | objective/advantage.py, batch.py |
+| loss and gradient       | `Updater.loss_and_gradient`                         | objective/loss.py, train/step.py |
+| optimizer step          | `Updater.optimizer_step`: clip, step                | train/step.py                   |
+| record                  | `RunContext.record`: metrics, samples               | train/metrics.py                |
 
-Letters on tensors and tuples: P prompts of a step, G completions a prompt, B sequences, T tokens, V vocabulary,
+Letters on tensors and tuples: P prompts of a step, G completions of a prompt, B sequences, T tokens, V vocabulary,
 D width, N tokens that are scored.
 
-What is not here, on purpose: no branch by algorithm, engine or verifier (they were chosen when the run was built), no
-random state (every draw is a function of seed and position), no configuration that changes while it runs.
+The loop has no branch by algorithm, engine or verifier (they were chosen when the run was built), no random state
+(every draw is a function of seed and position), and no configuration that changes while it runs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,21 +27,21 @@ from prerlkit.data.stream import PromptStream
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.writer import RunWriter
 from prerlkit.seeds import derive
+from prerlkit.train.batch import train_batches
 from prerlkit.train.callbacks import Callback, StopSignal
-from prerlkit.train.checkpoint import Position
-from prerlkit.train.checkpoints import Checkpoints
-from prerlkit.train.collect import Judge, collect
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
 from prerlkit.train.evaluate import evaluate
-from prerlkit.train.folder import RunFolder
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
 from prerlkit.train.probe_runner import ProbeRunner
-from prerlkit.train.step import Updater
-from prerlkit.types import Prompt, StepRecord
+from prerlkit.train.sample_and_judge import Judge, sample_and_judge
+from prerlkit.train.step import Updater, UpdateStats
+from prerlkit.types import Group, Prompt, StepRecord
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error: the person asked for it, and everything is saved
@@ -44,7 +50,7 @@ class Stopped(Exception):  # noqa: N818 -- not an error: the person asked for it
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the loop works with: all of it chosen once, when the run was built."""
+    """The parts that the loop works with, each chosen once, when the run was built."""
 
     recipe: Recipe
     policy: Policy
@@ -52,98 +58,115 @@ class RunContext:
     judge: Judge
     stream: PromptStream
     eval_prompts: tuple[Prompt, ...]
-    folder: RunFolder
-    checkpoints: Checkpoints
+    writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner
     past: list[tuple[str, Mapping[str, float]]]
-    """(stage, metrics) of every step that is done: what metrics.jsonl holds."""
+    """(stage, metrics) of every step that is done, as in metrics.jsonl."""
     callback: Callback
     stop: StopSignal
     world: World
 
+    def record(self, record: StepRecord, stage: Stage, done: int) -> None:
+        """Write down a step, `done` of the stage's, and report it."""
+        self.past.append((stage.name, record.metrics))
+        self.writer.append_step(record, self.recipe.output.samples_per_step)
+        self.callback.on_step_end(record, done, stage.steps)
 
-def run_stage(room: RunContext, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
-    """Do the steps of `stage` that are left, or those until its rule ends it, and yield where the run is after each.
+
+def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
+    """Do the remaining steps of `stage`, or those until its early stop, and yield the position after each.
 
     Raises:
-        Stopped: it was asked for; the checkpoint is written.
+        Stopped: a stop was requested; the checkpoint is written.
         Unhealthy: a condition holds on which the recipe stops; the checkpoint is written.
     """
-    adapters, optimizer = room.policy.adapters, updater.optimizer
-    seed, output, every = room.recipe.seed, room.recipe.output, room.recipe.evaluation.every
-    room.callback.on_stage_begin(stage.name, stage.steps, position.stage_step)
+    save_every, evaluate_every = context.recipe.output.checkpoint_every, context.recipe.evaluation.every
+    context.callback.on_stage_begin(stage.name, stage.steps, position.stage_step)
     for step in range(position.stage_step, stage.steps):
-        if why := reached(stage, room.past):
-            room.callback.on_message(why)
+        if why := reached(stage, context.past):
+            context.callback.on_message(why)
             return
-        if every and step and step % every == 0:
-            position = run_evaluation(room, f"step {position.step}", position)
-        begun = time.perf_counter()
-        prompts_P = room.stream.batch(position.prompts, stage.rollout.prompts_per_step)
-        sampling = _sampling(stage, derive(seed, "rollout", position.step))
-        with room.checkpoints.rescue(position, adapters, optimizer):
-            collected = collect(  # rollout and verification: P groups of G judged completions
-                room.engine,
-                room.judge,
-                prompts_P,
-                sampling,
-                lambda done, n: room.callback.progress("rollout", done, n),
-                room.world,
-            )
-            measured = room.probing.measure(stage, step, collected.groups, room.past)
-        torch.manual_seed(derive(seed, "train", position.step))  # adapter dropout
-        trained = time.perf_counter()
-        stats = updater.update(collected.groups, step)  # advantage, batch, objective, step
-        train_seconds, peak = room.world.maxima(time.perf_counter() - trained, peak_memory())
-        measured = room.probing.finish(measured, stage, collected.groups, room.past)
+        if evaluate_every and step and step % evaluate_every == 0:
+            position = run_evaluation(context, f"step {position.step}", position)
 
-        rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
-        metrics = step_metrics(collected, stats, rate, train_seconds, room.recipe.verifiers, peak)
-        metrics = {**metrics, **measured.metrics, **room.health.examine(stage.name, metrics)}
-        room.past.append((stage.name, metrics))
-        position = replace(
-            position,
-            stage_step=step + 1,
-            step=position.step + 1,
-            prompts=position.prompts + len(prompts_P),
-            seconds=position.seconds + time.perf_counter() - begun,
-            generated=position.generated + int(metrics["tokens/generated"]),
-            trained=position.trained + stats.tokens,
-            skipped=position.skipped + stats.skipped,
-        )
-        record = StepRecord(position.step, stage.name, metrics, collected.groups, measured.details)
-        room.folder.append_step(record, output.samples_per_step)
-        room.callback.on_step_end(record, step + 1, stage.steps)
+        position = train_step(context, stage, updater, position)
 
-        stopping = room.world.any(room.stop.requested)  # asked once: a later request waits for the next step
-        due = any(n and (step + 1) % n == 0 for n in (output.checkpoint_every, every))
-        if stopping or due or room.health.wants_stop:
-            room.checkpoints.save(position, adapters, optimizer)
+        stopping = context.world.any(context.stop.requested)  # asked once: a later request waits for the next step
+        due = any(n and (step + 1) % n == 0 for n in (save_every, evaluate_every))
+        if stopping or due or context.health.wants_stop:
+            context.writer.save_checkpoint(position, context.policy.adapters, updater.optimizer)
         yield position
-        room.health.raise_if_stopping()
+        context.health.raise_if_stopping()
         if stopping:
             raise Stopped
 
 
-def run_evaluation(room: RunContext, name: str, position: Position) -> Position:
-    """Evaluate the policy as it is now and write the result down, unless that was done before a resume."""
-    if any((r.name, r.step) == (name, position.step) for r in room.folder.read_evaluations()):
+def train_step(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Position:
+    """Do one step of the algorithm: sample, judge, update the policy, record. Return the position after it."""
+    begun, step, seed = time.perf_counter(), position.stage_step, context.recipe.seed
+
+    prompts_P = context.stream.batch(position.prompts, stage.rollout.prompts_per_step)
+    with context.writer.rescue(position, context.policy.adapters, updater.optimizer):
+        rollout = sample_and_judge(
+            context.engine,
+            context.judge,
+            prompts_P,
+            _sampling(stage, derive(seed, "rollout", position.step)),
+            lambda done, n: context.callback.progress("rollout", done, n),
+            context.world,
+        )
+        probed = context.probing.measure(stage, step, rollout.groups, context.past)
+
+    torch.manual_seed(derive(seed, "train", position.step))  # adapter dropout
+    rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
+    sampled = time.perf_counter()
+    stats = update_policy(updater, rollout.groups, rate)
+    train_seconds, peak = context.world.maxima(time.perf_counter() - sampled, peak_memory())
+    probed = context.probing.finish(probed, stage, rollout.groups, context.past)
+
+    metrics = step_metrics(rollout, stats, rate, train_seconds, context.recipe.verifiers, peak)
+    metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
+    position = position.advance(
+        prompts=len(prompts_P),
+        seconds=time.perf_counter() - begun,
+        generated=int(metrics["tokens/generated"]),
+        trained=stats.tokens,
+        skipped=stats.skipped,
+    )
+    record = StepRecord(position.step, stage.name, metrics, rollout.groups, probed.details)
+    context.record(record, stage, position.stage_step)
+    return position
+
+
+def update_policy(updater: Updater, groups: Sequence[Group], rate: float) -> UpdateStats:
+    """Train on judged groups, those of all processes: one optimizer step, or `updates_per_rollout` on a share each."""
+    batches = train_batches(groups, updater.stage, updater.policy.start.id, updater.world)  # advantages, denominators
+    stats = UpdateStats()
+    for batch in updater.score(batches):  # old log-probs, where the loss needs them
+        loss = updater.loss_and_gradient(batch)
+        stats = stats + updater.optimizer_step(batch, loss, rate)
+    return stats
+
+
+def run_evaluation(context: RunContext, name: str, position: Position) -> Position:
+    """Evaluate the current policy and write the result down, unless that was done before a resume."""
+    if any((r.name, r.step) == (name, position.step) for r in context.writer.evaluations):
         return position
     result, _ = evaluate(
-        room.engine,
-        room.judge,
-        room.eval_prompts,
-        room.recipe.evaluation,
+        context.engine,
+        context.judge,
+        context.eval_prompts,
+        context.recipe.evaluation,
         name=name,
         step=position.step,
-        seed=derive(room.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
-        max_new_tokens=room.recipe.rollout.max_new_tokens,
-        progress=lambda done, n: room.callback.progress(f"evaluation {name}", done, n),
-        world=room.world,
+        seed=derive(context.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
+        max_new_tokens=context.recipe.rollout.max_new_tokens,
+        progress=lambda done, n: context.callback.progress(f"evaluation {name}", done, n),
+        world=context.world,
     )
-    room.folder.append_evaluation(result)
-    room.callback.on_evaluate(result)
+    context.writer.append_evaluation(result)
+    context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)
 
 

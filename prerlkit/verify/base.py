@@ -113,6 +113,13 @@ class Verifier(ABC):
         """
         return None
 
+    def row_error(self, row: Mapping[str, Any]) -> str:
+        """Return why no completion of this row could be judged, or "" where nothing is known to be wrong.
+
+        A row with an error stops the run before its first step. The default finds none.
+        """
+        return ""
+
     def dress(self, text: str) -> str:
         """A text in the form that this verifier asks for, such as tags around it. The default asks for none.
 

@@ -173,6 +173,6 @@ def _plain_accuracy(path, run, recipe) -> float:
             max_new_tokens=recipe.rollout.max_new_tokens,
             do_sample=False,
         )
-        text = prepared.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+        text = prepared.tokens.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
         passed += bool(verifier.judge(VerifierInput(prompt.text, text, prompt.answer)).passed)
     return passed / len(prepared.prompts.eval)

@@ -11,8 +11,8 @@ import pytest
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
 from prerlkit.recipe.schema import Recipe, VerifierConfig
-from prerlkit.train.collect import Collected
 from prerlkit.train.metrics import step_metrics
+from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.verify.registry import find
 
@@ -27,8 +27,8 @@ def text(name: str) -> str:
 def test_every_metric_is_defined_and_nothing_else():
     defined = re.findall(r"^\| `([a-z_/<>]+)` \|", text("metrics.md"), re.MULTILINE)
     one, two = (VerifierConfig(name="<verifier>"), VerifierConfig(name="regex"))
-    recorded = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
-    of_several = step_metrics(Collected((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
+    recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
+    of_several = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
     by_name = ["reward/<verifier>", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
     assert sorted(defined) == sorted(["step", "stage", *by_name, *recorded])

@@ -23,22 +23,18 @@ PROMPTS = tuple(Prompt(f"p{i}", "", tuple(range(40 + i, 64 + i))) for i in range
 def started(vllm, small, tmp_path_factory):
     """A policy without adapters, its trainer's side, and the engine that holds its copy."""
     from prerlkit.policy.policy import load_policy
-    from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+    from prerlkit.policy.tokens import read_tokens
     from prerlkit.recipe.model import Model
     from prerlkit.rollout.vllm import VllmEngine
     from prerlkit.rollout.vllm_local import LocalSettings, LocalVllm
-    from prerlkit.train.engines import LivePolicy
 
-    tokenizer = load_tokenizer(str(small))
-    ends = end_token_ids(str(small), tokenizer)
     model = Model(id=str(small), dtype="float32", device="cpu")
-    policy = load_policy(str(small), model, tokenizer, resolve_start_token("auto", tokenizer), ends)
-    live = LivePolicy(policy, 1024)
-    canary = Canary(live, PROMPTS, "float32")
+    policy = load_policy(str(small), model, read_tokens(str(small), model))
+    canary = Canary(policy, PROMPTS, "float32")
     targets = policy.adapters.linear_names
     client = LocalVllm(LocalSettings(small, "float32", targets, 8, 128, 8, False, True, 0.3, 32 << 20))
-    engine = VllmEngine(client, live, tokenizer.decode, ends, tmp_path_factory.mktemp("way") / "x")
-    yield SimpleNamespace(policy=policy, live=live, engine=engine, client=client, canary=canary)
+    engine = VllmEngine(client, policy, policy.tokenizer.decode, policy.end_ids, tmp_path_factory.mktemp("way") / "x")
+    yield SimpleNamespace(policy=policy, engine=engine, client=client, canary=canary)
     engine.close()
 
 
@@ -115,10 +111,10 @@ def test_the_whole_life_of_an_engine(started):
         config.save_pretrained(str(folder))
         save.save_file(tensors, folder / save.WEIGHTS)
 
-    started.live.write_adapter = doubled
+    started.policy.write_adapter = doubled
     with pytest.raises(CanaryError, match=r"more than once|drifted"):
         watched.sync_weights()
-    del started.live.write_adapter
+    del started.policy.write_adapter
     assert watched.sync_weights().drift < 1e-4
 
 
@@ -126,7 +122,7 @@ def test_stop_tokens_end_a_completion(started):
     """Every byte is an end token here, so that each completion is one token long and none is cut."""
     from prerlkit.rollout.vllm import VllmEngine
 
-    engine = VllmEngine(started.client, started.live, lambda ids: "", range(264), started.engine._folder)
+    engine = VllmEngine(started.client, started.policy, lambda ids: "", range(264), started.engine._folder)
     found = {(p, s): c for p, s, c in engine.generate(PROMPTS, Sampling(1, 6, 1.0, 1))}
     assert [len(c.token_ids) for c in found.values()] == [1] * 4
     assert not any(c.truncated for c in found.values())

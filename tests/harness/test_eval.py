@@ -84,18 +84,37 @@ def test_the_adapter_folder_is_the_run_and_not_the_base(run_folder, rows, tmp_pa
     assert stage.values != run.values
 
 
+def test_a_loaded_policy_scores_and_writes_itself_whatever_it_was_loaded_from(run_folder, tmp_path):
+    """Two stages of a run, and the one PEFT adapter that equals them, are the same policy; so is what each writes."""
+    texts = [tuple(b"What is 3 + 4?7"), tuple(b"1 + 1")]
+    run = prerlkit.load_policy(run_folder)
+    adapter = prerlkit.load_policy(run_folder / "adapter", **FAST)
+    assert [layer.name for layer in run.adapters.layers] == ["warmup", "rl"]
+    assert [layer.settings for layer in adapter.adapters.layers] == [None]
+    bare = prerlkit.load_policy(run_folder / "adapter", **FAST)
+    with bare.adapters.bare():
+        base = bare.score(texts)
+    for policy, name in ((run, "of the run"), (adapter, "of the adapter")):
+        policy.write_adapter(tmp_path / name)
+        again = prerlkit.load_policy(tmp_path / name, base=str(run.base.config._name_or_path), **FAST)
+        for own, written, none in zip(policy.score(texts), again.score(texts), base, strict=True):
+            assert written == pytest.approx(own, abs=1e-4)
+            assert own != pytest.approx(none, abs=1e-2)
+    assert [len(scores) for scores in run.score(texts)] == [14, 4]
+
+
 def test_stopped_anywhere_and_called_again_it_is_as_in_one_go(tiny_model, rows, tmp_path, monkeypatch):
     wanted = options(rows, samples=4, max_sequences=4)
     straight = prerlkit.evaluate(tiny_model, tmp_path / "straight", **wanted).targets[0]
-    collect, calls = harness.collect, []
+    real, calls = harness.sample_and_judge, []
 
     def stops(*args):
         calls.append(args)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return collect(*args)
+        return real(*args)
 
-    monkeypatch.setattr(harness, "collect", stops)
+    monkeypatch.setattr(harness, "sample_and_judge", stops)
     with pytest.raises(KeyboardInterrupt):
         prerlkit.evaluate(tiny_model, tmp_path / "again", **wanted)
     samples = next((tmp_path / "again").glob("*/samples.jsonl"))

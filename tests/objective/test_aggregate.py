@@ -2,7 +2,7 @@
 
 import pytest
 
-from prerlkit.objective.aggregate import Counts, count, select, token_weight
+from prerlkit.objective.advantage import Counts, count, select, token_weight
 from prerlkit.objective.choices import ConstantLength, Objective, SequenceMean, TokenMean
 from prerlkit.objective.presets import PRESETS
 from prerlkit.types import Completion, Group, Prompt, Verdict

@@ -20,7 +20,7 @@ from prerlkit.plan.trace import Parts, trace
 from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import ADAPTERS, BASE, EVALUATION, OPTIMIZER, ROLLOUT, MemoryTracker
 from prerlkit.policy.policy import load_policy
-from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe
@@ -51,10 +51,7 @@ def recipe(tiny_recipe):
 
 def measured(recipe: Recipe, path: str) -> dict[str, int]:
     stage = recipe.stages[0]
-    tokenizer = load_tokenizer(path)
-    start, ends = resolve_start_token("auto", tokenizer), end_token_ids(path, tokenizer)
-    checkpointing = recipe.memory.gradient_checkpointing
-    policy = load_policy(path, recipe.model, tokenizer, start, ends, checkpointing=checkpointing)
+    policy = load_policy(path, recipe.model, read_tokens(path, recipe.model), recipe.memory)
     tracker = MemoryTracker("cpu", policy.base.config.vocab_size, (2, 16))
     tracker.hold(weights(policy.base), BASE)
     policy.adapters.fresh(stage.name, stage.adapter, seed=0)

@@ -223,9 +223,7 @@ def plain(folder):
 
 
 def load(folder, **settings):
-    from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+    from prerlkit.policy.tokens import read_tokens
 
     model = Model(id=str(folder), device="cpu", **settings)
-    tokenizer = load_tokenizer(str(folder))
-    start = resolve_start_token("auto", tokenizer)
-    return load_policy(str(folder), model, tokenizer, start, end_token_ids(str(folder), tokenizer))
+    return load_policy(str(folder), model, read_tokens(str(folder), model))

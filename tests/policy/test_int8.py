@@ -8,7 +8,7 @@ import torch
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.policy import load_policy
-from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.model import Adapter, Model
 from prerlkit.rollout.hf import HfEngine
 from prerlkit.rollout.protocol import Sampling
@@ -24,9 +24,7 @@ def load(tiny_model):
     def make(quantization: str):
         path = str(tiny_model)
         model = Model(id=path, dtype="bfloat16", device="cpu", quantization=quantization)
-        tokenizer = load_tokenizer(path)
-        start = resolve_start_token("auto", tokenizer)
-        policy = load_policy(path, model, tokenizer, start, end_token_ids(path, tokenizer))
+        policy = load_policy(path, model, read_tokens(path, model))
         policy.adapters.fresh("a", Adapter(rank=4, alpha=8), seed=1)
         generator = torch.Generator().manual_seed(0)
         for parameter in policy.adapters.trainable:

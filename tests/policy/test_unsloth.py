@@ -12,9 +12,10 @@ import torch
 from prerlkit.errors import UsageError
 from prerlkit.policy import unsloth
 from prerlkit.policy.policy import load_policy
-from prerlkit.policy.tokens import StartToken
+from prerlkit.policy.tokens import StartToken, Tokens
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Adapter, Model
+from prerlkit.recipe.schema import Memory
 
 
 def test_what_is_missing_is_said_with_the_install_line(monkeypatch):
@@ -45,7 +46,8 @@ def test_what_it_loads_is_frozen_and_takes_a_stack_of_two(monkeypatch, make_mode
     monkeypatch.setitem(sys.modules, "unsloth", SimpleNamespace(FastLanguageModel=FastLanguageModel))
     monkeypatch.setattr(unsloth, "check_usable", lambda device: None)
     model = Model(id="x", backend="unsloth", device="cpu", dtype="float32")
-    policy = load_policy("folder", model, None, StartToken(1, "s", "test"), [2], checkpointing=True, length=77)
+    tokens = Tokens(None, (2,), StartToken(1, "s", "test"))
+    policy = load_policy("folder", model, tokens, Memory(gradient_checkpointing=True), length=77)
     assert asked["model_name"] == "folder"
     assert (asked["max_seq_length"], asked["use_gradient_checkpointing"]) == (77, "unsloth")
     assert not any(p.requires_grad for p in policy.base.parameters())

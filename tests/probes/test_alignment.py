@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from prerlkit.policy.policy import make_policy
+from prerlkit.policy.tokens import Tokens
 from prerlkit.probes.alignment import Alignment, layer_of
 from prerlkit.recipe.model import Adapter
 from prerlkit.recipe.probes import AlignmentProbe
+from prerlkit.recipe.schema import Memory
 
 
 def brute_force(policy, chosen, space: str, temperature: float) -> dict[str, torch.Tensor]:
@@ -57,12 +59,10 @@ def test_alignment_is_that_of_brute_force_whole_by_layer_by_factor_and_by_sign(
 ):
     policy = make_policy(
         tiny_policy.base,
-        None,
-        tiny_policy.start,
-        (256,),
+        Tokens(None, (256,), tiny_policy.start),
+        Memory(gradient_checkpointing=checkpointing),
         plain_head=True,
         share_contexts=True,
-        checkpointing=checkpointing,
     )
     policy.adapters.fresh("below", Adapter(rank=2, alpha=4), seed=5)  # frozen: no part of any gradient
     move(policy, seed=7)

@@ -15,23 +15,15 @@ import pytest
 import torch
 
 from prerlkit.recipe.schema import Recipe
-from prerlkit.train.callbacks import StopSignal
+from prerlkit.train.callbacks import SilentCallback, StopSignal
 from prerlkit.train.run import run as run_recipe
 
 
-class SilentCallback:
-    """A watcher that asks for a stop after a given step."""
+class StopAfter(SilentCallback):
+    """Asks for a stop after a given step."""
 
-    def __init__(self, stop: StopSignal, stop_after: int | None) -> None:
-        self._stop, self._after = stop, stop_after
-
-    def on_message(self, text: str) -> None: ...
-
-    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
-
-    def evaluated(self, result: Any) -> None: ...
+    def __init__(self, stop: StopSignal, step: int | None) -> None:
+        self._stop, self._after = stop, step
 
     def on_step_end(self, record: Any, done: int, steps: int) -> None:
         if record.step == self._after:
@@ -41,7 +33,7 @@ class SilentCallback:
 def _train(recipe: dict[str, Any], folder: Path, stop_after: int | None = None) -> Path:
     stop = StopSignal()
     run_recipe(
-        Recipe.model_validate(recipe), folder, recipe_folder=None, callback=SilentCallback(stop, stop_after), stop=stop
+        Recipe.model_validate(recipe), folder, recipe_folder=None, callback=StopAfter(stop, stop_after), stop=stop
     )
     return folder
 

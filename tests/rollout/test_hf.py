@@ -67,7 +67,7 @@ def test_every_completion_is_what_the_plain_way_gives(policy, temperature):
 def _with_ends(policy, ends):
     import dataclasses
 
-    return dataclasses.replace(policy, end_ids=ends)
+    return dataclasses.replace(policy, tokens=dataclasses.replace(policy.tokens, end_ids=ends))
 
 
 @pytest.mark.parametrize("max_sequences", [1, 3, 5])

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prerlkit.objective.aggregate import count, select
+from prerlkit.objective.advantage import count, select
 from prerlkit.policy.microbatch import by_context, micro_batches
 from prerlkit.policy.packed import block_of
 from prerlkit.recipe.schema import Stage

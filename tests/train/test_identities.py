@@ -84,11 +84,11 @@ def test_pretrain_logprobs_are_the_models_own_logprobs_of_start_plus_completion(
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_skipped_samples_change_neither_loss_nor_gradient(tiny_policy, preset, monkeypatch):
     """Running the samples without gradient, with advantage 0 as their mask, gives the same sums."""
-    from prerlkit.train import step as step_module
+    from prerlkit.train import batch as batch_module
 
     trained_adapter(tiny_policy)
     skipped = gradient(tiny_policy, make_groups(), preset)
-    real = step_module.train_rows
+    real = batch_module.train_rows
     runs = []
 
     def run_everything(samples, *args):
@@ -96,7 +96,7 @@ def test_skipped_samples_change_neither_loss_nor_gradient(tiny_policy, preset, m
         runs.append(len(rows))
         return rows
 
-    monkeypatch.setattr(step_module, "train_rows", run_everything)
+    monkeypatch.setattr(batch_module, "train_rows", run_everything)
     masked = gradient(tiny_policy, make_groups(), preset)
     torch.testing.assert_close(skipped, masked, atol=1e-6, rtol=1e-5)
     assert skipped.abs().max() > 1e-4
@@ -211,15 +211,13 @@ def test_gradient_checkpointing_changes_nothing(tiny_policy):
 def _rank_gradients(rank: int, folder: str, port: str, output: str) -> None:
     """What one of two processes does: its share of the rows, then the sum over both."""
     from prerlkit.policy.policy import load_policy
-    from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+    from prerlkit.policy.tokens import read_tokens
     from prerlkit.recipe.model import Model
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    tokenizer = load_tokenizer(folder)
-    start = resolve_start_token("auto", tokenizer)
     settings = Model(id=folder, dtype="float32", device="cpu")
-    policy = load_policy(folder, settings, tokenizer, start, end_token_ids(folder, tokenizer))
+    policy = load_policy(folder, settings, read_tokens(folder, settings))
     trained_adapter(policy)
     world = World(rank, 2)
     save_file({o: gradient(policy, make_groups(), o, world=world) for o in ("nsr-prerl", "grpo")}, output)

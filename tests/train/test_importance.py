@@ -12,6 +12,7 @@ from prerlkit.objective.loss import TokenTerms, objective_loss, truncated_import
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.schema import Memory, Recipe, Stage
 from prerlkit.train.distributed import World
+from prerlkit.train.stage import update_policy
 from prerlkit.train.step import Updater
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
@@ -113,5 +114,6 @@ def test_later_updates_of_one_rollout_weigh_by_the_policy_that_began(policy):
     for objective in ("grpo", "nsr-prerl"):
         with torch.no_grad():
             made = groups(policy, math.log(1.5))
-        stats = Updater(policy, stage(objective, 2.0, updates=2), Memory(), World()).update(made, 0)
+        updater = Updater(policy, stage(objective, 2.0, updates=2), Memory(), World())
+        stats = update_policy(updater, made, rate=1e-3)
         assert stats.ratio_sum / stats.weighted == pytest.approx(1.5, rel=1e-3)

@@ -10,6 +10,7 @@ from prerlkit.recipe.model import Adapter
 from prerlkit.recipe.schema import Memory, Stage
 from prerlkit.train import step as step_module
 from prerlkit.train.distributed import World
+from prerlkit.train.stage import update_policy
 from prerlkit.train.step import Updater
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
@@ -110,7 +111,7 @@ def test_old_logprobs_are_scored_within_memory_too(policy, monkeypatch):
     monkeypatch.setattr(type(policy), "logprobs", limited)
     notes: list[str] = []
     updater = make_updater(policy, 160, notes, optimizer={"updates_per_rollout": 2})
-    stats = updater.update(make_groups(), 0)
+    stats = update_policy(updater, make_groups(), rate=1e-2)
     assert notes
     assert stats.scored > 0
     assert calls[-1] <= 20

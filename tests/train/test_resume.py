@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.train.checkpoints import list_steps
-from prerlkit.train.lock import locked
+from prerlkit.runs.checkpoints import list_steps
+from prerlkit.runs.lock import locked
 
 
 def test_generators_of_every_kind_are_without_influence(go, same_run, tiny_recipe, tmp_path):
@@ -155,7 +155,7 @@ def test_a_hole_in_the_metrics_is_said_and_not_papered_over(go, tiny_recipe, tmp
 def test_two_runs_on_one_folder(go, tiny_recipe, tmp_path):
     """The second is refused before it loads anything, and says who is there; the lock goes with its holder."""
     go(tiny_recipe(), tmp_path / "out", stop_after=1)
-    script = "import sys, time; from pathlib import Path; from prerlkit.train.lock import locked\n"
+    script = "import sys, time; from pathlib import Path; from prerlkit.runs.lock import locked\n"
     script += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", script, tmp_path / "out"], stdout=subprocess.PIPE, text=True)
     try:

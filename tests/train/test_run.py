@@ -218,7 +218,7 @@ def test_an_occupied_folder_is_refused_unless_said_otherwise(tiny_recipe, tmp_pa
 def test_a_failure_leaves_its_reason_and_the_metrics_so_far(tiny_recipe, tmp_path, monkeypatch):
     from prerlkit.train import stage as stage_module
 
-    real, calls = stage_module.collect, []
+    real, calls = stage_module.sample_and_judge, []
 
     def fail_at_the_fourth_step(*args):
         calls.append(1)
@@ -226,7 +226,7 @@ def test_a_failure_leaves_its_reason_and_the_metrics_so_far(tiny_recipe, tmp_pat
             raise PrerlkitError("the engine died")
         return real(*args)
 
-    monkeypatch.setattr(stage_module, "collect", fail_at_the_fourth_step)
+    monkeypatch.setattr(stage_module, "sample_and_judge", fail_at_the_fourth_step)
     with pytest.raises(PrerlkitError, match="the engine died"):
         go(tiny_recipe(), tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -42,7 +42,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_is_whole(tiny_rec
 
     from prerlkit.cli.app import app
     from prerlkit.cli.display import Display
-    from prerlkit.train.checkpoints import newest_whole
+    from prerlkit.runs.checkpoints import newest_whole
 
     def twice(self, what, done, total):
         if what == "rollout" and (tmp_path / "out" / "checkpoints" / "step-000001").exists():

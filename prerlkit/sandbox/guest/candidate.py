@@ -1,7 +1,8 @@
 """Serves calls of functions that a model wrote. It is never told what a test expects, only what to call.
 
-    load   {prompt, code, entry}                    its top level is run
-    call   {target, args, kwargs}                   target: a name, or an object that stayed here
+    load   {prompt, code, entry, prelude}           its top level is run; prelude: with common imports (`prelude`)
+    call   {target, args, kwargs, spell}            target: a name, `Class().method`, or an object that stayed here;
+                                                    spell: iterators are answered with their items
     apply  {function, args}                         one of a few built-in functions, for objects that stayed here
 
 Each request carries a nonce that its answer must repeat, so that answers can't be written in advance.
@@ -13,6 +14,7 @@ import _ast
 import sys
 
 from prerlkit.sandbox.guest.channel import Channel
+from prerlkit.sandbox.guest.prelude import bind
 from prerlkit.sandbox.guest.values import pack, unpack
 
 TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
@@ -25,6 +27,8 @@ _APPLY: dict[str, Any] = {
     "setitem": lambda value, key, item: value.__setitem__(key, item),
 }  # fmt: skip
 _MUTABLE = (list, dict, set, bytearray)
+_MOST_ITEMS = 1_000_000  # of one iterator that is spelled out
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def main(channel: Channel, config: dict[str, Any]) -> None:
@@ -47,18 +51,22 @@ class Served:
         self._names = names
         self._objects: list[Any] = []
 
-    def load(self, prompt: str, code: str, entry: str) -> dict[str, Any]:
+    def load(self, prompt: str, code: str, entry: str, prelude: bool) -> dict[str, Any]:
         """Run the program. With a prompt that is code: the code itself where it defines `entry`, else as its end."""
         for number, source in enumerate(_units(prompt, code, entry)):
-            exec(compile(source, f"program{number or ''}.py", "exec", dont_inherit=True), self._names)
+            program = compile(source, f"program{number or ''}.py", "exec", dont_inherit=True)
+            if prelude:
+                bind(self._names, program, source)
+            exec(program, self._names)
         return {"v": None}
 
-    def call(self, target: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    def call(self, target: Any, args: Any, kwargs: Any, spell: bool = False) -> dict[str, Any]:
         function = self._find(target) if isinstance(target, str) else self._objects[target["obj"]]
         values = [unpack(item, self._object) for item in args]
         result = function(*values, **{key: unpack(item, self._object) for key, item in kwargs.items()})
         made = isinstance(function, type) and function.__module__ == "candidate"
-        answer = {"v": self._keep(result) if made else pack(result, self._keep)}  # a new object stays, list or not
+        keep = self._spelled if spell else self._keep
+        answer = {"v": self._keep(result) if made else pack(result, keep)}  # a new object stays, list or not
         if result is None and any(isinstance(value, _MUTABLE) for value in values):
             answer["m"] = [pack(value, self._keep) for value in values]
         return answer
@@ -70,10 +78,25 @@ class Served:
     def _find(self, name: str) -> Any:
         if name in self._names:
             return self._names[name]
+        owner, _, method = name.rpartition(".")
+        if owner:  # Class().method, or Class.method
+            holder = self._find(owner.removesuffix("()"))
+            return getattr(holder() if owner.endswith("()") else holder, method)
         solution = self._names.get("Solution")
         if isinstance(solution, type) and hasattr(solution, name):
             return getattr(solution(), name)
         raise NameError(f"name {name!r} is not defined")
+
+    def _spelled(self, value: Any) -> Any:
+        """The items of an iterator or of a dict's view; other objects stay here."""
+        if not isinstance(value, _VIEWS) and not hasattr(type(value), "__next__"):
+            return self._keep(value)
+        items: list[Any] = []
+        for item in value:
+            if len(items) >= _MOST_ITEMS:
+                raise ValueError(f"an iterator has more than {_MOST_ITEMS} items")
+            items.append(pack(item, self._spelled))
+        return {"iterator": items}
 
     def _object(self, name: Any) -> Any:
         return self._find(name) if isinstance(name, str) else self._objects[name]
@@ -87,6 +110,7 @@ def _units(prompt: str, code: str, entry: str) -> list[str]:
     """Sources to run one after the other, in one namespace."""
     if not prompt:
         return [code]
+    entry = entry.partition("(")[0].partition(".")[0]  # the class of Class().method
     tree = _parse(code)
     if tree is None or entry not in _defined(tree):
         together = prompt + code if prompt.endswith("\n") or code.startswith("\n") else f"{prompt}\n{code}"

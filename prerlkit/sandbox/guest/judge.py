@@ -38,7 +38,7 @@ def main(channel: Channel, config: dict[str, Any]) -> None:
 
     Its keys: helpers (code objects to run first), imports (modules that the tests use unasked), names (the candidate's
     functions), units (code objects of tests), check (call `check` with the function of this name), functions (test
-    functions to call), stop (end at the first failure).
+    functions to call), classes (test classes, and the methods of each to call), stop (end at the first failure).
     """
     job = channel.receive()
     link = Link(channel)
@@ -60,6 +60,9 @@ def main(channel: Channel, config: dict[str, Any]) -> None:
         for name in job["functions"]:
             with cases:
                 names[name]()
+        for name, methods in job["classes"].items():
+            with cases:
+                _run_class(names[name], methods, cases)
     except Stop:
         pass
     except Broken as error:
@@ -69,6 +72,30 @@ def main(channel: Channel, config: dict[str, Any]) -> None:
         channel.send({"broken": f"the tests' own code raises {type(error).__name__}: {error}"})
         return
     channel.send({"done": True} if link.requests else {"broken": "the tests never call the function"})
+
+
+def _run_class(kind: Any, methods: list[str], cases: Cases) -> None:
+    """Call the methods of a test class, a case each, as unittest and pytest do."""
+    unit = hasattr(kind, "doCleanups")
+    if unit:
+        kind.setUpClass()
+    for name in methods:
+        with cases(f"{kind.__name__}.{name} fails"):
+            test = kind(name) if unit else kind()
+            _optional(test, "setUp" if unit else "setup_method")
+            try:
+                getattr(test, name)()
+            finally:
+                _optional(test, "tearDown" if unit else "teardown_method")
+                if unit:
+                    test.doCleanups()
+    if unit:
+        kind.tearDownClass()
+
+
+def _optional(test: Any, name: str) -> None:
+    if hasattr(test, name):
+        getattr(test, name)()
 
 
 class Link:
@@ -92,9 +119,13 @@ class Link:
             raise Gone(answer["gone"])
         if "e" in answer:
             raise _exception(*answer["e"])
-        for value, after in zip(values, answer.get("m", ()), strict=False):
-            _write_back(value, unpack(after, self.remote))
-        return unpack(answer["v"], self.remote)
+        try:
+            for value, after in zip(values, answer.get("m", ()), strict=False):
+                _write_back(value, unpack(after, self.remote))
+            return unpack(answer["v"], self.remote)
+        except Exception as error:
+            error._remote = True  # type: ignore[attr-defined]  # what it answers is no value, or too large a one
+            raise
 
     def remote(self, name: Any) -> Remote:
         return Remote(name, self)
@@ -189,8 +220,10 @@ class Cases:
         own = f"the tests' own code raises {type(error).__name__}: {error}"
         if isinstance(error, Gone) or hasattr(error, "_remote"):
             return ""
-        if not self._link.requests or isinstance(error, NameError | ImportError | MemoryError | SystemExit):
+        if not self._link.requests or isinstance(error, NameError | ImportError | SystemExit):
             return own
+        if type(error).__name__ in ("SkipTest", "Skipped"):
+            return "the tests skip themselves"
         return own if isinstance(error, AttributeError) and isinstance(error.obj, type(builtins)) else ""
 
 

@@ -5,7 +5,8 @@ function, an iterator) stays where it is; `opaque` gives it a name, or refuses.
 
     None, bool, str, float, int below 2^63, list   as they are
     {"int": hex} {"tuple": […]} {"set": […]} {"frozenset": […]} {"dict": [[k, v], …]} {"bytes": hex} {"bytearray": hex}
-    {"complex": [re, im]} {"range": [start, stop, step]} {"Fraction": [n, d]} {"Decimal": text} {"obj": …}
+    {"complex": [re, im]} {"range": [start, stop, step]} {"Fraction": [n, d]} {"Decimal": text}
+    {"deque": [items, maxlen]} {"iterator": […]} where the host asked for the items of iterators, {"obj": …}
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ _SMALL = 1 << 63
 # A few bytes that whoever compares might spell out: `list(range(10**12))`, `int(Decimal("1e999999999"))`.
 _LONGEST_RANGE = 1_000_000
 _LARGEST_EXPONENT = 10_000
+_LONGEST_DECIMAL = 20_000
+_LARGEST_PART = 1 << 16  # bits of a fraction's numerator or denominator, of which the greatest common divisor is taken
+# A set takes time with the square of the number of different items that have the same hash.
+_MOST_OF_A_HASH = 300
+_FEW = 1000  # items, of which any hashes are cheap
 
 
 def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
@@ -73,14 +79,20 @@ def _pack_rest(value: Any, opaque: Callable[[Any], Any], depth: int) -> Any:
         return {"Fraction": [pack(value.numerator, opaque), pack(value.denominator, opaque)]}
     if decimal is not None and isinstance(value, decimal.Decimal):
         return {"Decimal": str(value)}
+    collections = sys.modules.get("collections")
+    if collections is not None and isinstance(value, collections.deque):
+        items = [pack(item, opaque, depth + 1) for item in collections.deque.__iter__(value)]
+        return {"deque": [items, value.maxlen]}
     return opaque(value)
 
 
 def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
-    """The value of plain data; `opaque` turns what stands behind "obj" into a value.
+    """The value of plain data; `opaque` turns what stands behind "obj" or "iterator" into a value.
+
+    It takes time in proportion to the data, whatever these are.
 
     Raises:
-        ValueError, TypeError, RecursionError, ArithmeticError: that is no such data.
+        ValueError, TypeError, RecursionError, ArithmeticError: that is no such data, or forged to be expensive.
     """
     if data is None or isinstance(data, bool | str | float | int):
         return data
@@ -90,16 +102,20 @@ def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
     match name:
         case "obj":
             return opaque(body)
+        case "iterator":
+            return opaque({"iterator": [unpack(item, opaque) for item in body]})
         case "int":
             return int(body, 16)
         case "tuple":
             return tuple([unpack(item, opaque) for item in body])
         case "set":
-            return {unpack(item, opaque) for item in body}
+            return set(distinct([unpack(item, opaque) for item in body]))
         case "frozenset":
-            return frozenset([unpack(item, opaque) for item in body])
+            return frozenset(distinct([unpack(item, opaque) for item in body]))
         case "dict":
-            return {unpack(key, opaque): unpack(item, opaque) for key, item in body}
+            items = [(unpack(key, opaque), unpack(item, opaque)) for key, item in body]
+            distinct([key for key, _ in items])
+            return dict(items)
         case "bytes":
             return bytes.fromhex(body)
         case "bytearray":
@@ -111,18 +127,50 @@ def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
             if _length(numbers) > _LONGEST_RANGE:
                 raise ValueError("the range is too long")
             return numbers
-        case "Fraction":
-            from fractions import Fraction
-
-            return Fraction(*[unpack(part, opaque) for part in body])
-        case "Decimal":
-            from decimal import Decimal
-
-            number = Decimal(body)
-            if number.is_finite() and abs(number.adjusted()) > _LARGEST_EXPONENT:
-                raise ValueError("the exponent is too large")
-            return number
+        case "Fraction" | "Decimal" | "deque":
+            return _unpack_of_module(name, body, opaque)
     raise ValueError(f"no value is called {name!r}")
+
+
+def _unpack_of_module(name: str, body: Any, opaque: Callable[[Any], Any]) -> Any:
+    """A value whose class has to be imported."""
+    if name == "Fraction":
+        from fractions import Fraction
+
+        parts = [unpack(part, opaque) for part in body]
+        if any(part.bit_length() > _LARGEST_PART for part in parts):
+            raise ValueError("the fraction is too large")
+        return Fraction(*parts)
+    if name == "Decimal":
+        from decimal import Decimal
+
+        if len(body) > _LONGEST_DECIMAL:
+            raise ValueError("the decimal number is too long")
+        number = Decimal(body)
+        if number.is_finite() and abs(number.adjusted()) > _LARGEST_EXPONENT:
+            raise ValueError("the exponent is too large")
+        return number
+    from collections import deque
+
+    items, most = body
+    return deque([unpack(item, opaque) for item in items], most)
+
+
+def distinct(items: list[Any]) -> list[Any]:
+    """The same items, which a set may now be made of.
+
+    Raises:
+        ValueError: too many different ones have the same hash.
+    """
+    if len(items) > _FEW:
+        by_hash: dict[int, list[Any]] = {}
+        for item in items:
+            same = by_hash.setdefault(hash(item), [])
+            if item not in same:
+                same.append(item)
+                if len(same) > _MOST_OF_A_HASH:
+                    raise ValueError("too many items have the same hash")
+    return items
 
 
 def _length(numbers: range) -> int:

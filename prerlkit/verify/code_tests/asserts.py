@@ -34,6 +34,11 @@ def job(
         Unreadable: they don't parse, assert nothing, or call nothing that a completion could define.
     """
     trees = [_parse(unit) for unit in units]
+    classes = _test_classes(trees)
+    if classes:
+        _refuse_what_stays_here(trees)
+    for tree in trees:
+        tree.body = [node for node in tree.body if not _runs_unittest(node)]
     remote = {name for tree in trees for name in _take_foreign_imports(tree)}
     helper_tree = _parse_or_none(helpers)
     defined = [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -43,7 +48,7 @@ def job(
         raise Unreadable("the tests define check(candidate), but the row has no entry_point")
     bound = {name for tree in [*trees, helper_tree] if tree is not None for name in _bound(tree)}
     loaded = {name for tree in trees for name in _names(tree, ast.Load)}
-    own = {entry, *targets} - {""}
+    own = {entry.partition("(")[0].partition(".")[0], *targets} - {""}
     free = loaded - bound - _BUILTINS - own
     imports = free & set(sys.stdlib_module_names)
     # Where the row says what is the completion's, a name that nobody defines is the tests' mistake: a completion that
@@ -51,7 +56,7 @@ def job(
     remote |= (own & loaded) | (set() if own else free - imports)
     if not remote and not check:
         raise Unreadable("the tests call nothing that a completion could define")
-    if not any(isinstance(node, ast.Assert | ast.Raise) for tree in trees for node in ast.walk(tree)):
+    if not any(_asserts(node) for tree in trees for node in ast.walk(tree)):
         raise Unreadable("the tests assert nothing")
     return {
         "helpers": [] if helper_tree is None else [_compile(helper_tree, "prompt")],
@@ -60,19 +65,64 @@ def job(
         "units": [_compile(_marked(tree), f"tests {number}") for number, tree in enumerate(trees, 1)],
         "check": check,
         "functions": functions,
+        "classes": classes,
         "stop": stop,
     }
 
 
 def count(units: Sequence[str]) -> int:
     """How many asserts are cases of their own, as far as the text shows: a lower bound where some are in loops."""
-    return sum(isinstance(node, ast.With) and _is_mark(node) for unit in units for node in _walk_marked(unit))
+    marks = sum(isinstance(node, ast.With) and _is_mark(node) for unit in units for node in _walk_marked(unit))
+    return marks + sum(map(len, _test_classes([_parse(unit) for unit in units]).values()))
 
 
 def defined_by(source: str) -> set[str]:
     """The functions and classes at the top of a source; none when it doesn't parse."""
     tree = _parse_or_none(source)
     return set() if tree is None else {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+
+
+def _test_classes(trees: Sequence[ast.Module]) -> dict[str, list[str]]:
+    """The test methods of each unittest class, and of classes named `Test…` without a base, as pytest has them."""
+    found: dict[str, list[str]] = {}
+    bases: set[str] = set()  # classes of the tests that are a TestCase
+    for node in (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)):
+        names = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+        if any(name in bases or name.endswith("TestCase") for name in names):
+            bases.add(node.name)
+        elif names or not node.name.startswith("Test"):
+            continue
+        methods = [
+            item.name for item in node.body if isinstance(item, ast.FunctionDef) and item.name.startswith("test")
+        ]
+        if methods:
+            found[node.name] = sorted(methods)
+    return found
+
+
+def _runs_unittest(node: ast.stmt) -> bool:
+    """Whether it is `unittest.main()`: the judge calls the methods itself."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and ast.unparse(call.func) == "unittest.main"
+
+
+def _asserts(node: ast.AST) -> bool:
+    """Whether it can fail a test: an assert, a raise, or one of unittest's methods such as `self.assertEqual`."""
+    method = node.attr if isinstance(node, ast.Attribute) else ""
+    return isinstance(node, ast.Assert | ast.Raise) or method.startswith("assert") or method == "fail"
+
+
+def _refuse_what_stays_here(trees: Sequence[ast.Module]) -> None:
+    """Tests of a class that replace parts of the program, or write files for it, can't reach it from their process.
+
+    Raises:
+        Unreadable: they do.
+    """
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Name) and node.id in ("mock", "patch", "MagicMock", "Mock", "mock_open"):
+            raise Unreadable(f"the tests use {node.id}, which can't reach the program in its own process")
+        if isinstance(node, ast.Name) and node.id in ("open", "tempfile", "shutil"):
+            raise Unreadable(f"the tests use {node.id}: the program can't see files of the tests")
 
 
 def _walk_marked(unit: str) -> Iterable[ast.AST]:

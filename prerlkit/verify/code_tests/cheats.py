@@ -31,9 +31,17 @@ _PROGRAMS = {
 
 
 def cheats(function: str) -> dict[str, str]:
-    """Completions by name. `function`: what the tests call; empty for programs that read and print."""
+    """Completions by name.
+
+    Args:
+        function: what the tests call, or `Class().method`; empty for programs that read and print.
+    """
     if not function:
         return {name: f"```python\n{text}\n```" for name, text in _PROGRAMS.items()}
-    bodies = {name: f"def {function}(*args, **kwargs):\n    {body}" for name, body in _BODIES.items()}
-    programs = {name: f"{text}\ndef {function}(*args, **kwargs):\n    pass" for name, text in _PROGRAMS.items()}
-    return {name: f"```python\n{text}\n```" for name, text in {**bodies, **programs}.items()}
+    owner, _, name = function.rpartition(".")
+    head = f"def {name}(*args, **kwargs):\n    "
+    if owner:  # the method is static, so that its arguments are the tests'
+        head = f"class {owner.partition('(')[0]}:\n  @staticmethod\n  {head}"
+    bodies = {title: head + body for title, body in _BODIES.items()}
+    programs = {title: f"{text}\n{head}pass" for title, text in _PROGRAMS.items()}
+    return {title: f"```python\n{text}\n```" for title, text in {**bodies, **programs}.items()}

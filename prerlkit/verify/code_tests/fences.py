@@ -1,29 +1,178 @@
-"""Takes the code out of a completion: the last fenced block, or all of it where there is none."""
+"""Takes the code out of a completion: the fenced block that holds the solution, or all of it where there is no block.
+
+Only the text is looked at, in linear time. A completion is never parsed outside the sandbox.
+"""
 
 from __future__ import annotations
 
-_PYTHON = ("", "python", "py", "python3", "python2")
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+_FENCE = re.compile(r"(?P<before>[ \t]*(?:(?:[-*+>]|\d{1,3}[.)])[ \t]+)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
+_PYTHON = re.compile(r"python|py|python[23](\.\d+)?|py[23]", re.IGNORECASE)
+_OTHER_WORDS = re.compile(r"[^\w.+#-]+")
+# A line that a program has and an output seldom: a statement, a call, an assignment.
+_STATEMENT = re.compile(
+    r"[ \t]*(?:(?:async +)?def |class |import |from +[\w.]+ +import |return\b|@\w|"
+    r"(?:for|while|if|with|try|elif|else)\b[^:]*:|[\w.]+\(|[\w.\[\], ]+[-+*/%|&^]?=[^=])"
+)
+_READS = re.compile(
+    r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*(?:0|['\"]/dev/stdin)|\bfileinput\b|\bos\.read\s*\(\s*0|\binput\b"
+)
+_PROSE = re.compile(r"[A-Z][\w'’]*(?:,? [\w'’`()-]+){2,}.*")
+_LABEL = re.compile(r"[A-Z*][\w '’*-]*:\**\s*")
+_LINE = 200  # characters of a line that are looked at
 
 
-def code_of(completion: str) -> str:
-    """The last fenced block that is Python or says nothing; else the last block; else the whole completion.
+@dataclass(slots=True)
+class _Block:
+    """A fenced block. `indent`: columns in front of its fence. `closed`: by a fence with nothing behind it."""
 
-    A block that is never closed goes to the end. Text is kept as it is, indentation too: a completion may be the rest
-    of a function.
+    language: str
+    fence: str
+    indent: int
+    lines: list[str] = field(default_factory=list)
+    closed: bool = False
+
+    @property
+    def text(self) -> str:
+        """What it holds, less the fence's own indentation where every line has that."""
+        lines = self.lines if self.closed else _without_prose(self.lines)
+        if self.indent and all(_indent(line) >= self.indent for line in lines if line.strip()):
+            moved = [_cut(line, self.indent) for line in lines]
+            if _begins_with_statement(moved):
+                lines = moved
+        return "".join(lines)
+
+    @property
+    def tagged(self) -> bool:
+        return _PYTHON.fullmatch(self.language) is not None
+
+    @property
+    def python(self) -> bool:
+        """Whether it is Python, or does not say what it is."""
+        return self.tagged or not self.language
+
+
+def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -> str:
+    """Return the code of a completion.
+
+    Of several blocks it is, among those that are Python or name no language: the last that defines one of `names`;
+    for a program, the last that reads its input; else the last that is marked as Python, else the last that looks like
+    a program and not like its output, else the last. Without such a block it is the last of another language, and
+    without any block the whole completion.
+
+    A block that is never closed ends with the next one, with a paragraph of prose, or with the text. Where the only
+    fences are closing ones, the completion began inside a block. The code's indentation is kept, as a completion may be
+    the rest of a function; the indentation of the fence itself, in a list for example, is taken away.
+
+    Args:
+        names: functions and classes that the tests ask for, where they are known.
+        stdin: the tests run a program that reads its input.
     """
-    blocks: list[tuple[str, list[str]]] = []
-    fence = ""
-    for line in completion.splitlines(keepends=True):
-        bare = line.strip()
-        if fence:
-            if bare.startswith(fence) and not bare.strip(fence[0]):
-                fence = ""
-            else:
-                blocks[-1][1].append(line)
-        elif bare.startswith(("```", "~~~")):
-            fence = bare[: len(bare) - len(bare.lstrip(bare[0]))]
-            blocks.append((bare[len(fence) :].strip().lower().partition(" ")[0], []))
+    before, blocks = _blocks(completion)
     if not blocks:
         return completion
-    python = [lines for language, lines in blocks if language in _PYTHON]
-    return "".join(python[-1] if python else blocks[-1][1])
+    if before is not None:
+        return before
+    python = [block for block in blocks if block.python and block.text.strip()]
+    defining = [block for block in python if names and _defines(block.text, names)]
+    reading = [block for block in python if stdin and _READS.search(block.text)]
+    tagged = [block for block in python if block.tagged]
+    programs = [block for block in python if any(map(_is_statement, block.text.splitlines()))]
+    for found in (defining, reading, tagged, programs, python):
+        if found:
+            return found[-1].text
+    return next((block.text for block in reversed(blocks) if block.python), blocks[-1].text)
+
+
+def _blocks(completion: str) -> tuple[str | None, list[_Block]]:
+    """Return the blocks, and the text before the first fence where that fence closes a block begun in the prompt."""
+    blocks: list[_Block] = []
+    before: list[str] = []
+    open_block: _Block | None = None
+    for line in completion.splitlines(keepends=True):
+        match = _FENCE.match(line)
+        info = "" if match is None else match["info"].strip()
+        if match is not None and match["fence"][0] == "`" and "`" in info:
+            match = None  # code in a line of prose: ```x```
+        if open_block is not None:
+            if match is not None and _ends(open_block, match, info):
+                open_block.closed = not info
+                open_block = None
+                if not info:
+                    continue
+            else:
+                if _closes_behind(line, open_block):
+                    open_block.lines.append(line.rstrip()[: -len(open_block.fence)] + "\n")
+                    open_block.closed, open_block = True, None
+                else:
+                    open_block.lines.append(line)
+                continue
+        if match is None:
+            if not blocks:
+                before.append(line)
+            continue
+        language = _OTHER_WORDS.sub(" ", info).strip().partition(" ")[0].lower()
+        open_block = _Block(language, match["fence"], len(match["before"].expandtabs(4)))
+        blocks.append(open_block)
+    # A bare fence that nothing closes, behind what looks like a program: the prompt opened the block.
+    begun = bool(blocks) and not blocks[0].closed and not blocks[0].language and _begins_with_statement(before)
+    return ("".join(before) if begun else None), blocks
+
+
+def _ends(block: _Block, match: re.Match[str], info: str) -> bool:
+    """Whether a fence ends a block: a bare one closes it, one with a language begins the next."""
+    before, fence = match["before"], match["fence"]
+    if fence[0] != block.fence[0] or len(fence) < len(block.fence):
+        return False
+    if len(before.expandtabs(4)) > block.indent + 3:  # as in Markdown; such a fence is in a docstring
+        return False
+    return before.isspace() or not before or bool(info)
+
+
+def _closes_behind(line: str, block: _Block) -> bool:
+    """Whether the closing fence stands at the end of a line of code."""
+    text = line.rstrip()
+    return text.endswith(block.fence) and not text.strip().startswith(block.fence) and block.fence[0] == "`"
+
+
+def _without_prose(lines: list[str]) -> list[str]:
+    """Lines up to the first paragraph of prose."""
+    for number, line in enumerate(lines[1:], 1):
+        if not lines[number - 1].strip() and _is_prose(line):
+            return lines[:number]
+    return lines
+
+
+def _is_prose(line: str) -> bool:
+    text = line.rstrip()
+    if text[-1:] not in (".", ":", "!", "?", "*") or _is_statement(line):
+        return False
+    return _PROSE.match(text[:_LINE]) is not None or _LABEL.fullmatch(text[:_LINE]) is not None
+
+
+def _is_statement(line: str) -> bool:
+    return _STATEMENT.match(line[:_LINE]) is not None
+
+
+def _begins_with_statement(lines: list[str]) -> bool:
+    return _is_statement(next((line for line in lines if line.strip()), ""))
+
+
+def _defines(text: str, names: Iterable[str]) -> bool:
+    any_name = "|".join(re.escape(name) for name in names)
+    pattern = rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(?:{any_name})\b|^(?:{any_name})[ \t]*(?::[^=\n]*)?=(?!=)"
+    return re.search(pattern, text, re.MULTILINE) is not None
+
+
+def _indent(line: str) -> int:
+    return len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
+
+
+def _cut(line: str, columns: int) -> str:
+    """Return a line without its first columns of white space."""
+    if line[:columns].isspace() and "\t" not in line[:columns]:
+        return line[columns:]
+    return line.expandtabs(4)[columns:] if line.strip() else "\n"

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
+
+
+class Spelled:
+    """An iterator that a program returned, by its items. As an iterator it equals nothing, but it can be walked."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self._rest = iter(items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rest
 
 
 def same_text(expected: str, printed: str, tolerance: float) -> bool:
@@ -23,7 +36,7 @@ def same_text(expected: str, printed: str, tolerance: float) -> bool:
 
 
 def same_value(expected: Any, value: Any, tolerance: float) -> bool:
-    """Whether a plain value equals one from JSON: tuples are lists there, and keys are texts.
+    """Whether a plain value equals one from JSON: tuples, deques, ranges and iterators are lists there, keys are texts.
 
     A bool is no number here, as it is none in JSON.
     """
@@ -34,7 +47,9 @@ def same_value(expected: Any, value: Any, tolerance: float) -> bool:
             isinstance(expected, int | float) and isinstance(value, int | float) and _close(expected, value, tolerance)
         )
     if isinstance(expected, list):
-        items = list(value) if isinstance(value, list | tuple) else None
+        if isinstance(value, Spelled):
+            value = value.items
+        items = list(value) if isinstance(value, list | tuple | deque | range) else None
         return (
             items is not None
             and len(items) == len(expected)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _PURE = {f.__name__: f for f in (abs, bool, dict, float, frozenset, int, len, list, max, min, round, set, sorted, str,
                                  sum, tuple)}  # fmt: skip
+_MOST_SUMMED = 10_000  # items of a sum that are no plain numbers: adding sequences or fractions takes their square
 _NODES = (
     ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load,
     ast.cmpop, ast.boolop, ast.Not, ast.USub, ast.UAdd, ast.Add, ast.Sub,
 )  # fmt: skip
+
+Distinct = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,36 @@ class Case:
     calls: tuple[Call, ...]
     expression: Any
 
-    def holds(self, values: Sequence[Any]) -> bool:
+    def holds(self, values: Sequence[Any], distinct: Distinct = list) -> bool:
         """Whether the assert holds for these values, which must be of built-in types.
+
+        Args:
+            distinct: what `set` and `dict` are made through. It may refuse items that would take for ever.
 
         Raises:
             Exception: as the assert itself would, for values of another type than it expects.
         """
         names = {f"__{number}": value for number, value in enumerate(values)}
-        return bool(eval(self.expression, {"__builtins__": {}, **_PURE, "math": math, **names}))
+        # Of these alone the time isn't in proportion to what a program returns.
+        bounded = {kind.__name__: _made_of(kind, distinct) for kind in (set, frozenset, dict)}
+        allowed = {"__builtins__": {}, **_PURE, **bounded, "sum": _sum, "math": math, **names}
+        return bool(eval(self.expression, allowed))
+
+
+def _made_of(kind: Any, distinct: Distinct) -> Any:
+    def make(items: Any = (), **more: Any) -> Any:
+        listed = list(items.items() if isinstance(items, dict) and kind is dict else items)
+        distinct([key for key, _ in listed] if kind is dict else listed)
+        return kind(listed, **more)
+
+    return make
+
+
+def _sum(items: Any, start: Any = 0) -> Any:
+    listed = list(items)
+    if len(listed) > _MOST_SUMMED and not all(isinstance(item, int | float) for item in listed):
+        raise ValueError("too many items to be summed")
+    return sum(listed, start)
 
 
 class _NotSimple(Exception):  # noqa: N818 - it is no error

@@ -1,4 +1,4 @@
-"""A run read back from its folder (docs/run-folder.md), whatever became of it: what reports and comparisons look at."""
+"""A run read from its folder (docs/run-folder.md), of whatever version and in whatever state."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from typing import Any, Literal
 
 from prerlkit.errors import UsageError
 from prerlkit.recipe.load import plain, read_yaml
-from prerlkit.train import lock
-from prerlkit.train.jsonl import read_json, read_lines
+from prerlkit.runs import lock
+from prerlkit.runs.files import RunFiles
+from prerlkit.runs.jsonl import read_json, read_lines
 
 State = Literal["completed", "stopped", "failed", "running", "broken off"]
-"""As the summary says; `running`: somebody holds the folder; `broken off`: no summary, and nobody does (killed)."""
+"""As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedRun:
+class Run:
     """What a run has written so far. Plain values: a folder of an older version is read as it is.
+
+    The strict view is `trained.TrainedRun`: the recipe checked, and the adapters, for whoever uses the policy.
 
     Attributes:
         folder: the run folder.
@@ -38,6 +41,35 @@ class RecordedRun:
     evaluations: tuple[Mapping[str, Any], ...]
     state: State
 
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read the run in `folder`; no weights, and neither samples nor probes.
+
+        Raises:
+            UsageError: it is not a run folder.
+            PrerlkitError: one of its JSON files is damaged.
+        """
+        files = RunFiles(folder)
+        if not files.recipe.is_file():
+            raise UsageError(
+                f"{folder} is not a run folder: there is no recipe.yaml in it.",
+                "Name the folder that `prerlkit run` wrote (its --output).",
+            )
+        summary = read_json(files.summary)
+        return cls(
+            folder,
+            plain(read_yaml(files.recipe)),
+            read_json(files.environment),
+            summary,
+            _placed(files.metrics, "stage"),
+            _placed(files.evaluations, "name"),
+            _state(folder, summary),
+        )
+
+    @property
+    def files(self) -> RunFiles:
+        return RunFiles(self.folder)
+
     @property
     def name(self) -> str:
         return str(self.recipe.get("name", self.folder.name))
@@ -54,14 +86,13 @@ class RecordedRun:
     @property
     def probes(self) -> tuple[Mapping[str, Any], ...]:
         """Lines of probes.jsonl (docs/probes.md); empty where the run had none."""
-        return tuple(read_lines(self.folder / "probes.jsonl"))
+        return tuple(read_lines(self.files.probes))
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
-        """Lines of samples.jsonl one by one, up to a torn one: the file may be larger than memory likes."""
-        file = self.folder / "samples.jsonl"
-        if not file.is_file():
+        """Yield lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""
+        if not self.files.samples.is_file():
             return
-        with file.open(encoding="utf-8", errors="replace") as lines:
+        with self.files.samples.open(encoding="utf-8", errors="replace") as lines:
             for text in lines:
                 try:
                     line = json.loads(text)
@@ -72,33 +103,8 @@ class RecordedRun:
                 yield line
 
 
-def read_run(path: Path) -> RecordedRun:
-    """The run in the folder `path`.
-
-    Raises:
-        UsageError: it is not a run folder.
-        PrerlkitError: one of its JSON files is damaged.
-    """
-    recipe = path / "recipe.yaml"
-    if not recipe.is_file():
-        raise UsageError(
-            f"{path} is not a run folder: there is no recipe.yaml in it.",
-            "Name the folder that `prerlkit run` wrote (its --output).",
-        )
-    summary = read_json(path / "summary.json")
-    return RecordedRun(
-        path,
-        plain(read_yaml(recipe)),
-        read_json(path / "environment.json"),
-        summary,
-        _placed(path / "metrics.jsonl", "stage"),
-        _placed(path / "evaluations.jsonl", "name"),
-        _state(path, summary),
-    )
-
-
 def _placed(path: Path, name: str) -> tuple[Mapping[str, Any], ...]:
-    """Lines of a jsonl file up to one that doesn't say its step and `name`: what is behind it can't be placed."""
+    """Lines of a jsonl file up to one without its step and `name`: what is behind it can't be placed."""
     return tuple(
         itertools.takewhile(
             lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), read_lines(path)

@@ -1,4 +1,4 @@
-"""Rollout and verification of one batch of prompts, the second while the first still runs."""
+"""Sample completions for a batch of prompts and judge them; verdicts are made while the engine still samples."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from prerlkit.verify import VerifierInput
 
 
 class Judge(Protocol):
-    """What the loop needs of a verify runner."""
+    """The part of a verify runner that the loop needs."""
 
     def submit(self, sample: VerifierInput) -> Future[Verdict]:
-        """The verdict to come; it never raises for a verifier's fault."""
+        """Return the verdict to come; it never raises for a verifier's fault."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """Judged groups, in the prompts' order, and where the time went (seconds)."""
+class RolloutBatch:
+    """Judged groups, in the prompts' order, and the seconds that they took."""
 
     groups: tuple[Group, ...]
     rollout_seconds: float
     verify_seconds: float
-    """Waiting for verdicts after the last completion: what verification cost, not what it took."""
+    """Waiting for verdicts after the last completion. Verification that overlaps sampling is not counted."""
     sync: WeightSync = field(default_factory=WeightSync)
-    """Taking over the policy before the first completion, a part of `rollout_seconds`."""
+    """The sync of the policy's weights to the engine before the first completion, a part of `rollout_seconds`."""
 
 
-def collect(
+def sample_and_judge(
     engine: RolloutEngine,
     judge: Judge,
     prompts: Sequence[Prompt],
     sampling: Sampling,
     progress: Callable[[int, int], None] | None = None,
     world: World = ALONE,
-) -> Collected:
+) -> RolloutBatch:
     """Sample `sampling.samples` completions for each prompt and judge each as soon as it is finished.
 
     Args:
@@ -49,15 +49,15 @@ def collect(
         world: each process takes its share of the prompts.
 
     Returns:
-        The groups of all processes, in each of them; the slowest one's times.
+        The groups of all processes, in each of them; the times of the slowest process.
     """
     begun = time.perf_counter()
     sync = engine.sync_weights()
-    everything, prompts = prompts, world.share(prompts)
+    global_prompts, prompts = prompts, world.share(prompts)
     total = len(prompts) * sampling.samples
     finished: dict[tuple[int, int], tuple[Completion, Future[Verdict]]] = {}
     for i, s, completion in engine.generate(prompts, sampling):
-        finished[i, s] = completion, judge.submit(_sample(prompts[i], completion))
+        finished[i, s] = completion, judge.submit(_verifier_input(prompts[i], completion))
         if progress:
             progress(len(finished), total)
     sampled = time.perf_counter()
@@ -66,16 +66,16 @@ def collect(
         pairs = [finished[i, s] for s in range(sampling.samples)]
         verdicts = tuple(verdict.result() for _, verdict in pairs)
         groups.append(Group(prompt, tuple(completion for completion, _ in pairs), verdicts))
-    parts = world.gather(Collected(tuple(groups), sampled - begun, time.perf_counter() - sampled, sync))
-    return Collected(
-        tuple(parts[i % world.size].groups[i // world.size] for i in range(len(everything))),
+    parts = world.gather(RolloutBatch(tuple(groups), sampled - begun, time.perf_counter() - sampled, sync))
+    return RolloutBatch(
+        tuple(parts[i % world.size].groups[i // world.size] for i in range(len(global_prompts))),
         max(part.rollout_seconds for part in parts),
         max(part.verify_seconds for part in parts),
         sync,
     )
 
 
-def _sample(prompt: Prompt, completion: Completion) -> VerifierInput:
+def _verifier_input(prompt: Prompt, completion: Completion) -> VerifierInput:
     return VerifierInput(
         prompt=prompt.text,
         completion=completion.text,

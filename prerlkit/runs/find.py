@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prerlkit.errors import UsageError
-from prerlkit.recorded import RecordedRun, read_run
+from prerlkit.runs.run import Run
 
 _DEPTH = 4
 """Folders below the named one in which runs are looked for."""
 
 
-def find_runs(paths: Sequence[Path]) -> list[RecordedRun]:
+def find_runs(paths: Sequence[Path]) -> list[Run]:
     """The runs, each once, in the order of the names given and then of their folders.
 
     Raises:
         UsageError: a path is neither a run nor a folder with runs in it.
         PrerlkitError: a file of a run is damaged.
     """
-    found: dict[Path, RecordedRun] = {}
+    found: dict[Path, Run] = {}
     several = len(paths) > 1
     for path in paths:
         if several and path.is_file():
@@ -29,7 +29,7 @@ def find_runs(paths: Sequence[Path]) -> list[RecordedRun]:
             what = "is not a run folder and has none in it" if path.is_dir() else "is no folder"
             raise UsageError(f"{path} {what}.", "Name folders that `prerlkit run` or `prerlkit sweep` wrote.")
         for folder in folders:
-            found.setdefault(folder.resolve(), read_run(folder))
+            found.setdefault(folder.resolve(), Run.open(folder))
     if not found:
         raise UsageError("None of these is a folder.", "Name folders that `prerlkit run` or `prerlkit sweep` wrote.")
     return list(found.values())

@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.model import Adapter
 from prerlkit.recipe.schema import Optimizer
-from prerlkit.train import checkpoint
-from prerlkit.train.checkpoint import Checkpoint, Damaged, Position
-from prerlkit.train.checkpoints import Checkpoints, list_steps, newest_whole
-from prerlkit.train.folder import RunFolder
+from prerlkit.runs import checkpoint
+from prerlkit.runs.checkpoint import Checkpoint, Damaged, Position
+from prerlkit.runs.checkpoints import Checkpoints, list_steps, newest_whole
+from prerlkit.runs.writer import RunWriter
 from prerlkit.train.optim import make_optimizer
 
 
@@ -51,12 +51,12 @@ def store(tiny_policy, tmp_path):
     tiny_policy.adapters.fresh("a", Adapter(rank=2), seed=1)
     optimizer = make_optimizer(tiny_policy.adapters.trainable, Optimizer(), 0.01)
     best: list[int | None] = [None]
-    checkpoints = Checkpoints(tmp_path / "c", keep=2, best=lambda: best[0], origin={"data": "x"})
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2, best=lambda: best[0], origin={"data": "x"})
 
     def save(*steps: int):
         for step in steps:
             checkpoints.save(Position(step=step), tiny_policy.adapters, optimizer)
-        return tmp_path / "c"
+        return tmp_path / "checkpoints"
 
     save.best, save.policy = best, tiny_policy
     return save
@@ -131,9 +131,7 @@ def test_what_a_killed_process_was_writing_is_swept_away(store):
     (folder / ".step-000001.4242.old").mkdir()
     (folder.parent / ".recipe.yaml.4242").touch()
     assert newest_whole(folder, print).position.step == 1
-    files = RunFolder(folder.parent)
-    files.checkpoints = folder
-    files.create("resume")
+    RunWriter(folder.parent).create("resume")
     assert [path.name for path in folder.iterdir()] == ["step-000001"]
     assert not list(folder.parent.glob(".recipe*"))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import append_text, write_text
+from prerlkit.types import Group
 
 
 def rewrite_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
@@ -57,3 +58,25 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             break
         lines.append(line)
     return lines
+
+
+def group_line(group: Group) -> dict[str, Any]:
+    """Return a judged group as a file of samples holds it."""
+    return {
+        "prompt_id": group.prompt.id,
+        "prompt": group.prompt.text,
+        "answer": group.prompt.answer,
+        "completions": [
+            {
+                "text": completion.text,
+                "tokens": len(completion.token_ids),
+                "truncated": completion.truncated,
+                "logprob": sum(completion.logprobs),
+                "score": verdict.score,
+                "passed": verdict.passed,
+                "reason": verdict.reason,
+                "details": dict(verdict.details),
+            }
+            for completion, verdict in zip(group.completions, group.verdicts, strict=True)
+        ],
+    }

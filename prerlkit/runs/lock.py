@@ -1,4 +1,8 @@
-"""One run at a time in a folder: a lock that the system lets go of when its process dies, however it dies."""
+"""One run at a time in a folder: a lock that the system releases when its process dies, however it dies.
+
+Not `filelock`, though it is installed: its file names no holder, asking whether the lock is held would create the
+file, and on a disk without flock it falls back to a marker file that outlives its process.
+"""
 
 from __future__ import annotations
 

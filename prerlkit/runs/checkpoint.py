@@ -54,6 +54,19 @@ class Position:
     trained: int = 0
     skipped: int = 0
 
+    def advance(self, *, prompts: int, seconds: float, generated: int, trained: int, skipped: int) -> Position:
+        """Return the position after one more step that took and made this much."""
+        return replace(
+            self,
+            stage_step=self.stage_step + 1,
+            step=self.step + 1,
+            prompts=self.prompts + prompts,
+            seconds=self.seconds + seconds,
+            generated=self.generated + generated,
+            trained=self.trained + trained,
+            skipped=self.skipped + skipped,
+        )
+
     def next_stage(self) -> Position:
         return replace(self, stage=self.stage + 1, stage_step=0)
 
@@ -68,7 +81,7 @@ def save(
     """Write a checkpoint, whole or not at all. It needs no other file: the adapters of finished stages are in it.
 
     Args:
-        origin: what a run must have been made from to go on from here; see `resume.Origin`.
+        origin: what a run must have been made from to resume here (`train.resume.origin`).
 
     Raises:
         PrerlkitError: the adapter is not finite, so that nobody would want to go on from it; nothing is written.

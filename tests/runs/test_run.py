@@ -5,8 +5,8 @@ import json
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.recorded import read_run
-from prerlkit.train import lock
+from prerlkit.runs.run import Run
+from prerlkit.runs import lock
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 def test_a_killed_run_is_read_up_to_its_last_whole_line(folder):
-    run = read_run(folder)
+    run = Run.open(folder)
     assert (run.name, run.seed, run.stages, run.state) == ("tiny", 3, ("a", "b"), "broken off")
     assert [step["step"] for step in run.steps] == [1, 2]
     assert list(run.samples()) == [{"step": 1}]
@@ -30,15 +30,15 @@ def test_a_killed_run_is_read_up_to_its_last_whole_line(folder):
 )
 def test_an_ended_run_says_how(folder, reason, state):
     (folder / "summary.json").write_text(json.dumps({"exit_reason": reason}))
-    assert read_run(folder).state == state
+    assert Run.open(folder).state == state
 
 
 def test_a_run_that_goes_on_is_running_also_when_an_older_summary_lies_there(folder):
     (folder / "summary.json").write_text(json.dumps({"exit_reason": "stopped"}))
     with lock.locked(folder):
-        assert read_run(folder).state == "running"
+        assert Run.open(folder).state == "running"
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(UsageError, match="not a run folder"):
-        read_run(tmp_path)
+        Run.open(tmp_path)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.adapters import AdapterStack
-from prerlkit.train import checkpoint
-from prerlkit.train.checkpoint import Checkpoint, Damaged, Position
+from prerlkit.runs import checkpoint
+from prerlkit.runs.checkpoint import Checkpoint, Damaged, Position
 
 
 class Checkpoints:
@@ -23,7 +22,7 @@ class Checkpoints:
     Args:
         keep: how many of the newest are kept.
         best: the step whose evaluation was the best so far, or None; asked at each save.
-        origin: written into each; see `resume.Origin`.
+        origin: written into each; see `checkpoint.save`.
     """
 
     def __init__(
@@ -50,17 +49,6 @@ class Checkpoints:
             if step not in kept:
                 shutil.rmtree(self._path(step))
 
-    @contextlib.contextmanager
-    def rescue(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Around what doesn't touch the adapters: when it fails, where the run was is saved, so nothing is lost."""
-        try:
-            yield
-        except Exception:
-            if position.step:
-                with contextlib.suppress(OSError, PrerlkitError):  # what failed first is what a person should read
-                    self.save(position, adapters, optimizer)
-            raise
-
     def _steps(self) -> list[int]:
         return list_steps(self._folder)
 
@@ -81,11 +69,11 @@ def list_steps(folder: Path) -> list[int]:
     return sorted(step for path in folder.iterdir() if (step := step_of(path)) is not None)
 
 
-def newest_whole(folder: Path, report: Callable[[str], None]) -> Checkpoint | None:
+def newest_whole(folder: Path, report: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
     """The newest checkpoint in `folder` whose every byte is as it was written; None when there are none at all.
 
     Args:
-        report: hears of each that is damaged, by name.
+        report: receives a line for each that is damaged.
 
     Raises:
         PrerlkitError: there are some and none is whole.
@@ -104,6 +92,6 @@ def newest_whole(folder: Path, report: Callable[[str], None]) -> Checkpoint | No
     if damaged:
         raise PrerlkitError(
             f"No checkpoint in {folder} is whole: " + "; ".join(damaged) + ".",
-            "Put back a copy of one, or start anew with --overwrite.",
+            "Restore a copy of one, or start from scratch with --overwrite.",
         )
     return None
