@@ -12,7 +12,7 @@ import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
-    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets"), 0),
+    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "quiet"), 0),
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("rollout", "verify", "data", "sandbox"), 3),
@@ -20,7 +20,7 @@ RANKS = {
     **dict.fromkeys(("probes", "runs"), 5),
     "train": 6,
     **dict.fromkeys(("harness", "publish", "plan", "page", "trackers", "doctor"), 7),
-    **dict.fromkeys(("compare", "sweep"), 8),
+    **dict.fromkeys(("compare", "sweep", "launch"), 8),
     "report": 9,
     **dict.fromkeys(("cli", "api"), 10),
     "__main__": 11,

@@ -25,7 +25,7 @@ _PERCENT = re.compile(r"(-?\d+(?:\.\d+)?)\s*\\?%")
 
 def constants(answer: str) -> Mapping[str, str]:
     """Return the constants that are not this row's answer, by the name of the attempt."""
-    own = {answer.strip(), answer.strip().strip("$"), _right_side(answer)}
+    own = {answer.strip(), answer.strip().strip("${} "), _right_side(answer)}
     number = _value(_UNIT.sub(r"\1", _right_side(answer)))  # units may be left out
     percent = _PERCENT.fullmatch(_right_side(answer))
     values = {number} if percent is None else {Fraction(percent[1]), Fraction(percent[1]) / 100}

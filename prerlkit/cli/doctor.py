@@ -26,7 +26,7 @@ def doctor() -> None:
     Exit code 1 when something that is here can't be used (a card that torch doesn't see, a package outside the accepted
     versions, no sandbox, no room); what is optional and absent is no fault. A Hub token is never shown.
     """
-    from prerlkit.cli.quiet import quiet_libraries
+    from prerlkit.quiet import quiet_libraries
 
     quiet_libraries()
     sections = [section() for section in SECTIONS]

@@ -23,8 +23,8 @@ def print_plan(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
     Raises:
         UsageError: for what is wrong whatever the network says.
     """
-    from prerlkit.cli.quiet import quiet_libraries
     from prerlkit.policy import source
+    from prerlkit.quiet import quiet_libraries
     from prerlkit.train.validate import check_settings, check_trackers
 
     quiet_libraries()

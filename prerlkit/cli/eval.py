@@ -72,7 +72,7 @@ def evaluate(
     if not targets:
         raise UsageError("What should be evaluated?", "Give a run folder, an adapter, a Hub id or a model folder.")
     if not verbose:
-        from prerlkit.cli.quiet import quiet_libraries
+        from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
     _run(*_plan(given), output, overwrite, as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,8 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Verbose
-from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.errors import UsageError
+from prerlkit.plan.fit import GIB, gib, phase_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from prerlkit.recipe.load import LoadedRecipe
     from prerlkit.recipe.schema import Recipe
 
-_GIB = 2**30
 _BAR = 28
 
 
@@ -56,7 +55,7 @@ def plan(
     console = wide_console()
     loaded = load(recipe, overrides or [])
     if not verbose:
-        from prerlkit.cli.quiet import quiet_libraries
+        from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
     fits = print_memory(console, loaded.recipe, _device(loaded.recipe, vram, gpu), config)
@@ -82,44 +81,6 @@ def print_memory(console: Console, recipe: Recipe, device: Device, config: Path 
     return made.fits
 
 
-def refuse_what_cannot_fit(recipe: Recipe) -> str:
-    """Before weights are loaded: stop a run that the device at hand can't hold.
-
-    Returns:
-        A line for the person who waits for it.
-
-    Raises:
-        PrerlkitError: with the settings that would make it fit.
-    """
-    from prerlkit.plan.advice import advise
-    from prerlkit.plan.config import find_config
-    from prerlkit.plan.device import at_hand
-    from prerlkit.plan.plan import make_plan
-    from prerlkit.plan.traces import Traces
-
-    try:
-        where = find_config(recipe.model, network=True)
-    except UsageError:
-        return "no plan: the model's shapes were not found"  # a model that can't be found is told where it is loaded
-    begun = time.perf_counter()
-    device = at_hand(recipe.model.device)
-    traces = Traces(where, device.kind)
-    made = make_plan(recipe, where, device, traces)
-    if made.fits:
-        return (
-            f"planned in {time.perf_counter() - begun:.0f} s: at most {_gib(made.needed)}, in "
-            f"{_phase(made.tightest.name, made.tightest.stage)}, of {_gib(device.memory)} free"
-        )
-    advice = advise(recipe, made, traces)
-    ways = [f"--set {' --set '.join(a.settings)} ({a.cost}): {_gib(a.needed)}" for a in advice if a.fits]
-    raise PrerlkitError(
-        f"{recipe.name} needs {_gib(made.needed)} in {_phase(made.tightest.name, made.tightest.stage)}, and "
-        f"{device.name} has {_gib(device.memory)} free. Nothing was loaded.",
-        ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
-        + f"`prerlkit plan {recipe.name}` shows every phase; --force tries anyway.",
-    )
-
-
 def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:
     from prerlkit.plan.device import at_hand, card, of_size
 
@@ -135,23 +96,23 @@ def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
 
     device, tightest = made.device, made.tightest
     table = Table("phase", "stage", "GiB", "of the device", "where its bytes are", title_justify="left")
-    table.title = f"{recipe.name} on {device.name}, {_gib(device.memory)}: the most that each phase holds"
+    table.title = f"{recipe.name} on {device.name}, {gib(device.memory)}: the most that each phase holds"
     for phase in made.phases:
         used = made.needed_in(phase) / device.memory
         bar = "█" * min(_BAR, round(used * _BAR)) + "·" * max(0, _BAR - round(used * _BAR))
         kinds = sorted(((size, kind) for kind, size in phase.by_kind.items()), reverse=True)
-        where = ", ".join(f"{kind} {size / _GIB:.2f}" for size, kind in kinds if size >= 0.005 * _GIB)
+        where = ", ".join(f"{kind} {size / GIB:.2f}" for size, kind in kinds if size >= 0.005 * GIB)
         name = phase.name if phase.traced else f"{phase.name} (by sizes)"
         style = "red" if used > 1 else "bold" if phase is tightest else ""
-        table.add_row(name, phase.stage, f"{phase.total / _GIB:.2f}", f"{bar} {100 * used:.0f} %", where, style=style)
+        table.add_row(name, phase.stage, f"{phase.total / GIB:.2f}", f"{bar} {100 * used:.0f} %", where, style=style)
     console.print(table)
     room = device.memory - made.needed
-    verdict = f"[green]fits[/green] with {_gib(room)} to spare"
+    verdict = f"[green]fits[/green] with {gib(room)} to spare"
     if not made.fits:
-        verdict = f"[red]does not fit[/red]: {made.engine.problem or _gib(-room) + ' short'}"
+        verdict = f"[red]does not fit[/red]: {made.engine.problem or gib(-room) + ' short'}"
     console.print(
-        f"tightest: {_phase(tightest.name, tightest.stage)}. With what the allocator loses (8 %, a margin) and the "
-        f"process itself ({_gib(device.overhead)}) it needs {_gib(made.needed)} of {_gib(device.memory)}: {verdict}",
+        f"tightest: {phase_name(tightest.name, tightest.stage)}. With what the allocator loses (8 %, a margin) and the "
+        f"process itself ({gib(device.overhead)}) it needs {gib(made.needed)} of {gib(device.memory)}: {verdict}",
         soft_wrap=True,
     )
     if made.engine.at_once:
@@ -178,15 +139,15 @@ def _print_engine(console: Console, recipe: Recipe, made: Plan) -> None:
     share = f", {100 * engine.total / made.device.memory:.0f} % of the device" if made.device.kind == "cuda" else ""
     waiting = " (the others wait)" if engine.at_once < wanted else ""
     console.print(
-        f"vLLM: {_gib(engine.total)}{share}; its cache holds {int(engine.at_once)} of {wanted} sequences at full "
+        f"vLLM: {gib(engine.total)}{share}; its cache holds {int(engine.at_once)} of {wanted} sequences at full "
         f"length{waiting}",
         soft_wrap=True,
     )
     places = []
     if recipe.model.quantization == "nf4" and recipe.rollout.vllm.base == "same":
-        places.append(f"{_gib(sizes.dense_bytes)} of disk for the 16-bit copy of its 4-bit weights")
+        places.append(f"{gib(sizes.dense_bytes)} of disk for the 16-bit copy of its 4-bit weights")
     if engine.training != engine.rollout:
-        places.append(f"{_gib(sizes.dense_bytes)} of the host's memory while it sleeps")
+        places.append(f"{gib(sizes.dense_bytes)} of the host's memory while it sleeps")
     if places:
         console.print(f"      and {', '.join(places)}", soft_wrap=True)
 
@@ -197,7 +158,7 @@ def _print_advice(console: Console, advice: list[Advice]) -> None:
     for one in advice:
         fit = "[green]fits[/green]" if one.fits else "not enough alone"
         console.print(
-            f"  --set {' --set '.join(one.settings)}   {_gib(one.needed)}, {fit}   ({one.cost})", soft_wrap=True
+            f"  --set {' --set '.join(one.settings)}   {gib(one.needed)}, {fit}   ({one.cost})", soft_wrap=True
         )
 
 
@@ -212,14 +173,6 @@ def _print_probe(console: Console, loaded: LoadedRecipe) -> None:
     probes = ", and probes," if loaded.recipe.probes else ""
     long = f"{found.hours:.2g} hours" if found.hours >= 1 else f"{60 * found.hours:.2g} minutes"
     console.print(
-        f"about {long} for all steps and evaluations{probes} on this machine; peak memory {_gib(found.peak_memory)}",
+        f"about {long} for all steps and evaluations{probes} on this machine; peak memory {gib(found.peak_memory)}",
         soft_wrap=True,
     )
-
-
-def _phase(name: str, stage: str) -> str:
-    return f'"{name}" of stage {stage}' if stage else f'"{name}"'
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB"

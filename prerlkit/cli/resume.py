@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -43,8 +42,8 @@ def resume(
         console = Console(no_color=no_color or None, highlight=False, width=160)
     from prerlkit.cli.display import Display
     from prerlkit.cli.run import execute
+    from prerlkit.launch import Launch
     from prerlkit.train.resume import recipe_folder
 
-    with Display(console, quiet=quiet) as display:
-        execute(loaded.recipe, recipe_folder(run), run, "resume", display, verbose)
-    display.finish(run, command=f"prerlkit resume {shlex.quote(str(run))}")
+    launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose)
+    execute(launch, Display(console, quiet=quiet))

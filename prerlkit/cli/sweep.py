@@ -54,7 +54,7 @@ def sweep(
     The same command again goes on: finished runs are skipped, others resumed, failed ones tried again. More seeds or
     values may be added. Ctrl-C lets the runs finish their step and save. Afterwards: prerlkit compare FOLDER.
     """
-    from prerlkit.cli.quiet import quiet_libraries
+    from prerlkit.quiet import quiet_libraries
 
     if not verbose:
         quiet_libraries()

@@ -20,3 +20,12 @@ def test_the_example_runs_as_it_stands(tiny_recipe, tmp_path, monkeypatch, capsy
     assert printed[0].startswith("completed ['")
     assert "LlamaForCausalLM <end>" in printed
     assert Path("evals/one/results.json").is_file()
+
+
+def test_the_page_lists_every_public_function():
+    """A row of the table may hold several functions; each stands in code."""
+    import prerlkit
+
+    table = [line.split("|")[1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    listed = {name for cell in table for name in re.findall(r"`(\w+)", cell)}
+    assert listed == {name for name in prerlkit.__all__ if not name.startswith("_")}
