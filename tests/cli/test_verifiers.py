@@ -162,8 +162,7 @@ def test_audit_exits_by_its_threshold(invoke, recipe_file, tmp_path):
     assert (result["over"], result["lines"][0]["name"], result["lines"][0]["score"]) == ([], "gold", 1.0)
 
 
-@pytest.mark.xfail(reason="math takes 2x = 4 for 4 until it compares equations", strict=False)
 def test_audit_needs_no_model(invoke, recipe_file):
-    verifiers = [{"name": "regex", "settings": {"pattern": "= (.*)"}}]
+    verifiers = [{"name": "regex", "settings": {"pattern": r"\A= (.*)"}}]
     done = invoke("verifiers", "audit", recipe_file(model={"id": "no/such-model"}, verifiers=verifiers))
     assert done.returncode == 0, done.stderr
