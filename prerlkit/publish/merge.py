@@ -21,12 +21,13 @@ import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.tokens import load_tokenizer
-from prerlkit.publish import fold, proof, streamed
+from prerlkit.publish import fold, proof
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
+from prerlkit.publish.streamed import StreamedModel
 from prerlkit.publish.weights import INDEX, Weights
-from prerlkit.runs.trained import Part, TrainedRun
+from prerlkit.runs.trained import TrainedRun
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Gguf = Literal["bf16", "q8_0"]
@@ -92,8 +93,11 @@ def merge(
     folder = Path(output) if output else opened.folder / "merged"
     _check(opened, folder, lora_scale, overwrite)
     source = opened.resolve_base(base, report)
-    kind = dtype or opened.recipe.model.dtype
-    plan = _MergePlan.make(opened, source, getattr(torch, kind), lora_scale)
+    model = opened.recipe.model
+    kind = dtype or model.dtype
+    bare = StreamedModel(source, model.trust_remote_code)
+    live = bare.with_adapters(opened.parts, lora_scale)
+    plan = _MergePlan.make(bare, live, getattr(torch, kind))
     gguf_bytes = 0
     if gguf:
         from prerlkit.publish.gguf_file import check_writable, size_of
@@ -106,14 +110,15 @@ def merge(
         _write_weights(plan, work, shard_bytes)
         _write_rest(source, work, kind)
         report("proving: logits of live policy, base, rounded base and merged model in float32")
-        tokens = proof.probe_tokens(load_tokenizer(str(source)), opened.folder / "samples.jsonl")
-        proven = _prove(plan, work, tokens, kind)
+        tokens = proof.probe_tokens(load_tokenizer(str(source)), opened.files.samples)
+        merged = StreamedModel(work, model.trust_remote_code)
+        proven = _prove(plan, merged, tokens, kind)
         if proven.failure:
             raise PrerlkitError(f"Refused, and nothing was written: {proven.failure}.", _advice(proven, kind))
         four_bit = None
-        if opened.recipe.model.quantization != "none":
+        if model.quantization != "none":
             report("measuring the 4-bit policy against the merged model")
-            four_bit = four_bit_difference(opened, source, Weights(work), tokens, lora_scale)
+            four_bit = four_bit_difference(model, live, tokens, merged.weights)
         file = None
         if gguf:
             from prerlkit.publish.gguf_file import write_gguf
@@ -126,24 +131,22 @@ def merge(
 
 @dataclass(frozen=True, slots=True)
 class _MergePlan:
-    """Everything that is settled before a byte is written."""
+    """All that is settled before a byte is written."""
 
-    run: TrainedRun
-    source: Path
-    weights: Weights
+    base: StreamedModel
+    live: StreamedModel
     folds: fold.Folds
     dtype: torch.dtype
-    lora_scale: float
 
     @classmethod
-    def make(cls, run: TrainedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _MergePlan:
-        weights = Weights(source)
-        trust = run.recipe.model.trust_remote_code
-        model = streamed.empty_model(source, trust_remote_code=trust)
-        names = streamed.file_names(model, weights.__contains__)
-        stack = streamed.stack_on(streamed.empty_model(source, trust_remote_code=trust), run.parts)
-        configs = [stack.config(part.name) for part in run.parts]
-        return cls(run, source, weights, fold.folds(run.parts, model, configs, names, lora_scale), dtype, lora_scale)
+    def make(cls, base: StreamedModel, live: StreamedModel, dtype: torch.dtype) -> _MergePlan:
+        model, stack = base.empty(), live.stack()
+        configs = [stack.config(part.name) for part in live.parts]
+        return cls(base, live, fold.folds(live.parts, model, configs, base.file_names(model), live.lora_scale), dtype)
+
+    @property
+    def weights(self) -> Weights:
+        return self.base.weights
 
     @property
     def parameters(self) -> int:
@@ -208,23 +211,15 @@ def _write_rest(source: Path, work: Path, kind: str) -> None:
     write_json(work / "config.json", {**config, "dtype": kind})
 
 
-def _prove(plan: _MergePlan, work: Path, tokens: tuple[Tensor, Tensor], kind: str) -> MergeProof:
-    run, source, read = plan.run, plan.source, plan.weights
-    trust = run.recipe.model.trust_remote_code
-    noise = proof.shaken(read, plan.dtype, plan.folds.factors.__contains__)
-    live_weight = streamed.live_weights(source, read, run.parts, plan.lora_scale, trust_remote_code=trust)
-    rounded = proof.rounded(live_weight, plan.dtype)
-
-    def logits(folder: Path, weights: Callable[[str], Tensor], parts: tuple[Part, ...] = ()) -> Tensor:
-        return streamed.folder_logits(folder, weights, tokens, parts, plan.lora_scale, trust_remote_code=trust)
-
+def _prove(plan: _MergePlan, merged: StreamedModel, tokens: tuple[Tensor, Tensor], kind: str) -> MergeProof:
+    base, live = plan.base, plan.live
     return proof.compare(
         dtype=kind,
-        live=logits(source, read, run.parts),
-        merged=logits(work, Weights(work)),
-        base=logits(source, read),
-        rounded=logits(source, rounded),
-        noisy=logits(source, noise, run.parts),
+        live=live.logits(tokens),
+        merged=merged.logits(tokens),
+        base=base.logits(tokens),
+        rounded=base.logits(tokens, proof.rounded(live.live_weights(), plan.dtype)),
+        noisy=live.logits(tokens, proof.shaken(base.weights, plan.dtype, plan.folds.factors.__contains__)),
     )
 
 
