@@ -235,7 +235,7 @@ def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, mon
     with recipe.open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(tiny_recipe(output={"checkpoint_every": 1}, evaluation={"when": []}), file)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prerlkit.cli.app", "prerlkit.cli.display", "prerlkit.train.run"])
+    context.set_forkserver_preload(["prerlkit.cli.app", "prerlkit.cli.render.display", "prerlkit.train.run"])
     import prerlkit.cli
 
     def start(*args: str):
