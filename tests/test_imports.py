@@ -13,7 +13,9 @@ import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
-    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "quiet", "page"), 0),
+    **dict.fromkeys(
+        ("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "quiet", "page", "metrics"), 0
+    ),
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("rollout", "verify", "data", "sandbox"), 3),
