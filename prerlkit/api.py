@@ -12,28 +12,12 @@ from typing import TYPE_CHECKING, Any
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from prerlkit.evaluation.result import EvalResult
     from prerlkit.harness.results import Results
     from prerlkit.policy.policy import Policy
     from prerlkit.recipe.schema import Recipe
     from prerlkit.runs.files import Existing
     from prerlkit.train.callbacks import Callback
     from prerlkit.train.run import Summary
-    from prerlkit.types import StepRecord
-
-
-class Quiet:
-    """A `Callback` that hears everything and says nothing."""
-
-    def on_message(self, text: str) -> None: ...
-
-    def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
-
-    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None: ...
-
-    def on_evaluate(self, result: EvalResult) -> None: ...
 
 
 def run(
@@ -43,30 +27,33 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     existing: Existing = "refuse",
     callback: Callback | None = None,
+    force: bool = False,
 ) -> Summary:
-    """Run a recipe from beginning to end; `prerlkit run`.
+    """Run a recipe from beginning to end, as `prerlkit run` does.
+
+    In the main thread SIGINT (Ctrl-C) and SIGTERM stop it after the current step, with everything saved.
 
     Args:
         recipe: a file, the name of a packaged one, a mapping of the same form, or a loaded one.
         output: the run folder; None: the one that the recipe names.
         overrides: keys of the recipe by their path, `{"stages.rl.steps": 3}`.
         existing: what to do with a folder that is not empty: refuse, resume or overwrite.
-        watcher: hears each step (`prerlkit.train.callbacks.Callback`).
+        callback: receives each message and step (`prerlkit.train.callbacks.Callback`); None: nothing is printed.
+        force: try even if the plan says that the run can't fit.
 
     Returns:
         The summary: `exit_reason`, `evaluations`, `position`, `peak_memory_bytes`.
 
     Raises:
-        UsageError: the recipe is wrong; PrerlkitError: it can't be run.
+        UsageError: the recipe is wrong; PrerlkitError: it can't fit, or can't be run.
     """
-    from prerlkit.trackers.watching import tracked
-    from prerlkit.train.callbacks import StopSignal
-    from prerlkit.train.run import run as run_recipe
+    from prerlkit.launch import Launch, output_folder, processes, run_recipe
+    from prerlkit.train.callbacks import SilentCallback
 
     loaded, folder = _recipe(recipe, overrides or {})
-    where = Path(output or loaded.output.folder.format(name=loaded.name, seed=loaded.seed))
-    with tracked(loaded, where, callback or Quiet()) as hearing:
-        return run_recipe(loaded, where, recipe_folder=folder, callback=hearing, stop=StopSignal(), existing=existing)
+    launch = Launch(loaded, folder, Path(output) if output else output_folder(loaded), existing, force)
+    with processes() as world:
+        return run_recipe(launch, callback or SilentCallback(), world)
 
 
 def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool = False, **model: Any) -> Policy:

@@ -72,7 +72,7 @@ def evaluate(
     if not targets:
         raise UsageError("What should be evaluated?", "Give a run folder, an adapter, a Hub id or a model folder.")
     if not verbose:
-        from prerlkit.cli.quiet import quiet_libraries
+        from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
     _run(*_plan(given), output, overwrite, as_json)
@@ -110,9 +110,9 @@ def _plan(given: Mapping[str, Any]) -> Plan:
 def _run(
     targets: list[Target], task: Task, settings: EvalSettings, output: Path | None, overwrite: bool, as_json: bool
 ) -> None:
-    from prerlkit.cli.display import Display
-    from prerlkit.cli.eval_tables import print_results
-    from prerlkit.cli.tables import wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.display import Display
+    from prerlkit.cli.render.eval import print_results
     from prerlkit.harness.evaluate import evaluate as run_evaluation
 
     console, folder = wide_console(), output or Path("evals") / task.name
@@ -138,8 +138,8 @@ def _run(
 
 
 def _print_presets() -> None:
-    from prerlkit.cli.eval_tables import presets_table
-    from prerlkit.cli.tables import wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.eval import presets_table
 
     wide_console().print(presets_table())
 

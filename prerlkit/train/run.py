@@ -15,7 +15,6 @@ import torch
 from prerlkit.data.stream import PromptStream
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.result import EvalResult
-from prerlkit.policy import source
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.make import make_probes
@@ -82,7 +81,6 @@ def run(
     callback: Callback,
     stop: StopSignal,
     existing: Existing = "refuse",
-    report: source.Report = None,
     world: World = ALONE,
 ) -> Summary:
     """Run `recipe` into the folder `output`.
@@ -92,7 +90,6 @@ def run(
         watcher: hears what happens.
         stop: asked after every step.
         existing: what to do with a folder that is not empty. `resume` begins anew where there is no checkpoint yet.
-        report: hears the phases of a model download.
         world: the processes of the run, this one among them. Each calls this function.
 
     Raises:
@@ -105,7 +102,7 @@ def run(
     writer.check(existing)
     changes = world.from_primary(lambda: resume.check_recipe(recipe, writer.files) if existing == "resume" else [])
     with world.first_on_each_machine():
-        prepared = prepare(recipe, recipe_folder, report)
+        prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
     for line in (*changes, *prepared.notes):
         callback.on_message(line)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.runs.run import Run
 from prerlkit.runs import lock
+from prerlkit.runs.run import Run
 
 
 @pytest.fixture
