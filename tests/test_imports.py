@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,7 +19,7 @@ RANKS = {
     **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
     **dict.fromkeys(("probes", "runs"), 5),
     "train": 6,
-    **dict.fromkeys(("harness", "publish", "plan", "page", "trackers", "doctor"), 7),
+    **dict.fromkeys(("evaluation.harness", "publish", "plan", "page", "trackers", "doctor"), 7),
     **dict.fromkeys(("compare", "sweep", "launch"), 8),
     "report": 9,
     **dict.fromkeys(("cli", "api"), 10),
@@ -31,8 +31,10 @@ def modules() -> Iterator[Path]:
     return (path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def room(parts: tuple[str, ...]) -> str:
-    return parts[0].removesuffix(".py")
+def room(parts: Sequence[str]) -> str:
+    """A file's or module's room: the longest name in RANKS that it starts with."""
+    names = [part.removesuffix(".py") for part in parts]
+    return max((".".join(names[:n]) for n in (1, 2)), key=lambda name: (name in RANKS, len(name)))
 
 
 def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
@@ -45,7 +47,7 @@ def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
             names = [alias.name for alias in node.names]
         for name in names:
             if name.startswith("prerlkit."):
-                yield name.split(".")[1], node.lineno
+                yield room(name.split(".")[1:]), node.lineno
 
 
 def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other():

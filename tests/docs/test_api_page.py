@@ -26,6 +26,15 @@ def test_the_page_lists_every_public_function():
     """A row of the table may hold several functions; each stands in code."""
     import prerlkit
 
-    table = [line.split("|")[1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    table = PAGE.read_text(encoding="utf-8").split("| function | command |")[1].split("\n\n")[0].splitlines()
+    table = [line.split("|")[1] for line in table if line.startswith("| `")]
     listed = {name for cell in table for name in re.findall(r"`(\w+)", cell)}
     assert listed == {name for name in prerlkit.__all__ if not name.startswith("_")}
+
+
+def test_the_page_lists_every_field_of_a_request():
+    from prerlkit.evaluation.request import EvalRequest
+
+    page = PAGE.read_text(encoding="utf-8")
+    row = page.split("| what is asked |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", row)) == set(EvalRequest.model_fields)
