@@ -13,8 +13,8 @@ from benchmarks.study.parts import PARTS, TASKS, Part, points_of
 from benchmarks.study.records import RECORDS, pack, unpack
 from benchmarks.study.tables import tables
 from benchmarks.study.tuning import best, finished
+from prerlkit.cli.render.sweep import points_table
 from prerlkit.cli.sweep import run_points
-from prerlkit.cli.sweep_display import points_table
 from prerlkit.errors import PrerlkitError
 from prerlkit.quiet import quiet_libraries
 from prerlkit.runs.run import Run

@@ -62,9 +62,9 @@ def _request(given: Mapping[str, Any]) -> EvalRequest:
 
 
 def _run(plan: EvalPlan, output: Path | None, overwrite: bool, as_json: bool) -> None:
-    from prerlkit.cli.display import Display
-    from prerlkit.cli.eval_tables import print_results
-    from prerlkit.cli.tables import wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.display import Display
+    from prerlkit.cli.render.eval import print_results
     from prerlkit.evaluation.harness.evaluate import evaluate as run_evaluation
 
     console, folder = wide_console(), output or Path("evals") / plan.task.name
@@ -81,8 +81,8 @@ def _run(plan: EvalPlan, output: Path | None, overwrite: bool, as_json: bool) ->
 
 
 def _print_presets() -> None:
-    from prerlkit.cli.eval_tables import presets_table
-    from prerlkit.cli.tables import wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.eval import presets_table
 
     wide_console().print(presets_table())
 

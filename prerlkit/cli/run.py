@@ -13,9 +13,7 @@ from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from prerlkit.cli.display import Display
+    from prerlkit.cli.render.display import Display
     from prerlkit.launch import Launch
     from prerlkit.runs.files import Existing
     from prerlkit.train.distributed import World
@@ -48,6 +46,7 @@ def run(
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
     on, also after a crash: scripts may always give it.
     """
+    from prerlkit.cli.render.console import wide_console
     from prerlkit.launch import Launch, output_folder, processes
     from prerlkit.recipe.load import load
 
@@ -56,27 +55,24 @@ def run(
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     with processes() as world:
         muted = world is not None and not world.primary
-        console = _console(no_color, muted)
+        console = wide_console(no_color=no_color, quiet=muted)
         loaded = load(recipe, overrides or [])
         folder = output or output_folder(loaded.recipe)
         if dry_run:
-            from prerlkit.cli.dry_run import print_plan
+            from prerlkit.quiet import quiet_libraries
+            from prerlkit.train.validate import check_settings, check_trackers
 
-            print_plan(console, loaded, folder)
+            quiet_libraries()
+            check_settings(loaded.recipe, loaded.folder)
+            check_trackers(loaded.recipe)
+            from prerlkit.cli.render.dry_run import print_dry_run
+
+            print_dry_run(console, loaded, folder)
             return
-        from prerlkit.cli.display import Display
+        from prerlkit.cli.render.display import Display
 
         launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose)
         execute(launch, Display(console, quiet=quiet or muted), world)
-
-
-def _console(no_color: bool, muted: bool) -> Console:
-    from rich.console import Console
-
-    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False, quiet=muted)
-    if not console.is_terminal:
-        console = Console(no_color=no_color or None, highlight=False, width=160, quiet=muted)
-    return console
 
 
 def execute(launch: Launch, display: Display, world: World | None = None) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 
+from prerlkit.metrics.catalogue import COMPLETION_LENGTH, ENTROPY, PASS_RATE
 from prerlkit.runs.trained import TrainedRun
 
 INSTALL = "pip install 'prerlkit[card]'"
 
 _PANELS = (
-    ("reward/pass_rate", "completions that passed"),
-    ("policy/entropy", "entropy, nats a token"),
-    ("tokens/completion_mean", "tokens a completion"),
+    (PASS_RATE, "completions that passed"),
+    (ENTROPY, "entropy, nats a token"),
+    (COMPLETION_LENGTH, "tokens a completion"),
 )
 
 
@@ -26,12 +27,12 @@ def picture(run: TrainedRun) -> bytes | None:
     except ImportError:
         return None
     figure = Figure(figsize=(12, 3.2), layout="constrained")
-    for number, (key, title) in enumerate(_PANELS, 1):
+    for number, (metric, title) in enumerate(_PANELS, 1):
         axes = figure.add_subplot(1, len(_PANELS), number)
         for stage in dict.fromkeys(line["stage"] for line in steps):
-            own = [line for line in steps if line["stage"] == stage and key in line]
-            axes.plot([line["step"] for line in own], [line[key] for line in own], label=stage)
-        if key == "reward/pass_rate" and (points := accuracies(run)):
+            own = [line for line in steps if line["stage"] == stage and metric.name in line]
+            axes.plot([line["step"] for line in own], [line[metric.name] for line in own], label=stage)
+        if metric is PASS_RATE and (points := accuracies(run)):
             axes.plot(*zip(*points, strict=True), "ko", label="held-out accuracy")
         axes.set_title(title)
         axes.set_xlabel("step")

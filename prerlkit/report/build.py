@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 import prerlkit
+from prerlkit.metrics.catalogue import PEAK_MEMORY, REWARD, TOKENS_GENERATED
 from prerlkit.page.shell import Page, Section, asset, render, table
 from prerlkit.report import about, curves, health, layers, learned, times
 from prerlkit.report.labels import duration, labels, size
@@ -64,8 +65,8 @@ def _card(run: Run, name: str) -> dict[str, Any]:
     steps, planned = len(run.steps), about.planned_steps(run)
     wall = run.summary.get("wall_seconds") if run.state != "running" else None
     seconds = wall if wall is not None else times.times(run).total
-    tokens = sum(step.get("tokens/generated", 0) for step in run.steps)
-    peak = max((step.get("memory/peak", 0) for step in run.steps), default=0)
+    tokens = sum(step.get(TOKENS_GENERATED.name, 0) for step in run.steps)
+    peak = max((step.get(PEAK_MEMORY.name, 0) for step in run.steps), default=0)
     held = health.warnings(run)
     return {
         "name": name,
@@ -91,7 +92,7 @@ def _card(run: Run, name: str) -> dict[str, Any]:
 
 def _rewards(run: Run) -> tuple[float, float, int] | None:
     """Mean training reward of the first and of the last steps, and of how many."""
-    values = [step["reward/mean"] for step in run.steps if "reward/mean" in step]
+    values = [step[REWARD.name] for step in run.steps if REWARD.name in step]
     if not values:
         return None
     count = max(1, min(10, len(values) // 4))

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prerlkit.metrics.catalogue import HEALTH
 from prerlkit.recipe.output import Health
 from prerlkit.runs.run import Run
 from prerlkit.train.health import check
 
-_PREFIX = "health/"
+_PREFIX = HEALTH.of("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import append_text, write_text
+from prerlkit.metrics.metric import with_current_names
 from prerlkit.types import Group
 
 
@@ -80,3 +81,8 @@ def group_line(group: Group) -> dict[str, Any]:
             for completion, verdict in zip(group.completions, group.verdicts, strict=True)
         ],
     }
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl, those of earlier versions under today's names."""
+    return [with_current_names(line) for line in read_lines(path)]

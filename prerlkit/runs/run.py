@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from prerlkit.errors import UsageError
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
-from prerlkit.runs.jsonl import read_json, read_lines
+from prerlkit.runs.jsonl import read_json, read_lines, read_metrics
 
 State = Literal["completed", "stopped", "failed", "running", "broken off"]
 """As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
@@ -61,8 +61,8 @@ class Run:
             plain(read_yaml(files.recipe)),
             read_json(files.environment),
             summary,
-            _placed(files.metrics, "stage"),
-            _placed(files.evaluations, "name"),
+            _placed(read_metrics(files.metrics), "stage"),
+            _placed(read_lines(files.evaluations), "name"),
             _state(folder, summary),
         )
 
@@ -103,12 +103,10 @@ class Run:
                 yield line
 
 
-def _placed(path: Path, name: str) -> tuple[Mapping[str, Any], ...]:
+def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str, Any], ...]:
     """Lines of a jsonl file up to one without its step and `name`: what is behind it can't be placed."""
     return tuple(
-        itertools.takewhile(
-            lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), read_lines(path)
-        )
+        itertools.takewhile(lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), lines)
     )
 
 

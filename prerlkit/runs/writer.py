@@ -13,13 +13,14 @@ import torch
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.files import is_leftover, remove_leftovers, write_json, write_text
+from prerlkit.metrics.catalogue import STAGE, STEP
 from prerlkit.policy import save
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs import lock
 from prerlkit.runs.checkpoint import Checkpoint, Position
 from prerlkit.runs.checkpoints import Checkpoints, newest_whole
 from prerlkit.runs.files import Existing, RunFiles
-from prerlkit.runs.jsonl import append_lines, group_line, read_lines, rewrite_lines
+from prerlkit.runs.jsonl import append_lines, group_line, read_lines, read_metrics, rewrite_lines
 from prerlkit.types import StepRecord
 
 P = ParamSpec("P")
@@ -140,9 +141,9 @@ class RunWriter:
 
     def read_history(self) -> list[tuple[str, Mapping[str, float]]]:
         """Return (stage, metrics) of each step, in order."""
-        names = ("step", "stage")
-        lines = read_lines(self.files.metrics)
-        return [(line["stage"], {k: v for k, v in line.items() if k not in names}) for line in lines]
+        place = (STEP.name, STAGE.name)
+        lines = read_metrics(self.files.metrics)
+        return [(line[STAGE.name], {k: v for k, v in line.items() if k not in place}) for line in lines]
 
     def newest_checkpoint(self, report: Callable[[str], None]) -> Checkpoint | None:
         """See `checkpoints.newest_whole`."""

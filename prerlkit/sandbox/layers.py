@@ -42,7 +42,7 @@ _FEW_USERS = (61_184, 4_336)  # in a container; systemd takes its throw-away use
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class GuestLaunch:
     """How a guest is started: the command up to Python's own arguments, its environment, what it does to itself."""
 
     command: tuple[str, ...]
@@ -51,7 +51,7 @@ class Launch:
     inherited: tuple[int, ...] = ()  # descriptors that the command reads
 
 
-def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> Launch:
+def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> GuestLaunch:
     """What starts one guest in that layer. A descriptor in `inherited` is the caller's to close."""
     root = can_change_user()
     config: dict[str, Any] = {
@@ -64,7 +64,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> Launch:
     }
     if layer == "none":
         python = interpreter.base()
-        return Launch((python.executable,), python.environment, config)
+        return GuestLaunch((python.executable,), python.environment, config)
     if root:
         config["uid"] = _unprivileged()
     if layer == "landlock":
@@ -75,7 +75,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> Launch:
         config["parent"] = os.getpid()
         if root:
             config["limits"]["NPROC"] = limits.threads
-        return Launch((python.executable,), python.environment, config)
+        return GuestLaunch((python.executable,), python.environment, config)
     python = _interpreter(root, False)
     config["limits"]["NPROC"] = limits.threads
     fd = _filter_fd()
@@ -85,7 +85,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> Launch:
     for name, value in python.environment.items():
         command = (*command[:at], "--setenv", name, value, *command[at:])
     # Bubblewrap itself starts with no environment: inside, /proc/1/environ would be its own.
-    return Launch(command, {}, config, (fd,))
+    return GuestLaunch(command, {}, config, (fd,))
 
 
 @lru_cache

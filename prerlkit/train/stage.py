@@ -26,6 +26,7 @@ import torch
 from prerlkit.data.stream import PromptStream
 from prerlkit.evaluation.during_run import evaluate
 from prerlkit.evaluation.request import EvalSettings
+from prerlkit.metrics.catalogue import TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
@@ -131,7 +132,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     position = position.advance(
         prompts=len(prompts_P),
         seconds=time.perf_counter() - begun,
-        generated=int(metrics["tokens/generated"]),
+        generated=int(metrics[TOKENS_GENERATED.name]),
         trained=stats.tokens,
         skipped=stats.skipped,
     )

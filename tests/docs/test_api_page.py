@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 from ruamel.yaml import YAML
+
+import prerlkit
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
@@ -22,14 +25,13 @@ def test_the_example_runs_as_it_stands(tiny_recipe, tmp_path, monkeypatch, capsy
     assert Path("evals/one/results.json").is_file()
 
 
-def test_the_page_lists_every_public_function():
-    """A row of the table may hold several functions; each stands in code."""
-    import prerlkit
-
-    table = PAGE.read_text(encoding="utf-8").split("| function | command |")[1].split("\n\n")[0].splitlines()
-    table = [line.split("|")[1] for line in table if line.startswith("| `")]
-    listed = {name for cell in table for name in re.findall(r"`(\w+)", cell)}
-    assert listed == {name for name in prerlkit.__all__ if not name.startswith("_")}
+def test_every_public_function_is_in_the_table_with_parameters_that_it_has():
+    rows = dict(re.findall(r"^\| `(\w+)\((.*?)\)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(rows) == set(prerlkit.__all__) - {"__version__"}
+    for name, written in rows.items():
+        parameters = inspect.signature(getattr(prerlkit, name)).parameters
+        named = [word.split("=")[0].strip().lstrip("*") for word in written.split(",")]
+        assert [word for word in named if word and word != "…" and word not in parameters] == [], name
 
 
 def test_the_page_lists_every_field_of_a_request():

@@ -73,7 +73,7 @@ def test_every_probe_has_a_curve_by_whatever_name(make_run):
 def test_phases_add_up_to_the_wall_time(make_run):
     run = Run.open(make_run())
     found = times.times(run)
-    assert found.phases == ("rollout", "handing over", "verification", "training")
+    assert found.phases == ("rollout", "weight sync", "verification", "training")
     steps = sum(step["time/step"] for step in run.steps)
     assert sum(sum(seconds) for _, _, seconds in found.stages) == pytest.approx(steps)
     assert found.evaluation == 120

@@ -18,6 +18,7 @@ from prerlkit.policy.identity import read_base
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.packaged import packaged
+from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
 
@@ -72,7 +73,7 @@ def find(
         UsageError: there is no such thing, a run isn't finished, or a setting is wrong.
     """
     folder = Path(os.path.expanduser(text))
-    if (folder / "recipe.yaml").is_file():
+    if RunFiles(folder).recipe.is_file():
         target = _run(text, folder, checkpoint)
     elif (folder / CONFIG).is_file():
         target = _adapter(text, folder.resolve(), known, base)
@@ -99,14 +100,11 @@ def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> 
     """An adapter of PEFT's. Where it lies in a run folder, the run's recipe says what its base is; else it says so."""
     config = read_json(folder / CONFIG)
     recorded = read_base(folder) or {}
-    beside = folder.parent / "recipe.yaml"
-    if not beside.is_file():
-        beside = folder.parent.parent / "recipe.yaml"  # <run>/adapters/<stage>
-    if beside.is_file():
-        model = load(str(beside)).recipe.model
-        environment = read_json(beside.parent / "environment.json").get("model", {})
-        fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
-        return Target(text, model, adapter=folder, base=fingerprint)
+    for run in (RunFiles(folder.parent), RunFiles(folder.parent.parent)):  # <run>/adapter, <run>/adapters/<stage>
+        if run.recipe.is_file():
+            environment = read_json(run.environment).get("model", {})
+            fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
+            return Target(text, load(str(run.recipe)).recipe.model, adapter=folder, base=fingerprint)
     base_id = recorded.get("id") or config.get("base_model_name_or_path") or base
     if not base_id:
         raise UsageError(f"{text} doesn't say which base model it belongs to.", "Name it: --base FOLDER_OR_HUB_ID.")

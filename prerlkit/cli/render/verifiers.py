@@ -17,12 +17,6 @@ _DIFFERENCES = 20  # shown; the rest is counted
 _EXAMPLE = 160  # characters
 
 
-def wide_console() -> Console:
-    """The terminal, or a wide page where there is none: a log has no reason to wrap at 80 columns."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
-
-
 def print_description(console: Console, name: str, file: str, about: Description) -> None:
     """A verifier with its settings."""
     console.print(f"[bold]{escape(name)}[/bold]  {escape(about.summary)}")

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from prerlkit.metrics.catalogue import REWARD
 from prerlkit.sweep.manifest import Entry, log_path
 
 _LOOKS = {"completed": "green", "failed": "red", "running": "cyan", "stopped": "yellow"}
@@ -88,7 +89,7 @@ def points_table(entries: Sequence[Entry], folder: Path, *, short: bool = False)
             escape(str(entry.point.folder)),
             f"[{_LOOKS.get(entry.state, '')}]{entry.state}[/]" if entry.state in _LOOKS else entry.state,
             f"{step.get('step', 0)}/{entry.point.steps}",
-            _number(step.get("reward/mean"), "{:.3f}"),
+            _number(step.get(REWARD.name), "{:.3f}"),
             "–" if accuracy is None else f"{100 * accuracy:.1f} %",
             duration(time.monotonic() - entry.begun if entry.state == "running" else entry.seconds)
             if entry.begun

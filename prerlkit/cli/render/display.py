@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from prerlkit.metrics import catalogue
+from prerlkit.metrics.metric import Metric
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Display:
         self._progress.update(self._step, description=what, completed=done, total=total)
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
-        self._rewards.append(record.metrics["reward/mean"])
+        self._rewards.append(record.metrics[catalogue.REWARD.name])
         if self._stage is not None:
             self._progress.update(self._stage, completed=done)
         self._print(Text(step_line(record, done, steps)))
@@ -124,16 +126,18 @@ class Display:
 
 def step_line(record: StepRecord, done: int, steps: int) -> str:
     """One step in one line, the same on a terminal and in a log file."""
-    m = record.metrics
+    m, known = record.metrics, catalogue
+    shares = {"pass": known.PASS_RATE, "no signal": known.ZERO_SIGNAL, "truncated": known.TRUNCATED}
+    shares["unjudged"] = known.UNJUDGED
     return (
-        f"{record.stage} {done:>3}/{steps}  reward {m['reward/mean']:.3f}  pass {_percent(m['reward/pass_rate'])}  "
-        f"no signal {_percent(m['group/zero_signal'])}  truncated {_percent(m['sample/truncated'])}  "
-        f"unjudged {_percent(m['sample/unjudged'])}  length {m['tokens/completion_mean']:.1f}  "
-        f"entropy {m['policy/entropy']:.2f}  grad {m['optim/grad_norm']:.2f}  "
-        f"{_rate(m, 'tokens/generated', 'time/rollout')}+{_rate(m, 'tokens/trained', 'time/train')} tok/s  "
-        f"{m['time/step']:.1f} s"
-        + (f" + {m['time/probes']:.1f} s probes" if "time/probes" in m else "")
-        + ("  skipped: no gradient" if m["optim/skipped"] else "")
+        f"{record.stage} {done:>3}/{steps}  reward {m[known.REWARD.name]:.3f}  "
+        + "  ".join(f"{word} {_percent(m[share.name])}" for word, share in shares.items())
+        + f"  length {m[known.COMPLETION_LENGTH.name]:.1f}  "
+        f"entropy {m[known.ENTROPY.name]:.2f}  grad {m[known.GRAD_NORM.name]:.2f}  "
+        f"{_rate(m, known.TOKENS_GENERATED, known.ROLLOUT_SECONDS)}+"
+        f"{_rate(m, known.TOKENS_TRAINED, known.TRAIN_SECONDS)} tok/s  {m[known.STEP_SECONDS.name]:.1f} s"
+        + (f" + {m[known.PROBES_SECONDS.name]:.1f} s probes" if known.PROBES_SECONDS.name in m else "")
+        + ("  skipped: no gradient" if m[known.SKIPPED_UPDATES.name] else "")
     )
 
 
@@ -141,8 +145,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _rate(metrics: Mapping[str, float], tokens: str, seconds: str) -> str:
-    return f"{metrics[tokens] / metrics[seconds]:.0f}" if metrics[seconds] > 0 else "0"
+def _rate(metrics: Mapping[str, float], tokens: Metric, seconds: Metric) -> str:
+    took = metrics[seconds.name]
+    return f"{metrics[tokens.name] / took:.0f}" if took > 0 else "0"
 
 
 def eval_line(result: EvalResult) -> str:

@@ -1,4 +1,4 @@
-"""`prerlkit run --dry-run`: what would happen, and what could not be checked without a network."""
+"""How a dry run looks: what would happen, and what could not be checked without a network."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from prerlkit.errors import PrerlkitError
+from prerlkit.errors import UsageError
+from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
+from prerlkit.train.dry_run import NOT_CHECKED, check_data
 
 if TYPE_CHECKING:
-    from prerlkit.audit.samples import AuditRow
     from prerlkit.objective.choices import Objective
     from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
-def print_plan(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
-    """Resolve and check all that needs no weights, and print it.
-
-    Raises:
-        UsageError: for what is wrong whatever the network says.
-    """
-    from prerlkit.policy import source
-    from prerlkit.quiet import quiet_libraries
-    from prerlkit.train.validate import check_settings, check_trackers
-
-    quiet_libraries()
+def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
+    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds."""
     recipe = loaded.recipe
-    check_settings(recipe, loaded.folder)
-    check_trackers(recipe)
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
     _line(console, "seed", str(recipe.seed))
     _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
@@ -38,7 +28,12 @@ def print_plan(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
         _line(console, "model", text.removeprefix("model: "))
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
-    unchecked = _print_data(console, loaded)
+    unchecked = []
+    for label, text in check_data(loaded):
+        if label == NOT_CHECKED:
+            unchecked.append(text)
+        else:
+            _line(console, label, text)
     for use in recipe.verifiers:
         _line(
             console,
@@ -57,62 +52,17 @@ def print_plan(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
 
 
 def _print_memory(console: Console, recipe: Recipe) -> None:
-    from prerlkit.cli.plan import print_memory
-    from prerlkit.errors import UsageError
+    from prerlkit.cli.render.plan import print_plan
     from prerlkit.plan.config import find_config
     from prerlkit.plan.device import at_hand
+    from prerlkit.plan.fit import plan_and_advice
 
     try:
-        find_config(recipe.model)
+        where = find_config(recipe.model)
     except UsageError:
         _line(console, "memory", "not known: the model's config.json is not on this machine")
         return
-    print_memory(console, recipe, at_hand(recipe.model.device))
-
-
-def _print_data(console: Console, loaded: LoadedRecipe) -> list[str]:
-    """Start token and prompts where tokenizer and rows are within reach; gives what could not be checked."""
-    from prerlkit.audit.gold import ROWS
-    from prerlkit.audit.samples import from_data, from_prompts
-    from prerlkit.data.prompts import build
-    from prerlkit.data.sources import load_rows
-    from prerlkit.policy import source
-    from prerlkit.policy.tokens import read_tokens
-
-    recipe = loaded.recipe
-    here = source.cached_config(recipe.model)
-    try:
-        if here is None:
-            rows = load_rows(recipe.data.train, folder=loaded.folder)
-            _line(console, "data", f"{len(rows):,} train rows, before filters")
-            _print_gold(console, loaded, from_data(recipe.data, loaded.folder, ROWS))
-            return ["start token, prompt lengths and train/eval overlap: the model's tokenizer is not on this machine"]
-        tokens = read_tokens(str(here), recipe.model)
-        _line(console, "start token", f"{tokens.start} stands in front of y in P(y); {len(tokens.end_ids)} end tokens")
-        prompts = build(
-            recipe.data,
-            tokenizer=tokens.tokenizer,
-            max_prompt_tokens=recipe.rollout.max_prompt_tokens,
-            long_prompts=recipe.rollout.long_prompts,
-            seed=recipe.seed,
-            folder=loaded.folder,
-        )
-        for note in prompts.notes:
-            _line(console, "data", note)
-        _print_gold(console, loaded, from_prompts(prompts, ROWS))
-    except PrerlkitError as error:
-        if error.exit_code == 2:
-            raise
-        missing = "" if here else ", and with them the start token: the model's tokenizer is not on this machine"
-        return [f"prompts{missing}. {error.message}"]
-    return []
-
-
-def _print_gold(console: Console, loaded: LoadedRecipe, rows: list[AuditRow]) -> None:
-    from prerlkit.audit.gold import try_gold
-
-    for note in try_gold(loaded.recipe.verifiers, rows, loaded.folder):
-        _line(console, "data", note)
+    print_plan(console, recipe, *plan_and_advice(recipe, where, at_hand(recipe.model.device)))
 
 
 def _line(console: Console, label: str, text: str) -> None:
