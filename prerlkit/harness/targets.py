@@ -14,9 +14,8 @@ from pydantic import ValidationError
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
-from prerlkit.recipe.load import load
+from prerlkit.recipe.load import load, packaged
 from prerlkit.recipe.model import Model
-from prerlkit.recipe.packaged import packaged
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
 
