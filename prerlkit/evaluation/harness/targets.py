@@ -12,10 +12,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.request import wrong
 from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
 from prerlkit.recipe.load import load, packaged
 from prerlkit.recipe.model import Model
+from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
 
@@ -70,7 +72,7 @@ def find(
         UsageError: there is no such thing, a run isn't finished, or a setting is wrong.
     """
     folder = Path(os.path.expanduser(text))
-    if (folder / "recipe.yaml").is_file():
+    if RunFiles(folder).recipe.is_file():
         target = _run(text, folder, checkpoint)
     elif (folder / CONFIG).is_file():
         target = _adapter(text, folder.resolve(), known, base)
@@ -84,12 +86,7 @@ def find(
     try:
         model = Model.model_validate({**target.model.model_dump(), **(changes or {})})
     except ValidationError as error:
-        item = error.errors()[0]
-        where = ".".join(("model", *map(str, item["loc"])))
-        raise UsageError(
-            f"{where}: {item['msg'].removeprefix('Value error, ')}",
-            "`prerlkit eval --help` says what each option takes.",
-        ) from error
+        raise wrong(error, "model") from error
     return replace(target, model=model)
 
 
@@ -102,14 +99,11 @@ def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> 
     """An adapter of PEFT's. Where it lies in a run folder, the run's recipe says what its base is; else it says so."""
     config = read_json(folder / CONFIG)
     recorded = read_base(folder) or {}
-    beside = folder.parent / "recipe.yaml"
-    if not beside.is_file():
-        beside = folder.parent.parent / "recipe.yaml"  # <run>/adapters/<stage>
-    if beside.is_file():
-        model = load(str(beside)).recipe.model
-        environment = read_json(beside.parent / "environment.json").get("model", {})
-        fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
-        return Target(text, model, adapter=folder, base=fingerprint)
+    for run in (RunFiles(folder.parent), RunFiles(folder.parent.parent)):  # <run>/adapter, <run>/adapters/<stage>
+        if run.recipe.is_file():
+            environment = read_json(run.environment).get("model", {})
+            fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
+            return Target(text, load(str(run.recipe)).recipe.model, adapter=folder, base=fingerprint)
     base_id = recorded.get("id") or config.get("base_model_name_or_path") or base
     if not base_id:
         raise UsageError(f"{text} doesn't say which base model it belongs to.", "Name it: --base FOLDER_OR_HUB_ID.")
