@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ os.chmod('/tmp', 0o700)""",
 import os
 print('clean' if os.stat('/tmp').st_mtime > 1000 else 'seen')
 os.utime('/tmp', (500, 500))""",
-    "the working folder": "import os\nprint('clean' if os.getcwd() in ('/', '/tmp') else os.getcwd())\nos.chdir('/usr')",
+    "the working folder": "import os\nprint('seen' if os.getcwd() == '/usr' else 'clean')\nos.chdir('/usr')",
     "variables and modules": """
 import builtins, sys
 print('seen' if hasattr(builtins, 'mark') or hasattr(sys, 'mark') else 'clean')
@@ -109,7 +110,9 @@ for fd in range(3, 1024):
         except OSError: pass""",
     "a session of its own": "import os\nos.setsid()\nimport time; time.sleep(9)",
     "fork": "import os\nos.fork()",
-    "unforkable parent": "import threading, time\nfor _ in range(60): threading.Thread(target=time.sleep, args=(9,)).start()",
+    "unforkable parent": """
+import threading, time
+for _ in range(60): threading.Thread(target=time.sleep, args=(9,)).start()""",
     "endless": "while True: pass",
     "stop itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
     "flood": "while True: print('x' * 1000)",
@@ -164,6 +167,11 @@ def test_all_cases_share_one_guest_until_the_folder_is_touched(layer, guests) ->
                 program.run(b"", 5.0)
             assert len(guests) == 3
             assert program.restart_seconds > 0
+
+
+def test_the_page_lists_every_attempt() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert [name for name in (*TRACES, *ATTACKS) if name not in page] == []
 
 
 def judge(layer: str, completion: str, row: dict, **settings: float):

@@ -13,21 +13,12 @@ from prerlkit.verify.registry import make
 LAYERS = ("bubblewrap", "landlock")
 pytestmark = pytest.mark.skipif(all(map(tried, LAYERS)), reason=f"no sandbox: {'; '.join(map(tried, LAYERS))}")
 
-ASSERTS = {"test_list": [
-    "assert set(f(1)) == {1}", "assert len(dict(f(1))) == 1", "assert sorted(f(1)) == [1]", "assert sum(f(1), ()) == ()",
-    "assert str(f(1)) == '1'", "assert f(1) == [1]",
-]}  # fmt: skip
 ROWS = {
-    **{test: {"test_list": [test]} for test in ASSERTS["test_list"]},
-    "calls": {"fn_name": "f", "inputs": [[1]], "outputs": [[1]]},
-    "a set in the judge": {"test": "def check(f):\n    for n in (1,):\n        assert set(f(n)) == {1}",
-                           "entry_point": "f"},
-    "arithmetic in the judge": {"test": "def check(f):\n    for n in (1,):\n        assert sum(range(f(n))) == 1",
-                                "entry_point": "f"},
-    "a power in the judge": {"test": "def check(f):\n    for n in (1,):\n        assert 7 ** f(n) % 10 == 1",
-                             "entry_point": "f"},
-    "text in the judge": {"test": "def check(f):\n    for n in (1,):\n        assert f(f(n) * 10 ** 7) == 1",
-                          "entry_point": "f"},
+    "asserts": {"test_list": [
+        "assert set(f(1)) == {1}", "assert len(dict(f(1))) == 1", "assert sum(f(1), ()) == ()",
+    ]},
+    "calls": {"fn_name": "f", "inputs": [[1]], "outputs": [[1, 1]]},
+    "judge": {"test": "def check(f):\n    for n in (1,):\n        assert set(f(n)) == {1, 2}", "entry_point": "f"},
 }  # fmt: skip
 FORGED = """
 import sys
@@ -40,20 +31,20 @@ channel.send = forged
 def f(x): return 1
 """
 VALUES = {
-    "a set of equal hashes": "{'set': [{'int': hex(k * (2**61 - 1))} for k in range(1, 250000)]}",
-    "a list of equal hashes": "[{'int': hex(k * (2**61 - 1))} for k in range(1, 250000)]",
-    "a dict of equal hashes": "{'dict': [[{'int': hex(k * (2**61 - 1))}, 1] for k in range(1, 200000)]}",
-    "pairs of equal hashes": "[{'tuple': [{'int': hex(k * (2**61 - 1))}, 1]} for k in range(1, 150000)]",
+    "a set of equal hashes": "{'set': [{'int': hex(k * (2**61 - 1))} for k in range(1, 80000)]}",
+    "a list of equal hashes": "[{'int': hex(k * (2**61 - 1))} for k in range(1, 80000)]",
+    "a dict of equal hashes": "{'dict': [[{'int': hex(k * (2**61 - 1))}, 1] for k in range(1, 60000)]}",
+    "pairs of equal hashes": "[{'tuple': [{'int': hex(k * (2**61 - 1))}, 1]} for k in range(1, 60000)]",
     "a fraction of huge parts": "{'Fraction': [{'int': hex(3**4000000)}, {'int': hex(2**6000000 + 1)}]}",
     "many fractions": "[{'Fraction': [{'int': hex(3**5000)}, {'int': hex(2**8000 + k)}]} for k in range(1500)]",
-    "small fractions": "[{'Fraction': [1, 2 * k + 1]} for k in range(150000)]",
+    "small fractions": "[{'Fraction': [1, 2 * k + 1]} for k in range(60000)]",
     "a decimal of many digits": "{'Decimal': '1' * 8000000}",
     "a decimal of a huge exponent": "{'Decimal': '1e999999999'}",
     "a long range": "{'range': [0, 10**15, 1]}",
-    "many ranges": "[{'range': [0, 1000000, 1]}] * 100000",
+    "many ranges": "[{'range': [0, 1000000, 1]}] * 30000",
     "a huge integer": "{'int': '0x' + 'f' * 8000000}",
-    "many lists": "[[]] * 1500000",
-    "many tuples": "[{'tuple': [1, 2, 3]}] * 300000",
+    "many lists": "[[]] * 500000",
+    "many tuples": "[{'tuple': [1, 2, 3]}] * 100000",
     "a deep list": "deep",
     "a deque of a forged length": "{'deque': [[1], -5]}",
     "an odd deque": "{'deque': 3}",
@@ -67,13 +58,38 @@ DEEP = "deep = 1\nfor _ in range(900): deep = [deep]\n"
 
 @pytest.mark.parametrize("value", VALUES)
 def test_a_forged_value_fails_at_once(value) -> None:
-    source = "import sys\nsys.setrecursionlimit(100000)\n" + DEEP + FORGED.replace("VALUE", VALUES[value])
+    source = (
+        "import sys\nsys.setrecursionlimit(100000)\n"
+        + (DEEP if value == "a deep list" else "")
+        + FORGED.replace("VALUE", VALUES[value])
+    )
     for name, row in ROWS.items():
         start = time.monotonic()
-        verdict = make("code", {"case_seconds": 5.0, "total_seconds": 2.0}).judge(VerifierInput("", source, None, row))
-        if name == "assert f(1) == [1]" or not (verdict.passed and value in ("an iterator", "many lists")):
-            assert verdict.passed is False, (name, verdict)
-        assert time.monotonic() - start < 15.0, name
+        verifier = make("code", {"case_seconds": 5.0, "total_seconds": 4.0, "score": "fraction"})
+        verdict = verifier.judge(VerifierInput("", source, None, row))
+        assert verdict.passed is False, (name, verdict)
+        assert time.monotonic() - start < 15.0, (name, verdict)
+
+
+EXPENSIVE = {
+    "a long sum": ("sum(range(f(n))) == 1", "def f(x): return 10 ** 15"),
+    "a power": ("7 ** f(n) % 10 == 1", "def f(x): return 10 ** 9"),
+    "a loop over it": ("len([k for k in f(n)]) == 1", "def f(x):\n    while True: yield 1"),
+    "text that is too long to hand back": ("f('x' * f(n)) == 1", "def f(x): return 10 ** 7 if x == 1 else 1"),
+    "memory": ("len([0] * f(n)) == 1", "def f(x): return 10 ** 9"),
+    "depth": ("repr(f(n)) == '1'", "def f(x):\n    a = []\n    for _ in range(199): a = [a]\n    return a"),
+}
+
+
+@pytest.mark.parametrize("name", EXPENSIVE)
+def test_a_value_that_makes_the_tests_expensive_fails(name) -> None:
+    test, source = EXPENSIVE[name]
+    row = {"test": f"def check(f):\n    for n in (1,):\n        assert {test}\n", "entry_point": "f"}
+    start = time.monotonic()
+    verdict = make("code", {"total_seconds": 2.0}).judge(VerifierInput("", source, None, row))
+    assert verdict.passed is False, verdict
+    assert time.monotonic() - start < 10.0
+    assert make("code", {}).judge(VerifierInput("", "def f(x): return 1", None, row)).passed is not None
 
 
 HONEST = {
@@ -98,6 +114,7 @@ def test_large_honest_values_pass(name) -> None:
     assert verdict.passed is True, verdict
 
 
+SLEEPS = "import time\ndef f(x): time.sleep(0.3); return 1"
 SLOW = "def check(f):\n    {}\n    for n in (1,):\n        assert f(n) == 1\n"
 
 

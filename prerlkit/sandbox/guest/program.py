@@ -11,7 +11,7 @@ parent → host    {exit: code, clean: whether the private folder is untouched},
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` brings `enum`, which costs as much again
 import _socket
 import gc
 import os
