@@ -32,12 +32,12 @@ PROMPTS, SAMPLES = 8, 8
 def ours(steps: int, new_tokens: int, folder: Path) -> list[dict[str, float]]:
     """Seconds and generated tokens of each step of ours."""
     import prerlkit
-    from prerlkit.api import Quiet
+    from prerlkit.train.callbacks import SilentCallback
     from prerlkit.types import StepRecord
 
     seen = []
 
-    class Callback(Quiet):
+    class Listener(SilentCallback):
         def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
             seen.append({"seconds": record.metrics["time/step"], "tokens": record.metrics["tokens/generated"]})
 
@@ -48,7 +48,7 @@ def ours(steps: int, new_tokens: int, folder: Path) -> list[dict[str, float]]:
         "stages.rl.steps": steps,
         "evaluation.when": [],
     }
-    prerlkit.run("quickstart_grpo", folder / "run", overrides=overrides, callback=Callback())
+    prerlkit.run("quickstart_grpo", folder / "run", overrides=overrides, callback=Listener())
     return seen
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -128,6 +129,35 @@ def _bitsandbytes() -> tuple[bool, str]:
     return finite, f"{version}, NF4 works on {device}" if finite else f"{version}, NF4 gives no numbers on {device}"
 
 
+def sandbox() -> DoctorFinding:
+    """What shuts in the code that a model wrote: the host's layers, the one that is used, and its gaps."""
+    from prerlkit.sandbox import host
+    from prerlkit.sandbox.layers import GAPS
+
+    found = host.look()
+    used = next((name for name, why in found.works.items() if not why), None)
+    lines = [
+        f"host              {found.system}, as {'root' if found.root else 'an ordinary user'}",
+        f"bubblewrap        {f'{found.bwrap_version} ({found.bwrap})' if found.bwrap else 'not installed'}",
+        f"user namespaces   {'yes' if found.user_namespaces else 'no'}",
+        f"Landlock          {f'version {found.landlock_abi}' if found.landlock_abi else 'no'}",
+        f"seccomp filters   {'yes' if found.seccomp else 'no'}",
+        f"guests run as     {found.guest_user}",
+        *(f"layer {name:<12}{why or 'works'}" for name, why in found.works.items()),
+        f"used              {used or 'none: the verifier `code` refuses to run'}",
+    ]
+    if used is not None:
+        lines += [f"gap               {gap}" for gap in GAPS[used]]
+    if found.bwrap is None:
+        lines.append(f"install           {host.INSTALL}")
+    elif found.works["bubblewrap"]:
+        lines.append("to allow          namespaces: on the host, sysctl -w user.max_user_namespaces=15000 (on Ubuntu")
+        lines.append(
+            "                  also kernel.apparmor_restrict_unprivileged_userns=0); in a container, --privileged"
+        )
+    return DoctorFinding(tuple(lines), used is not None)
+
+
 def disk() -> DoctorFinding:
     """Free room where models and runs go. Under 1 GiB no model fits."""
     from huggingface_hub import constants
@@ -162,3 +192,14 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+SECTIONS: Mapping[str, Callable[[], DoctorFinding]] = {
+    "GPU": gpu,
+    "packages": packages,
+    "4-bit and engines": extras,
+    "sandbox": sandbox,
+    "disk": disk,
+    "Hugging Face Hub": hub,
+}
+"""What `prerlkit doctor` looks at, in this order."""

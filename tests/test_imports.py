@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -12,15 +13,17 @@ import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
-    **dict.fromkeys(("types", "errors", "settings", "seeds", "suggest", "files", "secrets"), 0),
+    **dict.fromkeys(
+        ("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "quiet", "page", "metrics"), 0
+    ),
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("rollout", "verify", "data", "sandbox"), 3),
     **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
-    "probes": 5,
+    **dict.fromkeys(("probes", "runs"), 5),
     "train": 6,
-    **dict.fromkeys(("harness", "publish", "plan", "recorded", "page", "trackers", "doctor"), 7),
-    **dict.fromkeys(("compare", "sweep"), 8),
+    **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers", "doctor"), 7),
+    **dict.fromkeys(("compare", "sweep", "launch"), 8),
     "report": 9,
     **dict.fromkeys(("cli", "api"), 10),
     "__main__": 11,
@@ -31,8 +34,10 @@ def modules() -> Iterator[Path]:
     return (path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def room(parts: tuple[str, ...]) -> str:
-    return parts[0].removesuffix(".py")
+def room(parts: Sequence[str]) -> str:
+    """A file's or module's room: the longest name in RANKS that it starts with."""
+    names = [part.removesuffix(".py") for part in parts]
+    return max((".".join(names[:n]) for n in (1, 2)), key=lambda name: (name in RANKS, len(name)))
 
 
 def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
@@ -40,12 +45,12 @@ def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if node.module != "prerlkit" else [f"prerlkit.{alias.name}" for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
             if name.startswith("prerlkit."):
-                yield name.split(".")[1], node.lineno
+                yield room(name.split(".")[1:]), node.lineno
 
 
 def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other():
@@ -62,6 +67,13 @@ def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other(
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {other}")
     assert seen > 100
     assert wrong == []
+
+
+def test_the_table_of_rooms_lists_every_room():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = {name.strip("/").replace("/", ".") for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+    assert set(RANKS) - {"__main__"} == listed
 
 
 def imported_modules(node: ast.AST, known: dict[str, Path]) -> Iterator[str]:
@@ -109,3 +121,16 @@ def test_files_stay_readable():
         if isinstance(node, ast.FunctionDef) and node.end_lineno and node.end_lineno - node.lineno > 65
     ]
     assert long_functions == []
+
+
+def test_every_file_that_the_pages_name_exists():
+    """CONTRIBUTING and the pages; not the CHANGELOG, which names files of its day."""
+    top = ROOT.parent
+    named = [
+        (page.name, name)
+        for page in [top / "CONTRIBUTING.md", top / "README.md", *sorted((top / "docs").glob("*.md"))]
+        for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text(encoding="utf-8"))
+        if not name.startswith("path/") and not name.endswith("/rhyme.py")  # examples
+    ]
+    assert len(named) > 20
+    assert [pair for pair in named if not ((top / pair[1]).exists() or (ROOT / pair[1]).exists())] == []

@@ -13,11 +13,11 @@ from benchmarks.study.parts import PARTS, TASKS, Part, points_of
 from benchmarks.study.records import RECORDS, pack, unpack
 from benchmarks.study.tables import tables
 from benchmarks.study.tuning import best, finished
-from prerlkit.cli.quiet import quiet_libraries
+from prerlkit.cli.render.sweep import points_table
 from prerlkit.cli.sweep import run_points
-from prerlkit.cli.sweep_display import points_table
 from prerlkit.errors import PrerlkitError
-from prerlkit.recorded import read_run
+from prerlkit.quiet import quiet_libraries
+from prerlkit.runs.run import Run
 from prerlkit.sweep import manifest
 
 _ACTIONS = (
@@ -35,7 +35,7 @@ def _rates(part: Part, task: str, root: Path, *, needed: bool) -> dict[str, tupl
 def _dtype(task: str, root: Path) -> tuple[str, ...]:
     """The dtype of the task's runs that are there: recipes leave it to the machine, but runs to compare have one."""
     for recipe in sorted(root.glob(f"*-{task}/*/seed-*/recipe.yaml")):
-        return (f"model.dtype={read_run(recipe.parent).recipe['model']['dtype']}",)
+        return (f"model.dtype={Run.open(recipe.parent).recipe['model']['dtype']}",)
     return ()
 
 

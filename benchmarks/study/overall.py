@@ -11,9 +11,9 @@ from benchmarks.study.tuning import final_accuracy, finished
 from prerlkit.compare.words import NOTHING, contrast_text
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.repetitions import paired
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
-Pairs = dict[tuple[str, int], RecordedRun]
+Pairs = dict[tuple[str, int], Run]
 """An arm's runs by task and seed."""
 WARMUP = "after warmup"
 """The name of the evaluation between a DSRL run's two stages."""
@@ -59,7 +59,7 @@ def _against(base: Pairs, own: Pairs) -> str:
     return contrast_text(ACCURACY, paired(differences)) if differences else NOTHING
 
 
-def _of_warmup(run: RecordedRun) -> float | None:
+def _of_warmup(run: Run) -> float | None:
     """What the warm-up alone changed; None without one."""
     at = {one["name"]: float(one["accuracy"]["value"]) for one in run.evaluations}
     return at[WARMUP] - at["before"] if WARMUP in at else None

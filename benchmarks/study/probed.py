@@ -7,7 +7,7 @@ from typing import Any
 
 from prerlkit.compare.words import NOTHING
 from prerlkit.evaluation.thoughts import KINDS
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 Rows = tuple[Sequence[str], list[list[str]]]
 LAYERS = 5
@@ -16,7 +16,7 @@ STEPS = 5
 """First and last steps whose thoughts are counted."""
 
 
-def alignment_rows(runs: Sequence[RecordedRun]) -> Rows:
+def alignment_rows(runs: Sequence[Run]) -> Rows:
     """By stage, its first and last probed step: the cosine on the whole adapter and on layers next to each other."""
     cells: dict[str, dict[str, list[float]]] = {}
     for run in runs:
@@ -35,7 +35,7 @@ def alignment_rows(runs: Sequence[RecordedRun]) -> Rows:
     return ["step", "whole", *columns], rows
 
 
-def _first_and_last(run: RecordedRun) -> Iterator[tuple[str, dict[str, Any]]]:
+def _first_and_last(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
     """Words and the probe's details, for each stage."""
     stage_of = {step["step"]: step["stage"] for step in run.steps}
     lines = [{**line["alignment"], "step": line["step"]} for line in run.probes if "alignment" in line]
@@ -47,7 +47,7 @@ def _first_and_last(run: RecordedRun) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{stage}, last", own[-1]
 
 
-def thought_rows(runs: Sequence[RecordedRun]) -> Rows:
+def thought_rows(runs: Sequence[Run]) -> Rows:
     """Each kind's count in a thousand tokens: before → after."""
     row = []
     for kind in KINDS:

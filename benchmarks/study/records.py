@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.study.parts import Part
 from benchmarks.study.tuning import finished
+from prerlkit.runs.jsonl import read_json
 from prerlkit.sweep import manifest
-from prerlkit.train.jsonl import read_json
 
 RECORDS = Path(__file__).with_name("records")
 _FILES = ("recipe.yaml", "summary.json", "environment.json", "metrics.jsonl", "evaluations.jsonl", "probes.jsonl")

@@ -13,7 +13,7 @@ from prerlkit.compare.comparison import Comparison, compare
 from prerlkit.compare.words import NOTHING, contrast_text, cost_text, mean_text
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.repetitions import mean
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 ACCURACY = "eval/accuracy"
 Row = Sequence[str]
@@ -48,7 +48,7 @@ def table(head: Row, rows: Iterable[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _tuning(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> str:
+def _tuning(part: Part, runs: Mapping[str, Sequence[Run]]) -> str:
     try:
         winners = set(best(runs).values())
     except UsageError:  # not all of them are finished
@@ -62,7 +62,7 @@ def _tuning(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> str:
     return table(["learning rates", "greedy accuracy at the end, %", f"reward, last {LAST} steps"], rows)
 
 
-def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> list[str]:
+def _compared(found: Comparison, runs: Mapping[str, Sequence[Run]]) -> list[str]:
     (accuracy,) = found.metrics
     labels = [own.label for own in found.groups if own.runs]
     machines = _machines(runs)
@@ -95,7 +95,7 @@ def _compared(found: Comparison, runs: Mapping[str, Sequence[RecordedRun]]) -> l
     ]
 
 
-def _machines(runs: Mapping[str, Sequence[RecordedRun]]) -> list[list[str]]:
+def _machines(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
     """Arms that ran on the same machines, as far as runs tell."""
     arms: dict[str, list[str]] = {}
     for label, own in runs.items():
@@ -108,7 +108,7 @@ def _costs(found: Comparison, label: str) -> list[str]:
     return [cost_text(name, value) for name, value in found.costs[label].items()]
 
 
-def _probed(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> Iterator[str]:
+def _probed(part: Part, runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """What probes found; nothing where none of the part's own arms had them."""
     for words, rows_of in _PROBED:
         found = {label: rows_of(own) for label, own in runs.items()}
@@ -119,7 +119,7 @@ def _probed(part: Part, runs: Mapping[str, Sequence[RecordedRun]]) -> Iterator[s
             yield table(["", *head], ([label, *row] for label, (_, rows) in held.items() for row in rows))
 
 
-_PROBED: tuple[tuple[str, Callable[[Sequence[RecordedRun]], Rows]], ...] = (
+_PROBED: tuple[tuple[str, Callable[[Sequence[Run]], Rows]], ...] = (
     (
         "Alignment of ∇log P(y) and ∇log P(y|x) by layers, mean over seeds (a stage's first step has B = 0):",
         alignment_rows,
@@ -128,10 +128,10 @@ _PROBED: tuple[tuple[str, Callable[[Sequence[RecordedRun]], Rows]], ...] = (
 )
 
 
-def _step_mean(name: str, last: int | None = None) -> Callable[[RecordedRun], float | None]:
+def _step_mean(name: str, last: int | None = None) -> Callable[[Run], float | None]:
     """A run's mean of a metric over its steps, or its last ones."""
 
-    def value(run: RecordedRun) -> float | None:
+    def value(run: Run) -> float | None:
         steps = run.steps[-last:] if last else run.steps
         values = [step[name] for step in steps if name in step]
         return sum(values) / len(values) if values else None
@@ -139,11 +139,11 @@ def _step_mean(name: str, last: int | None = None) -> Callable[[RecordedRun], fl
     return value
 
 
-def _alarms(run: RecordedRun) -> float:
+def _alarms(run: Run) -> float:
     return float(sum(name.startswith("health/") for step in run.steps for name in step))
 
 
-_HABITS: tuple[tuple[str, Callable[[RecordedRun], float | None]], ...] = (
+_HABITS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("rollout", _step_mean("time/rollout")),
     ("training", _step_mean("time/train")),
     ("groups without signal", _step_mean("group/zero_signal")),
@@ -154,7 +154,7 @@ _HABITS: tuple[tuple[str, Callable[[RecordedRun], float | None]], ...] = (
 )
 
 
-def _habits(runs: Sequence[RecordedRun]) -> list[str]:
+def _habits(runs: Sequence[Run]) -> list[str]:
     cells = []
     for _, value in _HABITS:
         values = [one for run in runs if (one := value(run)) is not None]

@@ -7,28 +7,28 @@ from pathlib import Path
 
 from benchmarks.study.parts import PARTS, Part
 from prerlkit.errors import UsageError
-from prerlkit.recorded import RecordedRun, read_run
+from prerlkit.runs.run import Run
 
 LAST = 5
 """Steps whose mean reward decides between equal accuracies."""
 
 
-def finished(part: Part, folder: Path) -> dict[str, list[RecordedRun]]:
+def finished(part: Part, folder: Path) -> dict[str, list[Run]]:
     """The completed runs of each arm, by seed; an arm without one is absent.
 
     Args:
         folder: of the part's sweep on a task.
     """
-    found: dict[str, list[RecordedRun]] = {}
+    found: dict[str, list[Run]] = {}
     for arm in part.arms:
         for seed in part.seeds:
             place = folder / arm.name / f"seed-{seed}"
-            if (place / "recipe.yaml").is_file() and (run := read_run(place)).state == "completed":
+            if (place / "recipe.yaml").is_file() and (run := Run.open(place)).state == "completed":
                 found.setdefault(arm.name, []).append(run)
     return found
 
 
-def best(runs: Mapping[str, Sequence[RecordedRun]]) -> dict[str, tuple[str, ...]]:
+def best(runs: Mapping[str, Sequence[Run]]) -> dict[str, tuple[str, ...]]:
     """By method, the settings of its best arm: greedy accuracy at the end, then the reward of the last steps.
 
     Args:
@@ -50,12 +50,12 @@ def best(runs: Mapping[str, Sequence[RecordedRun]]) -> dict[str, tuple[str, ...]
     return {method: max(own)[1] for method, own in scores.items()}
 
 
-def final_accuracy(run: RecordedRun) -> float:
+def final_accuracy(run: Run) -> float:
     """Of the last evaluation, 0 to 1."""
     return float(run.evaluations[-1]["accuracy"]["value"])
 
 
-def score(runs: Sequence[RecordedRun]) -> tuple[float, float]:
+def score(runs: Sequence[Run]) -> tuple[float, float]:
     """Mean greedy accuracy of the last evaluation, mean reward of the last steps."""
     accuracy = [final_accuracy(run) for run in runs]
     reward = [sum(step["reward/mean"] for step in run.steps[-LAST:]) / len(run.steps[-LAST:]) for run in runs]

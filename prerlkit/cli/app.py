@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First time here? [bold]prerlkit run quickstart_dsrl[/bold] learns on a laptop in about ten minutes.",
+    epilog="First time here? [bold]prerlkit run quickstart_dsrl[/bold] learns on a laptop in three to eight minutes.",
 )
 
 

@@ -45,11 +45,11 @@ def compare(
     Runs with the same recipe but for the seed are one group; intervals are Student's t over its seeds, and groups are
     compared seed by seed. Only completed runs count; others are listed. See docs/compare.md.
     """
-    from prerlkit.cli.compare_tables import print_comparison
-    from prerlkit.cli.tables import wide_console
+    from prerlkit.cli.render.compare import print_comparison
+    from prerlkit.cli.render.console import wide_console
     from prerlkit.compare.comparison import DEFAULT
     from prerlkit.compare.comparison import compare as compare_runs
-    from prerlkit.compare.find import find_runs
+    from prerlkit.runs.find import find_runs
 
     if html is not None:
         check_page(html, "--html")

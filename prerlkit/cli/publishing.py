@@ -24,7 +24,7 @@ def say(verbose: bool) -> Callable[[str], None]:
     """Load the libraries, quietly unless `verbose`, and give the function that shows what is being done."""
     typer.echo("loading libraries", err=True)
     if not verbose:
-        from prerlkit.cli.quiet import quiet_libraries
+        from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
     return lambda line: typer.echo(line, err=True)

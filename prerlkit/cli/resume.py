@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +28,6 @@ def resume(
     [bold]prerlkit resume runs/mine[/bold]                           exactly where it was
     [bold]prerlkit resume runs/mine --set stages.rl.steps=200[/bold]   for longer
     """
-    from rich.console import Console
-
     from prerlkit.recipe.load import load
 
     recipe = run / "recipe.yaml"
@@ -38,13 +35,11 @@ def resume(
         what = "is not a run (no recipe.yaml)" if run.is_dir() else "does not exist"
         raise UsageError(f"{run} {what}.", "Give the folder that `prerlkit run` wrote to.")
     loaded = load(str(recipe), overrides or [])
-    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(no_color=no_color or None, highlight=False, width=160)
-    from prerlkit.cli.display import Display
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.display import Display
     from prerlkit.cli.run import execute
+    from prerlkit.launch import Launch
     from prerlkit.train.resume import recipe_folder
 
-    with Display(console, quiet=quiet) as display:
-        execute(loaded.recipe, recipe_folder(run), run, "resume", display, verbose)
-    display.finish(run, command=f"prerlkit resume {shlex.quote(str(run))}")
+    launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose)
+    execute(launch, Display(wide_console(no_color=no_color), quiet=quiet))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,13 +13,10 @@ from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from prerlkit.cli.display import Display
-    from prerlkit.recipe.schema import Recipe
-    from prerlkit.train.callbacks import StopSignal
+    from prerlkit.cli.render.display import Display
+    from prerlkit.launch import Launch
+    from prerlkit.runs.files import Existing
     from prerlkit.train.distributed import World
-    from prerlkit.train.folder import Existing
 
 
 @guarded
@@ -54,104 +46,39 @@ def run(
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
     on, also after a crash: scripts may always give it.
     """
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.launch import Launch, output_folder, processes
     from prerlkit.recipe.load import load
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other.", "Choose one.")
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
-    with _processes() as world:
+    with processes() as world:
         muted = world is not None and not world.primary
-        console = _console(no_color, muted)
+        console = wide_console(no_color=no_color, quiet=muted)
         loaded = load(recipe, overrides or [])
-        folder = output or Path(loaded.recipe.output.folder.format(name=loaded.recipe.name, seed=loaded.recipe.seed))
+        folder = output or output_folder(loaded.recipe)
         if dry_run:
-            from prerlkit.cli.dry_run import print_plan
+            from prerlkit.quiet import quiet_libraries
+            from prerlkit.train.validate import check_settings, check_trackers
 
-            print_plan(console, loaded, folder)
+            quiet_libraries()
+            check_settings(loaded.recipe, loaded.folder)
+            check_trackers(loaded.recipe)
+            from prerlkit.cli.render.dry_run import print_dry_run
+
+            print_dry_run(console, loaded, folder)
             return
-        from prerlkit.cli.display import Display
+        from prerlkit.cli.render.display import Display
 
-        with Display(console, quiet=quiet or muted) as display:
-            execute(loaded.recipe, loaded.folder, folder, existing, display, verbose, world, force)
-        display.finish(folder, command=f"prerlkit resume {shlex.quote(str(folder))}")
-
-
-@contextmanager
-def _processes() -> Iterator[World | None]:
-    """This process's place among those that a launcher started; None, without torch's import, when it is alone."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        yield None
-        return
-    from prerlkit.train.connect import connect
-
-    with connect() as world:
-        yield world
+        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose)
+        execute(launch, Display(console, quiet=quiet or muted), world)
 
 
-def _console(no_color: bool, muted: bool) -> Console:
-    from rich.console import Console
+def execute(launch: Launch, display: Display, world: World | None = None) -> None:
+    """Run with the display as the callback, and print what comes after it."""
+    from prerlkit.launch import run_recipe
 
-    console = Console(no_color=no_color or None, highlight=False, soft_wrap=False, quiet=muted)
-    if not console.is_terminal:
-        console = Console(no_color=no_color or None, highlight=False, width=160, quiet=muted)
-    return console
-
-
-def execute(
-    recipe: Recipe,
-    recipe_folder: Path | None,
-    folder: Path,
-    existing: Existing,
-    display: Display,
-    verbose: bool,
-    world: World | None = None,
-    force: bool = False,
-) -> None:
-    """Run `recipe` with the display as its watcher; Ctrl-C and SIGTERM ask it to stop."""
-    display.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {folder}")
-    display.on_message("loading libraries")
-    from prerlkit.cli.quiet import quiet_libraries
-
-    if not verbose:
-        quiet_libraries()
-    from prerlkit.cli.plan import refuse_what_cannot_fit
-    from prerlkit.trackers.watching import tracked
-    from prerlkit.train.callbacks import StopSignal
-    from prerlkit.train.distributed import ALONE
-    from prerlkit.train.run import run as run_recipe
-
-    if world:
-        display.on_message(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
-    if not force and (world is None or not recipe.memory.shard_base):  # a plan is for one device that holds it all
-        display.on_message(refuse_what_cannot_fit(recipe))
-    stop = StopSignal()
-    primary = world is None or world.primary
-    with _signals(stop, display), tracked(recipe, folder, display) if primary else nullcontext(display) as callback:
-        display.summary = run_recipe(
-            recipe,
-            folder,
-            recipe_folder=recipe_folder,
-            callback=callback,
-            stop=stop,
-            existing=existing,
-            report=display.on_message,
-            world=world or ALONE,
-        )
-
-
-@contextmanager
-def _signals(stop: StopSignal, display: Display) -> Iterator[None]:
-    """Ctrl-C or SIGTERM asks for a stop after the step; a second one interrupts."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.request()
-        display.on_message("stopping after this step; once more stops at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with display:
+        display.summary = run_recipe(launch, display, world)
+    display.finish(launch.output, command=f"prerlkit resume {shlex.quote(str(launch.output))}")

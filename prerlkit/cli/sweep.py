@@ -54,15 +54,15 @@ def sweep(
     The same command again goes on: finished runs are skipped, others resumed, failed ones tried again. More seeds or
     values may be added. Ctrl-C lets the runs finish their step and save. Afterwards: prerlkit compare FOLDER.
     """
-    from prerlkit.cli.quiet import quiet_libraries
+    from prerlkit.quiet import quiet_libraries
 
     if not verbose:
         quiet_libraries()
-    from prerlkit.cli.run import _console
-    from prerlkit.cli.sweep_display import points_table
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.sweep import points_table
     from prerlkit.sweep import grid, manifest
 
-    console = _console(no_color, muted=False)
+    console = wide_console(no_color=no_color)
     points = grid.points(recipes, grid.seed_list(seeds) if seeds is not None else (), settings or ())
     folder = output or Path("runs") / f"{'-'.join(dict.fromkeys(p.recipe.name for p in points))}-sweep"
     entries = manifest.plan(points, folder)
@@ -84,9 +84,9 @@ def run_points(
     stop_on_failure: bool = False,
 ) -> bool:
     """Go through the points; whether somebody stopped it."""
-    from prerlkit.cli.sweep_display import SweepDisplay
+    from prerlkit.cli.render.sweep import SweepDisplay
+    from prerlkit.runs.lock import locked
     from prerlkit.sweep.execute import Sweep, slots
-    from prerlkit.train.lock import locked
 
     places = slots(jobs, cpu_only=all(entry.point.recipe.model.device == "cpu" for entry in entries))
     with locked(folder), SweepDisplay(console, entries, folder) as display:
@@ -105,7 +105,7 @@ def run_points(
 
 def _finish(console: Console, entries: Sequence[Entry], folder: Path, *, stopped: bool) -> None:
     """The table, where things are, the next command; the exit code."""
-    from prerlkit.cli.sweep_display import points_table
+    from prerlkit.cli.render.sweep import points_table
 
     console.print(points_table(entries, folder))
     if stopped:

@@ -24,7 +24,7 @@ def list_() -> None:
     """All verifiers within reach: built in, installed, or in verifiers/ here; broken ones with their error."""
     from rich.table import Table
 
-    from prerlkit.cli.tables import wide_console
+    from prerlkit.cli.render.console import wide_console
     from prerlkit.verify.describe import summary
     from prerlkit.verify.registry import FoundVerifier, known
 
@@ -45,7 +45,8 @@ def list_() -> None:
 @guarded
 def show(name: Name) -> None:
     """What a verifier does, its settings with types and defaults, and how many gold cases it has."""
-    from prerlkit.cli.tables import print_description, wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.verifiers import print_description
     from prerlkit.verify.describe import describe
     from prerlkit.verify.registry import find, source_file
 
@@ -96,7 +97,8 @@ def check(
     if rows is not None:
         _judge_rows(name, settings, rows, as_json, answer, timeout)
         return
-    from prerlkit.cli.tables import print_cases, wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.verifiers import print_cases
     from prerlkit.verify.gold import explain, missing, run_cases
     from prerlkit.verify.registry import find
 
@@ -145,7 +147,8 @@ def audit(
     For math it also shows the answers on which math-verify alone judges otherwise. Needs the data, but no model.
     """
     from prerlkit.audit.audit import audit as audit_recipe
-    from prerlkit.cli.tables import print_audit, wide_console
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.verifiers import print_audit
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings
 

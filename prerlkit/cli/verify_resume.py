@@ -31,7 +31,7 @@ def verify_resume(
     """
     from rich.console import Console
 
-    from prerlkit.cli.quiet import quiet_libraries
+    from prerlkit.quiet import quiet_libraries
     from prerlkit.recipe.load import load
 
     loaded = load(recipe, overrides or [])

@@ -15,10 +15,20 @@ from prerlkit.errors import UsageError
 from prerlkit.evaluation import estimates
 from prerlkit.evaluation.estimates import Difference
 from prerlkit.evaluation.repetitions import Contrast, Mean, mean, paired, unpaired
-from prerlkit.recorded import RecordedRun
+from prerlkit.metrics.catalogue import (
+    EVAL_ACCURACY,
+    EVAL_AVERAGE,
+    EVAL_PASS_AT,
+    REWARD,
+    STEP_SECONDS,
+    TOKENS_GENERATED,
+    TOKENS_TRAINED,
+)
+from prerlkit.metrics.metric import Metric
+from prerlkit.runs.run import Run
 from prerlkit.suggest import nearest
 
-DEFAULT = ("eval/accuracy", "eval/average", "eval/pass@*", "reward/mean")
+DEFAULT = (EVAL_ACCURACY.name, EVAL_AVERAGE.name, EVAL_PASS_AT.of("*"), REWARD.name)
 """What is compared when nothing is asked for, of what there is."""
 
 
@@ -106,7 +116,7 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[RecordedRun],
+    runs: Sequence[Run],
     *,
     by: Sequence[str] = (),
     baseline: str | None = None,
@@ -241,20 +251,20 @@ def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
     return ByPrompt(own.label, step, tuple(run.seed for run, _ in pairs), difference) if difference else None
 
 
-def _prompts_by_step(run: RecordedRun) -> dict[int, Mapping[str, float]]:
+def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
     lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
     return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
 
 
 def _costs(own: RunGroup) -> dict[str, Mean]:
-    def total(run: RecordedRun, name: str) -> float:
-        return float(sum(step.get(name, 0) for step in run.steps))
+    def total(run: Run, metric: Metric) -> float:
+        return float(sum(step.get(metric.name, 0) for step in run.steps))
 
     return {
         "steps": mean([float(len(run.steps)) for run in own.runs]),
-        "tokens sampled": mean([total(run, "tokens/generated") for run in own.runs]),
-        "tokens trained": mean([total(run, "tokens/trained") for run in own.runs]),
-        "seconds": mean([total(run, "time/step") for run in own.runs]),
+        "tokens sampled": mean([total(run, TOKENS_GENERATED) for run in own.runs]),
+        "tokens trained": mean([total(run, TOKENS_TRAINED) for run in own.runs]),
+        "seconds": mean([total(run, STEP_SECONDS) for run in own.runs]),
         "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
     }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prerlkit.errors import UsageError
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
 from prerlkit.suggest import nearest
 
@@ -27,7 +27,7 @@ _ABSENT = "–"
 class LeftOut:
     """A run that is shown and takes no part in the statistics."""
 
-    run: RecordedRun
+    run: Run
     why: str
 
 
@@ -40,15 +40,15 @@ class RunGroup:
     """
 
     label: str
-    runs: tuple[RecordedRun, ...]
+    runs: tuple[Run, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
-    def by_seed(self) -> dict[int, RecordedRun]:
+    def by_seed(self) -> dict[int, Run]:
         return {run.seed: run for run in self.runs}
 
 
-def group(runs: Sequence[RecordedRun], by: Sequence[str] = ()) -> list[RunGroup]:
+def group(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
     """Runs as groups, in the order in which they were given.
 
     Args:
@@ -59,7 +59,7 @@ def group(runs: Sequence[RecordedRun], by: Sequence[str] = ()) -> list[RunGroup]
         UsageError: no recipe has such a key.
     """
     leaves = {id(run): dict(_leaves(run.recipe)) for run in runs}
-    labels: dict[str, list[RecordedRun]] = {}
+    labels: dict[str, list[Run]] = {}
     differing = {} if by else _differing(runs, leaves)
     for key in by:
         _check_key(key, runs)
@@ -76,8 +76,8 @@ def group(runs: Sequence[RecordedRun], by: Sequence[str] = ()) -> list[RunGroup]
     return [_group(label, own) for label, own in labels.items()]
 
 
-def _group(label: str, runs: Sequence[RecordedRun]) -> RunGroup:
-    kept: dict[int, RecordedRun] = {}
+def _group(label: str, runs: Sequence[Run]) -> RunGroup:
+    kept: dict[int, Run] = {}
     left_out = []
     for run in runs:
         if run.state != "completed":
@@ -133,7 +133,7 @@ def at(recipe: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def _check_key(key: str, runs: Sequence[RecordedRun]) -> None:
+def _check_key(key: str, runs: Sequence[Run]) -> None:
     if all(at(run.recipe, key) is None for run in runs):
         known = dict.fromkeys(name for run in runs for name, _ in _leaves(run.recipe))
         clause = nearest(key, known)
@@ -144,7 +144,7 @@ def _check_key(key: str, runs: Sequence[RecordedRun]) -> None:
 
 
 def _differing(
-    runs: Sequence[RecordedRun], leaves: Mapping[int, Mapping[str, Any]], *, together: bool = False
+    runs: Sequence[Run], leaves: Mapping[int, Mapping[str, Any]], *, together: bool = False
 ) -> dict[str, list[str]]:
     """For each recipe name the keys in which recipes of that name differ; `together`: of all names as one."""
     by_name: dict[str, list[Mapping[str, Any]]] = {}

@@ -11,12 +11,13 @@ import prerlkit
 from prerlkit.compare import words
 from prerlkit.compare.comparison import Comparison, MetricComparison
 from prerlkit.compare.curves import MeanCurve
+from prerlkit.metrics.catalogue import COMPLETION_LENGTH, ENTROPY, PROBE, TRUNCATED, ZERO_SIGNAL
 from prerlkit.page import shell
 from prerlkit.page.chart import Chart, ChartLine
 from prerlkit.page.shell import Page, Section, table
 from prerlkit.secrets import redact
 
-CURVES = ("policy/entropy", "tokens/completion_mean", "group/zero_signal", "sample/truncated", "probe/*")
+CURVES = (*(metric.name for metric in (ENTROPY, COMPLETION_LENGTH, ZERO_SIGNAL, TRUNCATED)), PROBE.of("*"))
 """Metrics that the page shows beside those of the text, where runs have them."""
 _COLORS = 8
 _OWN = "prerlkit.compare"

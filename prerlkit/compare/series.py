@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.recorded import RecordedRun
+from prerlkit.metrics.catalogue import HEALTH, STEP, STEP_SECONDS, TOKENS_GENERATED, of_evaluation
+from prerlkit.runs.run import Run
 
 Axis = Literal["steps", "tokens", "seconds"]
 AXES: tuple[Axis, ...] = ("steps", "tokens", "seconds")
@@ -18,8 +19,8 @@ evaluations and checkpoints: those measure a run, they don't make it."""
 
 _COSTS: Mapping[Axis, Callable[[Mapping[str, Any]], float]] = {
     "steps": lambda step: 1.0,
-    "tokens": lambda step: float(step.get("tokens/generated", 0)),
-    "seconds": lambda step: float(step.get("time/step", 0)),
+    "tokens": lambda step: float(step.get(TOKENS_GENERATED.name, 0)),
+    "seconds": lambda step: float(step.get(STEP_SECONDS.name, 0)),
 }
 _SLACK = 1e-9  # relative: sums of times differ by rounding
 
@@ -67,24 +68,24 @@ class Series:
         return Value(self.values[known - 1] + share * (self.values[known] - self.values[known - 1]), between=True)
 
 
-def positions(run: RecordedRun) -> dict[Axis, tuple[float, ...]]:
+def positions(run: Run) -> dict[Axis, tuple[float, ...]]:
     """What the run had cost before its first step (0), after it, after the second, and so on."""
     return {axis: tuple(itertools.accumulate(map(cost, run.steps), initial=0.0)) for axis, cost in _COSTS.items()}
 
 
-def series_of(run: RecordedRun) -> dict[str, Series]:
+def series_of(run: Run) -> dict[str, Series]:
     """Every metric of a run by its name: those of metrics.jsonl, and those of evaluations under `eval/`."""
     costs = positions(run)
     points: dict[str, list[tuple[int, float]]] = {}
     for number, step in enumerate(run.steps, 1):
         for name, value in step.items():
-            if name != "step" and _is_number(value) and not name.startswith("health/"):
+            if name != STEP.name and _is_number(value) and not HEALTH.matches(name):
                 points.setdefault(name, []).append((number, float(value)))
     of_steps = set(points)
     for line in run.evaluations:
         number = int(line["step"])
         for name, value in evaluation_values(line).items():
-            own = points.setdefault(f"eval/{name}", [])
+            own = points.setdefault(name, [])
             if number <= len(run.steps) and _is_number(value) and not (own and own[-1][0] >= number):
                 own.append((number, value))
     return {
@@ -103,7 +104,8 @@ def _is_number(value: Any) -> bool:
 
 
 def evaluation_values(line: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line of evaluations.jsonl: accuracy, average, pass@k, tokens_mean, truncated, unjudged."""
+    """Return the numbers of a line of evaluations.jsonl by their names in the catalogue."""
     values = {name: line[name]["value"] for name in ("accuracy", "average") if line.get(name)}
     values |= {f"pass@{k}": estimate["value"] for k, estimate in (line.get("pass_at") or {}).items()}
-    return values | {name: float(line[name]) for name in ("tokens_mean", "truncated", "unjudged") if name in line}
+    values |= {name: float(line[name]) for name in ("tokens_mean", "truncated", "unjudged") if name in line}
+    return {of_evaluation(name): value for name, value in values.items()}

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from prerlkit.compare.comparison import AtBudget, ByPrompt, Comparison
 from prerlkit.compare.groups import RunGroup
 from prerlkit.evaluation.repetitions import Contrast, Mean
+from prerlkit.metrics.catalogue import CATALOGUE
+from prerlkit.metrics.metric import find
 
 NOTHING = "–"
-_SHARES = ("eval/accuracy", "eval/average", "eval/pass@", "eval/truncated", "eval/unjudged")
-_SHARES_OF_STEPS = ("reward/pass_rate", "group/zero_signal", "sample/")
 AXIS_WORDS = {"steps": "steps", "tokens": "sampled tokens", "seconds": "seconds"}
 
 
 def is_share(metric: str) -> bool:
     """Whether a metric is shown in per cent."""
-    return metric.startswith((*_SHARES, *_SHARES_OF_STEPS))
+    known = find(metric, CATALOGUE)
+    return known is not None and known.is_share
 
 
 def budget_text(at: AtBudget) -> str:

@@ -51,11 +51,13 @@ class Clip(Settings):
 
     kind: Literal["clip"] = "clip"
     low: NonNegativeFloat = 0.2
-    """The ratio is clipped at 1 − low. 0.2: the paper."""
+    """The ratio is clipped at 1 − low. 0.2: the paper. TRL: `epsilon`; verl: `clip_ratio`, `clip_ratio_low`."""
     high: NonNegativeFloat = 0.2
-    """The ratio is clipped at 1 + high. 0.2 in the paper's pre-train space; 0.28 ("clip higher") in its GRPO."""
+    """The ratio is clipped at 1 + high. 0.2 in the paper's pre-train space; 0.28 ("clip higher") in its GRPO. TRL:
+    `epsilon_high`; verl: `clip_ratio_high`."""
     dual: PositiveFloat | None = 10.0
-    """For A < 0 the loss is at most dual·|A|. 10: the reference code. null: no dual clip."""
+    """For A < 0 the loss is at most dual·|A|. 10: the reference code. null: no dual clip. TRL: `delta`; verl:
+    `clip_ratio_c`."""
 
 
 class Reinforce(Settings):
@@ -109,8 +111,10 @@ class Kl(Settings):
     """KL penalty against the reference policy: everything below the trainable adapter, in the objective's space."""
 
     coefficient: PositiveFloat
+    """TRL: `beta`; verl: `kl_loss_coef`."""
     estimator: Literal["k1", "k2", "k3"] = "k3"
-    """k1 = log π/π_ref, k2 = ½(log π/π_ref)², k3 = π_ref/π − 1 − log π_ref/π (joschu.net/blog/kl-approx.html)."""
+    """k1 = log π/π_ref, k2 = ½(log π/π_ref)², k3 = π_ref/π − 1 − log π_ref/π (joschu.net/blog/kl-approx.html). verl:
+    `kl_loss_type`."""
 
 
 _word = BeforeValidator(word_to_kind)
@@ -127,22 +131,25 @@ class Objective(Settings):
     samples: Samples
     """Which samples carry gradient, by the sign of the advantage. What is left out never reaches the model."""
     advantage: Advantage
-    """group_mean | group_std | rloo | constant."""
+    """group_mean | group_std | rloo | constant. TRL: `scale_rewards`; verl: `adv_estimator`."""
     loss: Loss
-    """clip | reinforce | gspo | cispo."""
+    """clip | reinforce | gspo | cispo. TRL: `loss_type`, `importance_sampling_level`; verl: `loss_mode`."""
     aggregate: Aggregate
-    """token_mean | sequence_mean | constant: the denominator, counted over the samples that `samples` chooses."""
+    """token_mean | sequence_mean | constant: the denominator, counted over the samples that `samples` chooses. TRL:
+    `loss_type`; verl: `loss_agg_mode`."""
     kl: Kl | None = None
     """KL penalty; null: off, as in the paper."""
     entropy: Float = 0.0
-    """Coefficient of an entropy bonus, nats per token. 0: off, as in the paper."""
+    """Coefficient of an entropy bonus, nats per token. 0: off, as in the paper. TRL: `entropy_coef`; verl:
+    `entropy_coeff`."""
     coefficient: PositiveFloat = 1.0
     """Weight of this objective. The reference code uses 0.01 in warm-up; see docs/algorithms.md before you do."""
     signal_only: Bool = False
     """Count only samples with advantage ≠ 0 in the denominator, as after dynamic sampling (DAPO, 2503.14476)."""
     truncated: Literal["count", "mask"] = "count"
-    """mask: a truncated completion keeps its place in the baseline, but its tokens neither carry gradient nor count
-    in any denominator (DAPO's overlong filtering). count: it is a completion like any other, as in the paper."""
+    """mask: a truncated completion keeps its place in the baseline, but its tokens neither carry gradient nor count in
+    any denominator (DAPO's overlong filtering). count: it is a completion like any other, as in the paper. TRL:
+    `mask_truncated_completions`."""
 
     @property
     def regularized(self) -> bool:

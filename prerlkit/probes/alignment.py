@@ -13,15 +13,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from prerlkit.metrics.metric import Metric
 from prerlkit.objective.advantage import advantages
-from prerlkit.policy.microbatch import TokenRow
-from prerlkit.probes.passes import gradient
-from prerlkit.probes.protocol import ProbeInput, ProbeResult
+from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
 from prerlkit.recipe.probes import AlignmentProbe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METRICS = (
+    Metric("probe/alignment", "cosine over all completions of S"),
+    Metric("probe/alignment/positive", "over those with an advantage above 0"),
+    Metric("probe/alignment/negative", "over those with an advantage below 0: what NSR-PreRL pushes away"),
+    Metric("probe/alignment/norm_ratio", "‖g_pretrain‖ / ‖g_conditional‖ over all", "ratio"),
+)
 
 SETS = ("all", "positive", "negative")
 
@@ -52,10 +59,11 @@ class _Chosen:
     weight: float
 
 
-class Alignment:
+class Alignment(Probe):
     """The probe `alignment`."""
 
     name = "alignment"
+    metrics = METRICS
 
     def __init__(self, settings: AlignmentProbe) -> None:
         self.every = settings.every
@@ -94,6 +102,9 @@ class Alignment:
         ]
 
     def _gradient(self, seen: ProbeInput, part: Sequence[_Chosen], space: str) -> list[Tensor]:
+        from prerlkit.policy.microbatch import TokenRow
+        from prerlkit.probes.passes import gradient
+
         start = (seen.policy.start.id,)
         rows = [TokenRow(start if space == "pretrain" else one.prompt, one.completion) for one in part]
         return gradient(seen, rows, [one.weight for one in part])

@@ -7,25 +7,45 @@ as "before": in 16 bit, or from another engine, they differ from a pass of the t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from prerlkit.metrics.metric import Metric
 from prerlkit.objective.advantage import advantages
-from prerlkit.policy.microbatch import TokenRow
 from prerlkit.policy.pieces import token_texts
-from prerlkit.probes.passes import score
-from prerlkit.probes.protocol import ProbeInput, ProbeResult
+from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
 from prerlkit.recipe.probes import ChangeProbe
 from prerlkit.types import Completion, Group
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METRICS = (
+    Metric(
+        "probe/change/conditional",
+        "mean change of log P(y\\|x) over the tokens of the step's first `groups` groups (2)",
+        "nats a token",
+    ),
+    Metric(
+        "probe/change/conditional/positive",
+        "over completions with an advantage above 0, of the stage's first objective",
+        "nats a token",
+    ),
+    Metric(
+        "probe/change/conditional/negative", "below 0: what a negative sample loses behind its prompt", "nats a token"
+    ),
+    Metric("probe/change/pretrain", "mean change of log P(y)", "nats a token"),
+    Metric("probe/change/pretrain/positive", "over completions with an advantage above 0", "nats a token"),
+    Metric("probe/change/pretrain/negative", "below 0: what NSR-PreRL pushes away", "nats a token"),
+)
 
 SPACES = ("conditional", "pretrain")
 
 
-class Change:
+class Change(Probe):
     """The probe `change`."""
 
     name = "change"
+    metrics = METRICS
 
     def __init__(self, settings: ChangeProbe) -> None:
         self.every = settings.every
@@ -42,6 +62,9 @@ class Change:
 
 def _scores(seen: ProbeInput, groups: Sequence[Group]) -> dict[str, list[Tensor]]:
     """Log-probs of each completion that has a token, group by group, in both spaces."""
+    from prerlkit.policy.microbatch import TokenRow
+    from prerlkit.probes.passes import score
+
     pairs = [(group.prompt.token_ids, c.token_ids) for group in groups for c in group.completions if c.token_ids]
     start = (seen.policy.start.id,)
     return {

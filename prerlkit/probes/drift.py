@@ -5,29 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from prerlkit.metrics.metric import Metric
 from prerlkit.objective.choices import Kl
-from prerlkit.objective.loss import kl_losses
-from prerlkit.policy.adapters import AdapterStack, Layer
-from prerlkit.policy.save import scale_of
-from prerlkit.probes.factors import Overlap, Spectrum, decompose, overlap
-from prerlkit.probes.passes import rows_behind_prompts, score
-from prerlkit.probes.protocol import ProbeInput, ProbeResult
+from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
 from prerlkit.recipe.probes import DriftProbe
 
+if TYPE_CHECKING:
+    from prerlkit.probes.factors import Overlap, Spectrum
+
+METRICS = (
+    Metric(
+        "probe/drift/kl",
+        "KL(π‖base): the k3 estimate over the tokens of the step's first `groups` groups, which were drawn from π",
+        "nats a token",
+    ),
+    Metric(
+        "probe/drift/kl_sequence",
+        "mean of Σ_t log π/base (k1: unbiased, with more noise, and it may be below 0)",
+        "nats a completion",
+    ),
+    Metric("probe/drift/norm", "Frobenius norm of what the trainable adapter adds to the weights, over all modules"),
+    Metric(
+        "probe/drift/effective_rank",
+        "of each module's B·A, exp of the entropy of its singular values' shares (Roy and Vetterli, 2007); mean over "
+        "modules. At most the adapter's rank",
+    ),
+    Metric(
+        "probe/drift/overlap_inputs",
+        "for a stack: how much of the row space of the trainable adapter lies in that of all adapters below it: mean "
+        "squared cosine of principal angles, 0 to 1; mean over modules",
+    ),
+    Metric("probe/drift/overlap_inputs_max", "the largest of a module"),
+    Metric("probe/drift/overlap_outputs", "the same of column spaces"),
+    Metric("probe/drift/overlap_outputs_max", "the largest of a module"),
+    Metric(
+        "probe/drift/overlap_cosine",
+        "⟨ΔW_below, ΔW_trainable⟩ / norms, mean over modules: above 0 it pushes on, below 0 it pushes back",
+    ),
+)
+
 _K3 = Kl(coefficient=1.0, estimator="k3")
-Factors = Mapping[str, tuple[Tensor, Tensor]]
-"""A [R, I] and scaled B [O, R] of each module, so that the adapter adds B·A to its weight."""
 
 
-class Drift:
+class Drift(Probe):
     """The probe `drift`."""
 
     name = "drift"
+    metrics = METRICS
 
     def __init__(self, settings: DriftProbe) -> None:
         self.every = settings.every
@@ -35,11 +61,18 @@ class Drift:
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """Two passes without backward for the KL; the rest comes from the adapters' factors, on the CPU."""
-        metrics, by_module = _of_factors(seen.policy.adapters)
+        from prerlkit.probes.factors import of_stack
+
+        metrics, by_module = _of_factors(*of_stack(seen.policy.adapters))
         return ProbeResult({**self._kl(seen), **metrics}, {"by_module": by_module})
 
     def _kl(self, seen: ProbeInput) -> dict[str, float]:
         """KL(π‖base) behind the prompts, estimated on completions that were sampled from π."""
+        import torch
+
+        from prerlkit.objective.loss import kl_losses
+        from prerlkit.probes.passes import rows_behind_prompts, score
+
         rows = rows_behind_prompts(seen.groups[: self._groups])
         if not rows:
             return {}
@@ -53,15 +86,10 @@ class Drift:
         }
 
 
-def _of_factors(adapters: AdapterStack) -> tuple[dict[str, float], dict[str, Any]]:
+def _of_factors(
+    spectra: Mapping[str, Spectrum], overlaps: Mapping[str, Overlap]
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics over all modules, and the numbers of each module."""
-    *below, top = [_factors(adapters, layer) for layer in adapters.layers]
-    spectra = {module: decompose(*factors) for module, factors in top.items()}
-    overlaps = {
-        module: found
-        for module, spectrum in spectra.items()
-        if (under := _under(below, module)) is not None and (found := overlap(under, spectrum)) is not None
-    }
     by_module = {
         module: {"norm": spectrum.norm, "effective_rank": spectrum.effective_rank}
         | ({"overlap": asdict(overlaps[module])} if module in overlaps else {})
@@ -85,26 +113,6 @@ def _summary(overlaps: Sequence[Overlap]) -> dict[str, float]:
         "probe/drift/overlap_outputs": _mean(outputs),
         "probe/drift/overlap_outputs_max": max(outputs),
         "probe/drift/overlap_cosine": _mean([each.cosine for each in overlaps]),
-    }
-
-
-def _under(below: Sequence[Factors], module: str) -> Spectrum | None:
-    """All adapters below the trainable one as one update of `module`: factors side by side."""
-    found = [factors[module] for factors in below if module in factors]
-    if not found:
-        return None
-    return decompose(torch.cat([a for a, _ in found], dim=0), torch.cat([b for _, b in found], dim=1))
-
-
-def _factors(adapters: AdapterStack, layer: Layer) -> Factors:
-    state, scale = adapters.state(layer.name), scale_of(adapters.config(layer.name))
-    modules = [key.removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]
-    return {
-        module.removeprefix("base_model.model."): (
-            state[f"{module}.lora_A.weight"].float(),
-            state[f"{module}.lora_B.weight"].float() * scale,
-        )
-        for module in modules
     }
 
 

@@ -5,17 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prerlkit.evaluation.attempts import found
-from prerlkit.probes.passes import rows_behind_prompts, score
-from prerlkit.probes.protocol import ProbeInput, ProbeResult
+from prerlkit.metrics.metric import Metric
+from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
 from prerlkit.probes.self_bleu import self_bleu
 from prerlkit.recipe.probes import ExplorationProbe
 from prerlkit.types import Group
 
+METRICS = (
+    Metric(
+        "probe/exploration/answers",
+        "different answers in a group, on average; as the verifier read them, and all completions without one are one "
+        "answer. Whole texts where the verifier names no answer",
+    ),
+    Metric(
+        "probe/exploration/distinct_1",
+        "different tokens over all tokens of a group's completions (distinct-n, arXiv 1510.03055), mean over groups",
+    ),
+    Metric("probe/exploration/distinct_2", "the same of pairs of tokens"),
+    Metric(
+        "probe/exploration/self_bleu",
+        "BLEU of each completion of a group with the others as references (self-BLEU, arXiv 1802.01886), over tokens, "
+        "up to four in a row, not smoothed; mean over the group, then over groups. 1: all alike",
+    ),
+    Metric(
+        "probe/exploration/pass_at_1",
+        "mean over groups of the share of judged completions that passed",
+        better="higher",
+    ),
+    Metric("probe/exploration/pass_at_g", "share of groups in which one of them did", better="higher"),
+    Metric("probe/exploration/spread", "the second minus the first: what more tries find"),
+    Metric(
+        "probe/exploration/entropy",
+        "with `exact_entropy: true`: mean entropy of the distributions that tokens were drawn from, at the rollout's "
+        "temperature. `policy/entropy` estimates it from the drawn tokens for nothing; this one has less noise and "
+        "costs a pass over the first `groups` groups",
+        "nats a token",
+    ),
+)
 
-class Exploration:
+
+class Exploration(Probe):
     """The probe `exploration`."""
 
     name = "exploration"
+    metrics = METRICS
 
     def __init__(self, settings: ExplorationProbe) -> None:
         self.every = settings.every
@@ -44,6 +77,8 @@ class Exploration:
         return ProbeResult(metrics, {"answers": answers, "passed": [sum(own) for own in passes]})
 
     def _entropy(self, seen: ProbeInput) -> dict[str, float]:
+        from prerlkit.probes.passes import rows_behind_prompts, score
+
         entropies = score(seen, rows_behind_prompts(seen.groups[: self._settings.groups]), entropy=True)
         tokens = sum(len(own) for own in entropies)
         total = sum(float(own.double().sum()) for own in entropies)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from prerlkit.policy.adapters import AdapterStack, Layer
+from prerlkit.policy.save import scale_of
+
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+"""A [R, I] and scaled B [O, R] of each module, so that the adapter adds B·A to its weight."""
 
 _RELATIVE = 1e-5
 """A singular value below this share of the largest counts as 0: float32 knows no better."""
@@ -82,3 +89,35 @@ def overlap(one: Spectrum, other: Spectrum) -> Overlap | None:
         chance_inputs=most / one.right_IK.shape[0],
         chance_outputs=most / one.left_OK.shape[0],
     )
+
+
+def of_stack(adapters: AdapterStack) -> tuple[dict[str, Spectrum], dict[str, Overlap]]:
+    """Return by module: the spectrum of the trainable adapter, and where there is one its overlap with those below."""
+    *below, top = [_factors(adapters, layer) for layer in adapters.layers]
+    spectra = {module: decompose(*factors) for module, factors in top.items()}
+    overlaps = {
+        module: found
+        for module, spectrum in spectra.items()
+        if (under := _under(below, module)) is not None and (found := overlap(under, spectrum)) is not None
+    }
+    return spectra, overlaps
+
+
+def _under(below: Sequence[Factors], module: str) -> Spectrum | None:
+    """All adapters below the trainable one as one update of `module`: factors side by side."""
+    found = [factors[module] for factors in below if module in factors]
+    if not found:
+        return None
+    return decompose(torch.cat([a for a, _ in found], dim=0), torch.cat([b for _, b in found], dim=1))
+
+
+def _factors(adapters: AdapterStack, layer: Layer) -> Factors:
+    state, scale = adapters.state(layer.name), scale_of(adapters.config(layer.name))
+    modules = [key.removesuffix(".lora_A.weight") for key in state if key.endswith(".lora_A.weight")]
+    return {
+        module.removeprefix("base_model.model."): (
+            state[f"{module}.lora_A.weight"].float(),
+            state[f"{module}.lora_B.weight"].float() * scale,
+        )
+        for module in modules
+    }

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from prerlkit.errors import UsageError
-from prerlkit.evaluation.thoughts import KINDS
+from prerlkit.probes.alignment import Alignment
+from prerlkit.probes.change import Change
+from prerlkit.probes.drift import Drift
+from prerlkit.probes.exploration import Exploration
+from prerlkit.probes.protocol import Probe
+from prerlkit.probes.thoughts import Thoughts
 from prerlkit.recipe.probes import DriftProbe, ExplorationProbe, ProbeChoice, ThoughtsProbe
 from prerlkit.recipe.schema import Recipe
 
-METRICS: dict[str, tuple[str, ...]] = {
-    "alignment": (
-        "probe/alignment",
-        "probe/alignment/positive",
-        "probe/alignment/negative",
-        "probe/alignment/norm_ratio",
-    ),
-    "thoughts": tuple(f"probe/thoughts/{kind}{what}" for kind in KINDS for what in ("", "_per_1k", "_ratio")),
-    "exploration": (
-        "probe/exploration/answers",
-        "probe/exploration/distinct_1",
-        "probe/exploration/distinct_2",
-        "probe/exploration/self_bleu",
-        "probe/exploration/pass_at_1",
-        "probe/exploration/pass_at_g",
-        "probe/exploration/spread",
-        "probe/exploration/entropy",
-    ),
-    "drift": (
-        "probe/drift/kl",
-        "probe/drift/kl_sequence",
-        "probe/drift/norm",
-        "probe/drift/effective_rank",
-        "probe/drift/overlap_inputs",
-        "probe/drift/overlap_inputs_max",
-        "probe/drift/overlap_outputs",
-        "probe/drift/overlap_outputs_max",
-        "probe/drift/overlap_cosine",
-    ),
-    "change": tuple(
-        f"probe/change/{space}{kind}"
-        for space in ("conditional", "pretrain")
-        for kind in ("", "/positive", "/negative")
-    ),
-}
+PROBES: tuple[type[Probe], ...] = (Alignment, Thoughts, Exploration, Drift, Change)
+METRICS = {probe.name: tuple(name for metric in probe.metrics for name in metric.names) for probe in PROBES}
 """Every number that a probe may give, by the probe's name; docs/probes.md defines them."""
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from prerlkit.policy.policy import Policy
-from prerlkit.recipe.schema import Stage
+from prerlkit.metrics.metric import Metric
 from prerlkit.types import Group
+
+if TYPE_CHECKING:
+    from prerlkit.policy.policy import Policy
+    from prerlkit.recipe.schema import Stage
 
 History = Sequence[tuple[str, Mapping[str, float]]]
 """(stage, metrics) of every step of the run so far, in order."""
@@ -41,7 +45,7 @@ class ProbeResult:
     """What a probe found.
 
     Attributes:
-        metrics: numbers for metrics.jsonl, under names of `known.METRICS`. What can't be told is left out.
+        metrics: numbers for metrics.jsonl, under names of the probe's `metrics`. What can't be told is left out.
         details: what has more than one number, for probes.jsonl; JSON values only.
         after: what the probe still has to see in the same step, after its update; its numbers join these.
     """
@@ -51,14 +55,20 @@ class ProbeResult:
     after: Callable[[ProbeInput], ProbeResult] | None = None
 
 
-class Probe(Protocol):
-    """One thing to look at. A new probe is a file here, its settings in `recipe/probes.py`, a line in
-    `make.py`, the names of its numbers in `known.py`."""
+class Probe(ABC):
+    """One thing to look at. A new probe is a file here, its settings in `recipe/probes.py`, a line in `make.py` and one
+    in `known.py`.
 
-    name: str
+    Class attributes:
+        name: what a recipe calls it.
+        metrics: every number that it may give: what a stage's rule may ask for, and the table of docs/probes.md.
+    """
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
     every: int
     """It is shown each stage's first step and every so many after it."""
 
+    @abstractmethod
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """Look at a step. Draws no random number, leaves no gradient, changes no parameter."""
-        ...

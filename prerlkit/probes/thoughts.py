@@ -5,15 +5,30 @@ The paper (arXiv 2604.14142) reports ×14.89 transition and ×6.54 reflection th
 
 from __future__ import annotations
 
-from prerlkit.evaluation.thoughts import mean_counts
-from prerlkit.probes.protocol import History, ProbeInput, ProbeResult
+from prerlkit.evaluation.thoughts import KINDS, mean_counts
+from prerlkit.metrics.metric import Metric
+from prerlkit.probes.protocol import History, Probe, ProbeInput, ProbeResult
 from prerlkit.recipe.probes import ThoughtsProbe
 
+METRICS = (
+    Metric("probe/thoughts/<kind>", "for each completion, on average", parts=KINDS),
+    Metric("probe/thoughts/<kind>_per_1k", "for each thousand tokens", parts=KINDS),
+    Metric(
+        "probe/thoughts/<kind>_ratio",
+        "for each completion, divided by the mean of the run's first `start` measurements (5): what the paper gives as "
+        "×14.89 for transition and ×6.54 for reflection under NSR-PreRL. Absent until those are made, and where their "
+        "mean is 0",
+        "ratio",
+        parts=KINDS,
+    ),
+)
 
-class Thoughts:
+
+class Thoughts(Probe):
     """The probe `thoughts`."""
 
     name = "thoughts"
+    metrics = METRICS
 
     def __init__(self, settings: ThoughtsProbe) -> None:
         self.every = settings.every

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.publish.curves import INSTALL, evaluations
+from prerlkit.publish.curves import INSTALL
 from prerlkit.publish.export import vllm_rank
-from prerlkit.publish.finished import FinishedRun
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSource, ReasoningGymSource
+from prerlkit.runs.trained import TrainedRun
 
 Kind = Literal["adapter", "merged"]
 
@@ -34,7 +34,7 @@ class Facts:
     curves: bool
 
 
-def card(run: FinishedRun, facts: Facts) -> str:
+def card(run: TrainedRun, facts: Facts) -> str:
     """README.md: metadata as YAML, then the text."""
     parts = [
         f"# {facts.repo.rpartition('/')[2]}",
@@ -55,7 +55,7 @@ def card(run: FinishedRun, facts: Facts) -> str:
     return f"---\n{_metadata(run, facts)}\n---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _metadata(run: FinishedRun, facts: Facts) -> str:
+def _metadata(run: TrainedRun, facts: Facts) -> str:
     from huggingface_hub import ModelCardData
 
     relation: dict[str, Any] = {"base_model": facts.base} if facts.base else {}
@@ -76,11 +76,11 @@ def _metadata(run: FinishedRun, facts: Facts) -> str:
     return str(data.to_yaml()).rstrip()
 
 
-def _index(run: FinishedRun) -> list[Any]:
+def _index(run: TrainedRun) -> list[Any]:
     """The Hub's model-index: the last evaluation's figures."""
     from huggingface_hub import EvalResult
 
-    done = [e for e in evaluations(run) if e["name"] != "before"]
+    done = [e for e in run.evaluations if e["name"] != "before"]
     if not done:
         return []
     dataset = _dataset(run.recipe)
@@ -119,12 +119,12 @@ def _hub_ids(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(s.id for s in (recipe.data.train, recipe.data.eval) if isinstance(s, HubSource)))
 
 
-def _what(run: FinishedRun, facts: Facts) -> str:
+def _what(run: TrainedRun, facts: Facts) -> str:
     form = "A LoRA adapter" if facts.kind == "adapter" else f"A merged model in {facts.record.get('dtype', '16 bit')}"
     base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.base else base_name(run.recipe)
     stages = " → ".join(stage.name for stage in run.recipe.stages)
     about = f" {run.recipe.description}." if run.recipe.description else ""
-    part = "" if run.complete else f" **This is a checkpoint of step {run.steps} of an unfinished run.**"
+    part = "" if run.complete else f" **This is a checkpoint of step {run.step} of an unfinished run.**"
     if (scale := facts.record.get("lora_scale", 1)) != 1:
         part += f" **Merged with {scale:g} times the trained change: not the policy that is measured below.**"
     quantized = " (trained on its 4-bit NF4 weights)" if run.recipe.model.quantization == "nf4" else ""
@@ -184,7 +184,7 @@ model.load_adapter("{facts.repo}")
     return body
 
 
-def _training(run: FinishedRun) -> str:
+def _training(run: TrainedRun) -> str:
     recipe = run.recipe
     rows = ["| stage | objective | steps | learning rate | takes over by | adapter |", "|---|---|---|---|---|---|"]
     for index, stage in enumerate(recipe.stages):
@@ -201,8 +201,8 @@ def _training(run: FinishedRun) -> str:
     )
 
 
-def _results(run: FinishedRun, facts: Facts) -> str:
-    done = evaluations(run)
+def _results(run: TrainedRun, facts: Facts) -> str:
+    done = run.evaluations
     lines = []
     if done:
         lines = ["| evaluation | step | problems | greedy accuracy | pass@k |", "|---|---|---|---|---|"]
@@ -255,8 +255,8 @@ def _distance(loaded: dict[str, Any]) -> str:
     return f"{loaded['error']:.2g} from the policy, which is {loaded['effect']:.2g} from its base"
 
 
-def _not_run(run: FinishedRun, facts: Facts) -> str:
-    done: Sequence[Any] = evaluations(run)
+def _not_run(run: TrainedRun, facts: Facts) -> str:
+    done: Sequence[Any] = run.evaluations
     lines = ["Generation was not evaluated from this repository, but in the run, before it was published."]
     lines.append(
         "vLLM was not used to check these files." if facts.kind == "adapter" else "No engine but transformers."
@@ -272,6 +272,6 @@ def _not_run(run: FinishedRun, facts: Facts) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _versions(run: FinishedRun) -> str:
+def _versions(run: TrainedRun) -> str:
     versions = run.environment.get("versions", {})
     return ", ".join(f"{name} {version}" for name, version in versions.items()) or "Not recorded."

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
 
-from prerlkit.publish.finished import FinishedRun
-from prerlkit.train.jsonl import read_lines
+from prerlkit.metrics.catalogue import COMPLETION_LENGTH, ENTROPY, PASS_RATE
+from prerlkit.runs.trained import TrainedRun
 
 INSTALL = "pip install 'prerlkit[card]'"
 
 _PANELS = (
-    ("reward/pass_rate", "completions that passed"),
-    ("policy/entropy", "entropy, nats a token"),
-    ("tokens/completion_mean", "tokens a completion"),
+    (PASS_RATE, "completions that passed"),
+    (ENTROPY, "entropy, nats a token"),
+    (COMPLETION_LENGTH, "tokens a completion"),
 )
 
 
-def read_metrics(run: FinishedRun) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl up to the step that is published."""
-    return [line for line in read_lines(run.folder / "metrics.jsonl") if line["step"] <= run.steps]
-
-
-def picture(run: FinishedRun) -> bytes | None:
+def picture(run: TrainedRun) -> bytes | None:
     """A PNG of the training curves, with held-out accuracy as points; None without matplotlib or without steps."""
-    steps = read_metrics(run)
+    steps = run.steps
     if not steps:
         return None
     try:
@@ -34,12 +27,12 @@ def picture(run: FinishedRun) -> bytes | None:
     except ImportError:
         return None
     figure = Figure(figsize=(12, 3.2), layout="constrained")
-    for number, (key, title) in enumerate(_PANELS, 1):
+    for number, (metric, title) in enumerate(_PANELS, 1):
         axes = figure.add_subplot(1, len(_PANELS), number)
         for stage in dict.fromkeys(line["stage"] for line in steps):
-            own = [line for line in steps if line["stage"] == stage and key in line]
-            axes.plot([line["step"] for line in own], [line[key] for line in own], label=stage)
-        if key == "reward/pass_rate" and (points := accuracies(run)):
+            own = [line for line in steps if line["stage"] == stage and metric.name in line]
+            axes.plot([line["step"] for line in own], [line[metric.name] for line in own], label=stage)
+        if metric is PASS_RATE and (points := accuracies(run)):
             axes.plot(*zip(*points, strict=True), "ko", label="held-out accuracy")
         axes.set_title(title)
         axes.set_xlabel("step")
@@ -52,11 +45,6 @@ def picture(run: FinishedRun) -> bytes | None:
     return out.getvalue()
 
 
-def accuracies(run: FinishedRun) -> list[tuple[int, float]]:
+def accuracies(run: TrainedRun) -> list[tuple[int, float]]:
     """(step, greedy accuracy) of every evaluation that has one."""
-    return [(e["step"], e["accuracy"]["value"]) for e in evaluations(run) if e.get("accuracy")]
-
-
-def evaluations(run: FinishedRun) -> Sequence[dict[str, Any]]:
-    """The run's evaluations up to the step that is published, in order."""
-    return [line for line in read_lines(run.folder / "evaluations.jsonl") if line["step"] <= run.steps]
+    return [(e["step"], e["accuracy"]["value"]) for e in run.evaluations if e.get("accuracy")]

@@ -19,12 +19,12 @@ from prerlkit.policy.gguf import quiet_transformers
 from prerlkit.policy.identity import write_base
 from prerlkit.policy.save import WEIGHTS, concatenate
 from prerlkit.policy.tokens import load_tokenizer
-from prerlkit.publish import proof, streamed
-from prerlkit.publish.finished import FinishedRun, Part, open_run, resolve_base
+from prerlkit.publish import proof
 from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
-from prerlkit.publish.weights import Weights
+from prerlkit.publish.streamed import StreamedModel
+from prerlkit.runs.trained import Part, TrainedRun
 
 Report = Callable[[str], None]
 
@@ -98,12 +98,12 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    opened = open_run(Path(run), checkpoint=checkpoint)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     folder = Path(output) if output else opened.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
-    source = resolve_base(opened, base, report)
+    source = opened.resolve_base(base, report)
     reference = _Reference(opened, source)
     config, tensors, reduction = reference.config, reference.tensors, None
     if rank is not None:
@@ -131,12 +131,11 @@ def vllm_rank(rank: int) -> int | None:
 class _Reference:
     """The live policy, the one adapter that equals it, and the base's logits to judge both by."""
 
-    def __init__(self, run: FinishedRun, source: Path) -> None:
-        self._source, self._trust = source, run.recipe.model.trust_remote_code
-        self._weights = Weights(source)
-        self._tokens = proof.probe_tokens(load_tokenizer(str(source)), run.folder / "samples.jsonl")
-        self._base = streamed.folder_logits(source, self._weights, self._tokens, trust_remote_code=self._trust)
-        stack = streamed.stack_on(streamed.empty_model(source, trust_remote_code=self._trust), run.parts)
+    def __init__(self, run: TrainedRun, source: Path) -> None:
+        self._base = StreamedModel(source, run.recipe.model.trust_remote_code)
+        self._tokens = proof.probe_tokens(load_tokenizer(str(source)), run.files.samples)
+        self._base_logits = self._base.logits(self._tokens)
+        stack = self._base.with_adapters(run.parts).stack()
         self.configs: list[LoraConfig] = [stack.config(part.name) for part in run.parts]
         self.config: LoraConfig = self.configs[0]
         self.tensors: dict[str, Tensor] = run.parts[0].tensors
@@ -147,11 +146,12 @@ class _Reference:
         self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool
     ) -> tuple[LoadedModel, ...]:
         """Load the adapter in `folder` in both ways. Raises PrerlkitError when it isn't what `parts` are."""
-        live = streamed.folder_logits(self._source, self._weights, self._tokens, parts, trust_remote_code=self._trust)
-        effect = rms(live - self._base)
+        live = self._base.with_adapters(parts).logits(self._tokens)
+        effect = rms(live - self._base_logits)
         allowed = proof.FLOOR * rms(live) + TOLERANCE * effect
-        by_peft = self._logits(lambda model: PeftModel.from_pretrained(model, str(folder), torch_device="cpu"))
-        by_transformers = self._logits(lambda model: _load_adapter(model, folder))
+        logits, tokens = self._base.logits, self._tokens
+        by_peft = logits(tokens, load=lambda model: PeftModel.from_pretrained(model, str(folder), torch_device="cpu"))
+        by_transformers = logits(tokens, load=lambda model: _load_adapter(model, folder))
         apart = rms(by_peft - by_transformers)
         checks = [
             LoadedModel("PEFT", rms(by_peft - live), effect),
@@ -170,21 +170,13 @@ class _Reference:
                 )
         return tuple(checks)
 
-    def _logits(self, load: Callable[[Any], Any]) -> Tensor:
-        model = streamed.empty_model(self._source, trust_remote_code=self._trust)
-        names = streamed.file_names(model, self._weights.__contains__)
-        load(model)
-        model.eval()
-        streamed.stream(model, names, self._weights)
-        return streamed.logits(model, *self._tokens)
-
 
 def _load_adapter(model: Any, folder: Path) -> None:
     with quiet_transformers():  # its report of what is missing: the logits decide
         model.load_adapter(str(folder))
 
 
-def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: FinishedRun, source: Path) -> None:
+def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: TrainedRun, source: Path) -> None:
     """One PEFT folder, with the identity of the base it belongs to."""
     config = copy.copy(config)
     config.base_model_name_or_path, config.revision = run.recipe.model.id, run.model.revision
@@ -194,13 +186,11 @@ def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: Fi
     write_base(folder, run.recipe.model.id, run.model.revision, source)
 
 
-def _record(
-    run: FinishedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None
-) -> dict[str, Any]:
+def _record(run: TrainedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None) -> dict[str, Any]:
     return {
         "run": run.recipe.name,
         "policy": run.fingerprint,
-        "steps": run.steps,
+        "steps": run.step,
         "complete": run.complete,
         "stages": [part.name for part in run.parts],
         "rank": rank,

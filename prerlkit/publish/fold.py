@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prerlkit.policy.save import scale_of
-from prerlkit.publish.finished import Part
+from prerlkit.runs.trained import Part
 
 _A, _B, _M = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 _ROOT = "base_model.model."

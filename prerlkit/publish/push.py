@@ -15,12 +15,12 @@ from prerlkit.publish import export as exporting
 from prerlkit.publish import merge as merging
 from prerlkit.publish.card import Facts, Kind, base_name, card
 from prerlkit.publish.curves import picture
-from prerlkit.publish.finished import FinishedRun, open_run
 from prerlkit.publish.hub import Hub, HubRepo
 from prerlkit.publish.leaks import check_leaks
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource
+from prerlkit.runs.trained import TrainedRun
 
 Report = Callable[[str], None]
 
@@ -80,7 +80,7 @@ def push(
         PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
     """
     kind: Kind = "merged" if merged else "adapter"
-    opened = open_run(Path(run), checkpoint=checkpoint)
+    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     hub_base = base or hub_id(opened.recipe)
     if not merged and hub_base is None:
         raise UsageError(
@@ -132,7 +132,7 @@ def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
 
 
 def _weights(
-    run: FinishedRun, kind: Kind, dry_run: bool, checkpoint: bool, report: Report
+    run: TrainedRun, kind: Kind, dry_run: bool, checkpoint: bool, report: Report
 ) -> tuple[Path | None, dict[str, Any]]:
     """The folder with the weights and its record; made now unless it is there. (None, {}): a dry run made none."""
     name, record_name = ("merged", merging.RECORD) if kind == "merged" else ("export", exporting.RECORD)
@@ -151,27 +151,27 @@ def _weights(
     return folder, json.loads((folder / record_name).read_text(encoding="utf-8"))
 
 
-def _files(run: FinishedRun, facts: Facts, folder: Path | None, curves: bytes | None) -> dict[str, Path | bytes]:
+def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | None) -> dict[str, Path | bytes]:
     """Everything that goes up, by its path there."""
     files: dict[str, Path | bytes] = {}
     for file in sorted(folder.iterdir()) if folder else ():
         if file.is_file() and not file.name.startswith("."):
             files[file.name] = _rewritten(file, facts, run)
-    files["recipe.yaml"] = dump(public_recipe(run.recipe, facts.base)).encode()
-    for name in ("metrics.jsonl", "evaluations.jsonl"):
-        if (path := run.folder / name).is_file():
-            files[name] = path.read_bytes()
+    files[run.files.recipe.name] = dump(public_recipe(run.recipe, facts.base)).encode()
+    for path in (run.files.metrics, run.files.evaluations):
+        if path.is_file():
+            files[path.name] = path.read_bytes()
     if curves:
         files["curves.png"] = curves
     files["README.md"] = card(run, facts).encode()
     names = sorted([*files, MANIFEST])
     files[MANIFEST] = _json(
-        {"run": run.recipe.name, "kind": facts.kind, "policy": run.fingerprint, "steps": run.steps, "files": names}
+        {"run": run.recipe.name, "kind": facts.kind, "policy": run.fingerprint, "steps": run.step, "files": names}
     )
     return files
 
 
-def _rewritten(file: Path, facts: Facts, run: FinishedRun) -> Path | bytes:
+def _rewritten(file: Path, facts: Facts, run: TrainedRun) -> Path | bytes:
     """A file as it goes up: those that name the base name it as others find it."""
     own = not run.recipe.model.id.startswith("pypi:")
     name = facts.base or (Path(run.recipe.model.id).name if own else run.recipe.model.id)
@@ -188,7 +188,7 @@ def _rewritten(file: Path, facts: Facts, run: FinishedRun) -> Path | bytes:
     return file
 
 
-def _check_contents(hub: Hub, remote: HubRepo, run: FinishedRun, kind: Kind, overwrite: bool) -> tuple[str, ...]:
+def _check_contents(hub: Hub, remote: HubRepo, run: TrainedRun, kind: Kind, overwrite: bool) -> tuple[str, ...]:
     """Files that the push replaces or removes. Raises UsageError when they are not this run's."""
     files = tuple(name for name in remote.files if name not in _HUBS_OWN)
     if not files or overwrite:
@@ -204,7 +204,7 @@ def _check_contents(hub: Hub, remote: HubRepo, run: FinishedRun, kind: Kind, ove
     )
 
 
-def _own_paths(run: FinishedRun) -> list[str]:
+def _own_paths(run: TrainedRun) -> list[str]:
     paths = [str(run.folder.resolve()), str(Path.cwd().resolve())]
     if (model := run.recipe.model.id).startswith(("/", "~")) or Path(model).is_absolute():
         paths.append(model)
@@ -212,7 +212,7 @@ def _own_paths(run: FinishedRun) -> list[str]:
     return [path for path in [*paths, str(cached or "")] if len(path) > 3]
 
 
-def _notes(run: FinishedRun, facts: Facts, folder: Path | None, remote: HubRepo, private: bool) -> tuple[str, ...]:
+def _notes(run: TrainedRun, facts: Facts, folder: Path | None, remote: HubRepo, private: bool) -> tuple[str, ...]:
     notes = []
     if folder is None:
         what = "adapter" if facts.kind == "adapter" else "merged weights"

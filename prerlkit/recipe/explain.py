@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prerlkit.recipe.overrides import split
+from prerlkit.recipe.peers import translated
 from prerlkit.recipe.schema import Recipe
 from prerlkit.suggest import nearest
 
@@ -37,7 +38,8 @@ def _line(item: ErrorDetails, path: Path, source: Any, overrides: Sequence[str])
 def _what(item: ErrorDetails) -> str:
     loc, kind = item["loc"], item["type"]
     if kind == "extra_forbidden":
-        return f"unknown key{nearest(str(loc[-1]), _fields_at(loc[:-1]))}"
+        key = str(loc[-1])
+        return f"unknown key{translated(key) or nearest(key, _fields_at(loc[:-1]))}"
     if kind == "missing":
         return "this key is required"
     message = item["msg"].removeprefix("Value error, ")

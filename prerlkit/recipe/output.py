@@ -14,17 +14,20 @@ class Output(Settings):
     """What a run leaves behind."""
 
     folder: str = "runs/{name}"
-    """`{name}` and `{seed}` are filled in. --output on the command line wins."""
+    """`{name}` and `{seed}` are filled in. --output on the command line wins. transformers: `output_dir`; verl:
+    `default_local_dir`."""
     samples_per_step: NonNegativeInt = 2
     """Groups written to samples.jsonl each step."""
     checkpoint_every: NonNegativeInt = 5
     """Steps between checkpoints to resume from; each stage's end, a stop and the step before an evaluation always make
-    one. 0: only those. 5 is ours: a killed run repeats no more than that."""
+    one. 0: only those. 5 is ours: a killed run repeats no more than that. transformers: `save_steps`; verl:
+    `save_freq`."""
     keep_checkpoints: Annotated[int, Strict(), Field(ge=2)] = 2
     """How many of the newest are kept, beside the one whose evaluation was best. At least 2: the one before is what
-    saves a run when the last is damaged."""
+    saves a run when the last is damaged. transformers: `save_total_limit`; verl: `max_actor_ckpt_to_keep`."""
     trackers: Trackers = ()
-    """Who else hears of each step: tensorboard, wandb, trackio. All stay on this machine unless told otherwise."""
+    """Who else hears of each step: tensorboard, wandb, trackio. All stay on this machine unless told otherwise.
+    transformers: `report_to`."""
 
 
 HealthName = Literal[

@@ -51,18 +51,20 @@ class Vllm(Settings):
         AfterValidator(_distinct),
     ] = None
     """Address of a running `vllm serve` (`http://host:8000`), or a list of them: the rollouts are shared out. null: the
-    run starts its own engine on its own device. A key that servers want (`--api-key`) is read from VLLM_API_KEY."""
+    run starts its own engine on its own device. A key that servers want (`--api-key`) is read from VLLM_API_KEY. TRL:
+    `vllm_server_base_url`."""
     shared_folder: str | None = None
     """With a server: a folder that this machine and all servers' see under this path, for handing over adapters. null:
     the cache folder."""
     memory_share: Literal["auto"] | Fraction = "auto"
     """Share of the device's memory for the engine (weights, adapter, KV cache). auto: computed from the model and from
-    max_sequences sequences of full length."""
+    max_sequences sequences of full length. vLLM: `gpu_memory_utilization`; TRL: `vllm_gpu_memory_utilization`."""
     sleep: Literal["auto"] | Bool = "auto"
     """Whether the engine gives its memory back while the policy trains. Its weights wait in host memory (level 1): they
-    are needed again in a moment. auto: wherever the device has sleep (CUDA)."""
+    are needed again in a moment. auto: wherever the device has sleep (CUDA). vLLM: `enable_sleep_mode`; TRL:
+    `vllm_enable_sleep_mode`; verl: `free_cache_engine`."""
     eager: Literal["auto"] | Bool = "auto"
-    """No compilation and no CUDA graphs: starts sooner, decodes slower. auto: on a CPU only."""
+    """No compilation and no CUDA graphs: starts sooner, decodes slower. auto: on a CPU only. vLLM: `enforce_eager`."""
     base: Literal["same", "original"] = "same"
     """With a quantized model. same: the engine serves a 16-bit copy of the *quantized* weights, so that it samples from
     the model that learns. original: the 16-bit weights as published; importance weights then carry the difference."""
@@ -72,19 +74,20 @@ class Rollout(Settings):
     """How completions are sampled from the current policy, always with the prompt."""
 
     engine: Literal["hf", "vllm"] = "hf"
-    """hf: the model in training samples itself, nothing to install. vllm: vLLM (`pip install 'prerlkit[vllm]'`)."""
+    """hf: the model in training samples itself, nothing to install. vllm: vLLM (`pip install 'prerlkit[vllm]'`). TRL:
+    `use_vllm`."""
     vllm: Vllm = Vllm()
     """How vLLM is run; without effect with `engine: hf`."""
     group_size: PositiveInt = 8
-    """G: completions per prompt. 8: the paper."""
+    """G: completions per prompt. 8: the paper. TRL: `num_generations`; verl: `rollout.n`."""
     prompts_per_step: PositiveInt = 8
-    """P: prompts in one step. 128 in the paper, on eight GPUs."""
+    """P: prompts in one step. 128 in the paper, on eight GPUs. verl: `train_batch_size`."""
     max_prompt_tokens: PositiveInt = 1024
-    """A longer prompt is an error, or dropped; see long_prompts."""
+    """A longer prompt is an error, or dropped; see long_prompts. verl: `max_prompt_length`."""
     max_new_tokens: PositiveInt = 1024
-    """Completions are cut here."""
+    """Completions are cut here. TRL: `max_completion_length`; verl: `max_response_length`."""
     long_prompts: Literal["error", "drop"] = "error"
-    """What to do with a prompt over max_prompt_tokens. drop says how many."""
+    """What to do with a prompt over max_prompt_tokens. drop says how many. verl: `filter_overlong_prompts`."""
     temperature: PositiveFloat = 1.0
     """Log-probs are taken at this temperature too, so that the policy that learns is the policy that samples."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -93,10 +96,11 @@ class Rollout(Settings):
     """0: off. The same bias as top_p when on."""
     max_sequences: PositiveInt = 64
     """How many completions are decoded at once (by each server, if there are several): more is faster and takes more
-    memory for the cache."""
+    memory for the cache. vLLM: `max_num_seqs`."""
     importance_cap: Literal["auto"] | PositiveFloat | None = "auto"
     """Truncated importance sampling: each token's loss is multiplied by min(π/μ, cap), π the policy that learns and μ
-    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm, null (off) with hf, where π and μ are one model."""
+    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm, null (off) with hf, where π and μ are one model. TRL:
+    `vllm_importance_sampling_clip_max`, before `vllm_importance_sampling_cap`; verl: `rollout_is_threshold`."""
 
     @property
     def importance(self) -> float | None:

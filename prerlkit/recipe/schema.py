@@ -35,7 +35,7 @@ class VerifierConfig(Settings):
     name: str
     """As `prerlkit verifiers list` shows it."""
     weight: PositiveFloat = 1.0
-    """Its share of the reward, with `reward: weighted`."""
+    """Its share of the reward, with `reward: weighted`. TRL: `reward_weights`."""
     gate: Bool = False
     """true: its failing makes the score 0, whatever the others say; its own score then takes no part in the reward."""
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -48,26 +48,30 @@ class Optimizer(Settings):
     """What an update is, apart from its learning rate, which belongs to the stage."""
 
     name: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
-    """The 8-bit ones are bitsandbytes'."""
+    """The 8-bit ones are bitsandbytes'. transformers: `optim`."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     epsilon: PositiveFloat = 1e-8
+    """transformers: `adam_epsilon`."""
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
-    """The gradient's norm is clipped here. 1.0: the paper."""
+    """The gradient's norm is clipped here. 1.0: the paper. verl: `grad_clip`, `clip_grad`."""
     updates_per_rollout: PositiveInt = 1
     """Optimizer steps from one rollout batch, each on its share of the prompts. 1 (the paper) is on-policy: the ratio
-    is exactly 1 and no clip bound acts."""
+    is exactly 1 and no clip bound acts. TRL's `num_iterations` and verl's `ppo_epochs` pass over all prompts in each
+    update; nearer are TRL's `steps_per_generation` and verl's `ppo_mini_batch_size` (prompts in one update)."""
 
 
 class Memory(Settings):
     """Knobs that trade time for memory and change nothing else."""
 
     microbatch_tokens: PositiveInt = 4096
-    """Tokens, padding included, that go through the model at once in training."""
+    """Tokens, padding included, that go through the model at once in training. verl: `ppo_max_token_len_per_gpu`;
+    transformers counts sequences: `per_device_train_batch_size`."""
     logits_chunk: PositiveInt = 1024
     """Positions whose logits exist at the same time: [chunk, V] is held, never [B, T, V]."""
     gradient_checkpointing: Bool = False
-    """Recompute activations in backward: about a third more time, a fraction of the memory."""
+    """Recompute activations in backward: about a third more time, a fraction of the memory. transformers:
+    `activation_checkpointing` too; verl: `enable_gradient_checkpointing`."""
     shard_base: Bool = False
     """Several processes share the base's layers out among them (FSDP2), where it doesn't fit one device."""
 
@@ -78,9 +82,9 @@ class Schedule(Settings):
     kind: Literal["constant", "linear", "cosine"] = "constant"
     """constant, or decay to `final` of the rate by a line or half a cosine."""
     warmup_steps: NonNegativeInt = 0
-    """Steps over which the rate rises from 0."""
+    """Steps over which the rate rises from 0. verl: `lr_warmup_steps`."""
     final: Fraction = 0.0
-    """Where the decay ends, as a share of the learning rate."""
+    """Where the decay ends, as a share of the learning rate. verl: `min_lr_ratio`."""
 
 
 _RUN_WIDE = ("engine", "vllm", "max_prompt_tokens", "long_prompts", "max_sequences")
@@ -109,12 +113,14 @@ class Stage(Settings):
     ]
     """A preset (`grpo`), a preset with overrides, the five choices in full, or a list of these (hybrid)."""
     steps: NonNegativeInt
-    """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up."""
+    """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up. transformers: `max_steps`; verl:
+    `total_training_steps`."""
     until: Until | None = None
     """End the stage earlier, when a rule on a metric holds. null: after `steps`."""
     learning_rate: PositiveFloat
-    """LoRA wants about ten times what full fine-tuning wants."""
+    """LoRA wants about ten times what full fine-tuning wants. verl: `lr`."""
     schedule: Annotated[Schedule, BeforeValidator(word_to_kind, json_schema_input_type=str | Schedule)] = Schedule()
+    """transformers: `lr_scheduler_type`."""
     reincarnation: Literal["stack", "merge", "continue"] = "stack"
     """How this stage takes over the stage before. stack: a fresh adapter on top of the frozen ones (exact). merge: the
     earlier adapter is folded into the weights. continue: the same adapter trains on."""
@@ -134,13 +140,13 @@ class Evaluation(Settings):
     when: tuple[Literal["before", "between", "after"], ...] = ("before", "between", "after")
     """before the first stage, between stages, after the last."""
     every: NonNegativeInt = 0
-    """Also every so many steps within a stage. 0: no."""
+    """Also every so many steps within a stage. 0: no. transformers: `eval_steps`; verl: `test_freq`."""
     prompts: PositiveInt = 200
     """How many eval prompts, the first ones of the eval set."""
     greedy: Bool = True
     """One greedy answer a prompt: accuracy with its 95 % interval."""
     samples: NonNegativeInt = 0
-    """k samples a prompt for avg@k and pass@k. 0: none."""
+    """k samples a prompt for avg@k and pass@k. 0: none. TRL: `num_generations_eval`."""
     pass_at: tuple[PositiveInt, ...] = (1,)
     """The k's of pass@k (unbiased estimator, arXiv 2107.03374); none may exceed `samples`."""
     temperature: PositiveFloat = 1.0
@@ -160,8 +166,10 @@ class Recipe(Settings):
     """Decides prompts' order, adapters' start and every sample."""
     model: Model
     adapter: Adapter = Adapter()
+    """TRL: `peft_config`; PEFT: `lora_config`."""
     data: Data
     verifiers: Annotated[tuple[VerifierConfig, ...], AfterValidator(_not_empty)]
+    """TRL: `reward_funcs`; verl: `custom_reward_function`."""
     reward: Literal["weighted", "product"] = "weighted"
     """Of several verifiers. weighted: the mean of their scores by weight. product: the scores multiplied."""
     rollout: Rollout = Rollout()

@@ -90,8 +90,10 @@ class Data(Settings):
     """Where prompts come from and how they are put."""
 
     train: Source
+    """TRL: `train_dataset`, `dataset_name`; verl: `train_files`."""
     eval: EvalSource
-    """Disjoint from train: checked on the rendered prompts, and an overlap is an error."""
+    """Disjoint from train: checked on the rendered prompts, and an overlap is an error. TRL: `eval_dataset`; verl:
+    `val_files`."""
     prompt: str = "{question}"
     """Text of the user's turn; `{column}` is filled from the row, `{{` and `}}` are braces."""
     answer: str | None = "answer"
@@ -103,11 +105,12 @@ class Data(Settings):
     chat: Bool = True
     """Render with the tokenizer's chat template. false: the prompt text as it stands (base models)."""
     template_options: dict[str, Scalar] = Field(default_factory=dict)
-    """Passed to the chat template, such as `enable_thinking: false`."""
+    """Passed to the chat template, such as `enable_thinking: false`. TRL: `chat_template_kwargs`; verl:
+    `apply_chat_template_kwargs`."""
     filters: tuple[Filter, ...] = ()
     """All must hold; applied to train rows only unless filter_eval."""
     filter_eval: Bool = False
     max_rows: NonNegativeInt = 0
-    """Use only the first so many train rows. 0: all."""
+    """Use only the first so many train rows. 0: all. verl: `train_max_samples`."""
     shuffle: Bool = True
-    """A new order each epoch, decided by the recipe's seed."""
+    """A new order each epoch, decided by the recipe's seed. TRL: `shuffle_dataset`."""

@@ -14,13 +14,13 @@ from ruamel.yaml import YAML
 
 from prerlkit.objective.choices import Objective
 from prerlkit.objective.presets import PRESETS, ObjectiveChoice
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
 
 _CHOICE: TypeAdapter[Objective] = TypeAdapter(ObjectiveChoice)
 
 
-def stage_rows(run: RecordedRun) -> tuple[list[str], list[list[str]]]:
+def stage_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     """Heading and rows of the table of a run's stages."""
     head = [
         "stage",
@@ -67,14 +67,14 @@ def objective_name(value: Any) -> str:
     return f"{weight}{objective.space} · {objective.samples} · " + " · ".join(kinds)
 
 
-def planned_steps(run: RecordedRun) -> int:
+def planned_steps(run: Run) -> int:
     """Steps of all stages in the recipe, but of a stage that its rule ended those that it did: no more will come."""
     done, early = _done(run), ended_early(run)
     stages = [(str(stage.get("name")), int(stage.get("steps") or 0)) for stage in run.recipe.get("stages") or ()]
     return sum(done[name] if name in early else steps for name, steps in stages)
 
 
-def ended_early(run: RecordedRun) -> frozenset[str]:
+def ended_early(run: Run) -> frozenset[str]:
     """Stages that ended before their `steps` because a rule (`until`) held: the run went on, or is completed."""
     done, evaluated = _done(run), {str(evaluation.get("name", "")) for evaluation in run.evaluations}
     stages = run.recipe.get("stages") or ()
@@ -88,11 +88,11 @@ def ended_early(run: RecordedRun) -> frozenset[str]:
     return frozenset(found)
 
 
-def _done(run: RecordedRun) -> Counter[str]:
+def _done(run: Run) -> Counter[str]:
     return Counter(str(step["stage"]) for step in run.steps)
 
 
-def facts(run: RecordedRun) -> list[tuple[str, str]]:
+def facts(run: Run) -> list[tuple[str, str]]:
     """(name, value) of the model, data, verifiers and device, as far as they are known."""
     recipe, hardware = run.recipe, run.environment.get("hardware") or {}
     model, data = recipe.get("model") or {}, recipe.get("data") or {}
@@ -111,7 +111,7 @@ def facts(run: RecordedRun) -> list[tuple[str, str]]:
     return [(name, shareable(value)) for name, value in found if value]
 
 
-def recipe_text(run: RecordedRun) -> str:
+def recipe_text(run: Run) -> str:
     """The resolved recipe as YAML."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
@@ -121,12 +121,12 @@ def recipe_text(run: RecordedRun) -> str:
     return shareable(buffer.getvalue())
 
 
-def environment_rows(run: RecordedRun) -> list[list[str]]:
+def environment_rows(run: Run) -> list[list[str]]:
     """(what, value) of everything in environment.json."""
     return [[name, shareable(value)] for name, value in flat(run.environment)]
 
 
-def differences(runs: Sequence[RecordedRun]) -> list[list[str]]:
+def differences(runs: Sequence[Run]) -> list[list[str]]:
     """Keys of the recipes that are not the same in all runs, with each run's value."""
     flats = [dict(flat(run.recipe)) for run in runs]
     keys = list(dict.fromkeys(key for one in flats for key in one))

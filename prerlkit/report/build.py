@@ -10,11 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 import prerlkit
+from prerlkit.metrics.catalogue import PEAK_MEMORY, REWARD, TOKENS_GENERATED
 from prerlkit.page.shell import Page, Section, asset, render, table
-from prerlkit.recorded import RecordedRun, read_run
 from prerlkit.report import about, curves, health, layers, learned, times
 from prerlkit.report.labels import duration, labels, size
 from prerlkit.report.rollouts import rollouts
+from prerlkit.runs.run import Run
 
 _OWN = "prerlkit.report"
 
@@ -26,7 +27,7 @@ def build(folders: Sequence[Path]) -> Page:
         UsageError: one of them is not a run folder.
         PrerlkitError: one of its JSON files is damaged.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = [Run.open(folder) for folder in folders]
     names = labels(runs)
     shown = rollouts(runs, names)
     sections = [
@@ -54,18 +55,18 @@ def build(folders: Sequence[Path]) -> Page:
     )
 
 
-def _lead(runs: Sequence[RecordedRun], names: Sequence[str]) -> Markup:
+def _lead(runs: Sequence[Run], names: Sequence[str]) -> Markup:
     """The first screen: what became of it, and whether it learned."""
     return render(_OWN, "lead.html", cards=[_card(run, name) for run, name in zip(runs, names, strict=True)])
 
 
-def _card(run: RecordedRun, name: str) -> dict[str, Any]:
+def _card(run: Run, name: str) -> dict[str, Any]:
     answer = learned.learned(run)
     steps, planned = len(run.steps), about.planned_steps(run)
     wall = run.summary.get("wall_seconds") if run.state != "running" else None
     seconds = wall if wall is not None else times.times(run).total
-    tokens = sum(step.get("tokens/generated", 0) for step in run.steps)
-    peak = max((step.get("memory/peak", 0) for step in run.steps), default=0)
+    tokens = sum(step.get(TOKENS_GENERATED.name, 0) for step in run.steps)
+    peak = max((step.get(PEAK_MEMORY.name, 0) for step in run.steps), default=0)
     held = health.warnings(run)
     return {
         "name": name,
@@ -89,16 +90,16 @@ def _card(run: RecordedRun, name: str) -> dict[str, Any]:
     }
 
 
-def _rewards(run: RecordedRun) -> tuple[float, float, int] | None:
+def _rewards(run: Run) -> tuple[float, float, int] | None:
     """Mean training reward of the first and of the last steps, and of how many."""
-    values = [step["reward/mean"] for step in run.steps if "reward/mean" in step]
+    values = [step[REWARD.name] for step in run.steps if REWARD.name in step]
     if not values:
         return None
     count = max(1, min(10, len(values) // 4))
     return sum(values[:count]) / count, sum(values[-count:]) / count, count
 
 
-def _evaluations(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _evaluations(runs: Sequence[Run], names: Sequence[str]) -> Section:
     tables = []
     for run, name in zip(runs, names, strict=True):
         if run.evaluations:
@@ -115,7 +116,7 @@ def _evaluations(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
     )
 
 
-def _curves(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _curves(runs: Sequence[Run], names: Sequence[str]) -> Section:
     charts = curves.known(runs, names)
     window = curves.smoothing(runs)
     smooth = f" Thin: each step; bold: mean of up to {window} steps of the same stage." if window > 1 else ""
@@ -124,12 +125,12 @@ def _curves(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
     return Section("curves", "Curves", body, charts, f"One point a step.{switch}{smooth}" if charts else "")
 
 
-def _probes(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Section]:
+def _probes(runs: Sequence[Run], names: Sequence[str]) -> list[Section]:
     charts = (*curves.probes(runs, names), *layers.layers(runs, names))
     return [Section("probes", "Probes", charts=charts, intro="Measured beside the training.")] if charts else []
 
 
-def _others(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Section]:
+def _others(runs: Sequence[Run], names: Sequence[str]) -> list[Section]:
     charts, constant = curves.others(runs, names)
     rows = [[name, f"{value:g}"] for name, value in constant.items()]
     body = table("The same in every step", ["metric", "value"], rows, numbers=[1]) if rows else Markup()
@@ -137,7 +138,7 @@ def _others(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Section]:
     return [Section("metrics", "Other metrics", body, charts, intro)] if charts or rows else []
 
 
-def _times(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _times(runs: Sequence[Run], names: Sequence[str]) -> Section:
     each = [(name, times.times(run)) for run, name in zip(runs, names, strict=True)]
     each = [(name, one) for name, one in each if one.total > 0]
     body = (
@@ -169,7 +170,7 @@ def _with_tokens(run: Mapping[str, Any]) -> bool:
     return any(one["shown"] for group in run["groups"] for one in group["completions"])
 
 
-def _health(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _health(runs: Sequence[Run], names: Sequence[str]) -> Section:
     each = [(name, health.warnings(run)) for run, name in zip(runs, names, strict=True)]
     return Section(
         "health",
@@ -179,7 +180,7 @@ def _health(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
     )
 
 
-def _what(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _what(runs: Sequence[Run], names: Sequence[str]) -> Section:
     tables = []
     for run, name in zip(runs, names, strict=True):
         head, rows = about.stage_rows(run)
@@ -191,7 +192,7 @@ def _what(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
     return Section("what", "What was run", Markup().join(tables))
 
 
-def _recipes(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _recipes(runs: Sequence[Run], names: Sequence[str]) -> Section:
     each = [(name, about.recipe_text(run)) for run, name in zip(runs, names, strict=True)]
     return Section(
         "recipe",
@@ -203,7 +204,7 @@ def _recipes(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
     )
 
 
-def _environments(runs: Sequence[RecordedRun], names: Sequence[str]) -> Section:
+def _environments(runs: Sequence[Run], names: Sequence[str]) -> Section:
     tables = [
         table(f"Environment of {name}" if len(runs) > 1 else "environment.json", ["what", "value"], rows)
         for run, name in zip(runs, names, strict=True)

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prerlkit.metrics import catalogue
+from prerlkit.metrics.metric import Metric
 from prerlkit.page.chart import Chart, ChartLine, Mark
-from prerlkit.recorded import RecordedRun
 from prerlkit.report.learned import estimate
+from prerlkit.runs.run import Run
 
 Value = Callable[[Mapping[str, Any]], float | None]
 
+_PROBES = catalogue.PROBE.of("")
 SMOOTH_FROM = 60
 """A run with more steps gets a bold mean over its steps; fewer are read as they are."""
 
@@ -29,9 +32,12 @@ class MetricCurve:
     floor: float | None = 0.0
 
 
-def metric(name: str, scale: float = 1.0) -> Value:
-    """The value of the metric `name`; None in a step that lacks it."""
+def of_metric(metric: Metric) -> Value:
+    """Return what reads a metric from a step, in the unit of its chart; None in a step that lacks it."""
+    return _value(metric.name, metric.chart.scale if metric.chart else 1.0)
 
+
+def _value(name: str, scale: float = 1.0) -> Value:
     def value(step: Mapping[str, Any]) -> float | None:
         found = step.get(name)
         return found * scale if isinstance(found, int | float) else None
@@ -39,51 +45,37 @@ def metric(name: str, scale: float = 1.0) -> Value:
     return value
 
 
-def rate(amount: str, seconds: str) -> Value:
+def rate(amount: Metric, seconds: Metric) -> Value:
     """`amount` a second; None in a step that spent no time on it."""
 
     def value(step: Mapping[str, Any]) -> float | None:
-        took = step.get(seconds) or 0.0
-        return step.get(amount, 0.0) / took if took > 0 and step.get(amount) else None
+        took = step.get(seconds.name) or 0.0
+        return step.get(amount.name, 0.0) / took if took > 0 and step.get(amount.name) else None
 
     return value
 
 
-KNOWN = (
-    MetricCurve("reward", "Reward", metric("reward/mean"), note="Mean score of the judged completions of a step."),
-    MetricCurve(
-        "accuracy",
-        "Accuracy",
-        metric("reward/pass_rate"),
-        note="Line: training completions that passed. Points: held-out prompts, with 95 % intervals.",
-        percent=True,
+_CHARTED = {metric.name: (metric, metric.chart) for metric in catalogue.OF_STEPS if metric.chart}
+_CURVES = {
+    **{
+        chart.place: MetricCurve(
+            chart.id, chart.title, of_metric(metric), chart.unit, chart.note, percent=metric.is_share
+        )
+        for metric, chart in _CHARTED.values()
+    },
+    8: MetricCurve(
+        "rollout_speed", "Rollout speed", rate(catalogue.TOKENS_GENERATED, catalogue.ROLLOUT_SECONDS), "tokens/s"
     ),
-    MetricCurve(
-        "entropy", "Entropy", metric("policy/entropy"), "nats a token", "Of the sampler. Near 0: all samples alike."
+    9: MetricCurve(
+        "train_speed", "Training speed", rate(catalogue.TOKENS_TRAINED, catalogue.TRAIN_SECONDS), "tokens/s"
     ),
-    MetricCurve("length", "Completion length", metric("tokens/completion_mean"), "tokens", "Mean of the step."),
-    MetricCurve("truncated", "Truncated", metric("sample/truncated"), note="Cut by the token limit.", percent=True),
-    MetricCurve(
-        "zero_signal",
-        "Groups without signal",
-        metric("group/zero_signal"),
-        note="All scores equal: under a group baseline such a group teaches nothing.",
-        percent=True,
-    ),
-    MetricCurve("grad_norm", "Gradient norm", metric("optim/grad_norm"), note="Before clipping."),
-    MetricCurve("rollout_speed", "Rollout speed", rate("tokens/generated", "time/rollout"), "tokens/s"),
-    MetricCurve("train_speed", "Training speed", rate("tokens/trained", "time/train"), "tokens/s"),
-    MetricCurve(
-        "memory", "Peak memory", metric("memory/peak", 2**-30), "GiB", "The most that was held since the start."
-    ),
-)
-_SHOWN = {
-    *("step", "stage", "reward/mean", "reward/pass_rate", "policy/entropy", "tokens/completion_mean"),
-    *("sample/truncated", "group/zero_signal", "optim/grad_norm", "memory/peak"),
 }
+KNOWN = tuple(_CURVES[place] for place in sorted(_CURVES))
+"""The charts of the catalogue and the two speeds, by their place."""
+_SHOWN = {catalogue.STEP.name, catalogue.STAGE.name, *_CHARTED}
 
 
-def known(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...]:
+def known(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
     """The charts that every report has, as far as their metrics were recorded."""
     found = []
     for curve in KNOWN:
@@ -93,16 +85,16 @@ def known(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...
     return tuple(found)
 
 
-def probes(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...]:
+def probes(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
     """A chart for each metric under `probe/`, whatever it is called."""
-    found = [name for name in _recorded(runs) if name.startswith("probe/")]
-    charts = (_chart(_generic(name, name.removeprefix("probe/")), runs, names) for name in found)
+    found = [name for name in _recorded(runs) if name.startswith(_PROBES)]
+    charts = (_chart(_generic(name, name.removeprefix(_PROBES)), runs, names) for name in found)
     return tuple(chart for chart in charts if chart)
 
 
-def others(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[tuple[Chart, ...], dict[str, float]]:
+def others(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[Chart, ...], dict[str, float]]:
     """Charts of all other metrics but times and health, and those that never changed, with their value."""
-    hidden = ("probe/", "time/", "health/")
+    hidden = (_PROBES, "time/", catalogue.HEALTH.of(""))
     found = [name for name in _recorded(runs) if name not in _SHOWN and not name.startswith(hidden)]
     values = {name: {step[name] for run in runs for step in run.steps if name in step} for name in found}
     constant = {name: float(next(iter(seen))) for name, seen in values.items() if len(seen) == 1}
@@ -110,12 +102,12 @@ def others(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[tuple[Cha
     return tuple(chart for chart in charts if chart), constant
 
 
-def smoothing(runs: Sequence[RecordedRun]) -> int:
+def smoothing(runs: Sequence[Run]) -> int:
     """Steps of the bold mean, of the longest run; 1 where none is smoothed."""
     return max((_window(run) for run in runs), default=1)
 
 
-def _recorded(runs: Sequence[RecordedRun]) -> list[str]:
+def _recorded(runs: Sequence[Run]) -> list[str]:
     """Names of all numbers in the runs' metrics, in order of their first appearance."""
     numbers = {
         name: None
@@ -129,10 +121,10 @@ def _recorded(runs: Sequence[RecordedRun]) -> list[str]:
 
 def _generic(name: str, title: str) -> MetricCurve:
     word = "metric-" + "".join(c if c.isalnum() else f"-{ord(c):x}-" for c in name)
-    return MetricCurve(word, title, metric(name), floor=None)
+    return MetricCurve(word, title, _value(name), floor=None)
 
 
-def _chart(curve: MetricCurve, runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart | None:
+def _chart(curve: MetricCurve, runs: Sequence[Run], names: Sequence[str]) -> Chart | None:
     lines = [line for n, run in enumerate(runs) for line in _lines(curve, run, names[n], n, len(runs) > 1)]
     if not any(value is not None for line in lines for value in line.y):
         return None
@@ -149,7 +141,7 @@ def _chart(curve: MetricCurve, runs: Sequence[RecordedRun], names: Sequence[str]
     )
 
 
-def _lines(curve: MetricCurve, run: RecordedRun, name: str, n: int, several: bool) -> Iterator[ChartLine]:
+def _lines(curve: MetricCurve, run: Run, name: str, n: int, several: bool) -> Iterator[ChartLine]:
     group = name if several else ""
     label = name if several else "training" if curve.id == "accuracy" else curve.title.lower()
     found = [(step, value) for step in run.steps if (value := curve.value(step)) is not None]
@@ -164,7 +156,7 @@ def _lines(curve: MetricCurve, run: RecordedRun, name: str, n: int, several: boo
         yield from _held_out(run, "held-out ", 1, "")
 
 
-def _held_out_chart(runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart | None:
+def _held_out_chart(runs: Sequence[Run], names: Sequence[str]) -> Chart | None:
     """Evaluations of several runs, by themselves: with the training's lines in it one would see nothing."""
     lines = [
         line
@@ -177,7 +169,7 @@ def _held_out_chart(runs: Sequence[RecordedRun], names: Sequence[str]) -> Chart 
     return chart if lines else None
 
 
-def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator[ChartLine]:
+def _held_out(run: Run, prefix: str, color: int, group: str) -> Iterator[ChartLine]:
     for key, label in (("accuracy", "greedy"), ("average", "avg@k")):
         found = [(e.get("step", 0), value) for e in run.evaluations if (value := estimate(e.get(key)))]
         by_step = dict(sorted(found, key=lambda item: item[0]))  # the last of several after one step
@@ -189,7 +181,7 @@ def _held_out(run: RecordedRun, prefix: str, color: int, group: str) -> Iterator
             color = color if group else color + 1
 
 
-def marks(runs: Sequence[RecordedRun]) -> tuple[Mark, ...]:
+def marks(runs: Sequence[Run]) -> tuple[Mark, ...]:
     """Where stages begin: named where all runs agree, else in the colour of the run, if it is one's alone."""
     begins = [_begins(run) for run in runs]
     if all(one == begins[0] for one in begins):
@@ -201,7 +193,7 @@ def marks(runs: Sequence[RecordedRun]) -> tuple[Mark, ...]:
     return tuple(Mark(x, "", own[0] if len(own) == 1 else None) for x, own in sorted(who.items()))
 
 
-def _begins(run: RecordedRun) -> list[tuple[float, str]]:
+def _begins(run: Run) -> list[tuple[float, str]]:
     """(half a step before its first one, name) of each stage."""
     first: dict[str, float] = {}
     for step in run.steps:
@@ -209,7 +201,7 @@ def _begins(run: RecordedRun) -> list[tuple[float, str]]:
     return [(x, name) for name, x in first.items()]
 
 
-def _window(run: RecordedRun) -> int:
+def _window(run: Run) -> int:
     return 1 if len(run.steps) <= SMOOTH_FROM else max(5, round(len(run.steps) / 50))
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prerlkit.metrics.catalogue import HEALTH
 from prerlkit.recipe.output import Health
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 from prerlkit.train.health import check
 
-_PREFIX = "health/"
+_PREFIX = HEALTH.of("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Held:
     advice: str
 
 
-def warnings(run: RecordedRun) -> list[Held]:
+def warnings(run: Run) -> list[Held]:
     """In the order in which they began. Messages are worked out again from the metrics, as the run did."""
     settings = _settings(run)
     found = []
@@ -69,7 +70,7 @@ def _said(steps: Sequence[Mapping[str, Any]], name: str, settings: Health) -> tu
     return (holding[name].message, holding[name].advice) if name in holding else ("", "")
 
 
-def _settings(run: RecordedRun) -> Health:
+def _settings(run: Run) -> Health:
     try:
         return Health.model_validate(run.recipe.get("health") or {})
     except ValidationError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 
-def labels(runs: Sequence[RecordedRun]) -> list[str]:
+def labels(runs: Sequence[Run]) -> list[str]:
     """The shortest of name, name and seed, folder, path that tells these runs apart."""
-    ways: tuple[Callable[[RecordedRun], str], ...] = (
+    ways: tuple[Callable[[Run], str], ...] = (
         lambda run: run.name,
         lambda run: f"{run.name}, seed {run.seed}",
         lambda run: run.folder.resolve().name,

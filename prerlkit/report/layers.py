@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prerlkit.page.chart import Chart, ChartLine
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 ByLayer = Mapping[int, float]
 Read = Callable[[Mapping[str, Any]], ByLayer]
@@ -19,7 +19,7 @@ _MOST = 4
 """Measurements of one run in a chart: the first, the last, and some between."""
 
 
-def layers(runs: Sequence[RecordedRun], names: Sequence[str]) -> tuple[Chart, ...]:
+def layers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
     """Charts over layers, as far as the runs had the probes `alignment` and `drift`. Layers count from 0."""
     several = len(runs) > 1
     lines = [run.probes for run in runs]

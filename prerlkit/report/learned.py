@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prerlkit.evaluation.estimates import Estimate
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 Answer = Literal["learned", "got worse", "no clear change", "not known yet", "not evaluated"]
 
@@ -32,7 +32,7 @@ class Learned:
     when: tuple[str, str] = ("", "")
 
 
-def learned(run: RecordedRun) -> Learned:
+def learned(run: Run) -> Learned:
     """From the first evaluation to the last one, by greedy accuracy or, without it, by avg@k."""
     for key, measure in (("accuracy", "greedy accuracy"), ("average", "avg@k")):
         found = [(str(e.get("name", "")), value) for e in run.evaluations if (value := estimate(e.get(key)))]
@@ -73,7 +73,7 @@ def points(moved: Estimate) -> str:
     return text.replace("-", "−")
 
 
-def evaluation_rows(run: RecordedRun) -> tuple[list[str], list[list[str]]]:
+def evaluation_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     """Heading and rows of the table of a run's evaluations."""
     ks = sorted({int(k) for e in run.evaluations for k in e.get("pass_at") or {} if int(k) > 1})
     has = [key for key in ("accuracy", "average") if any(e.get(key) for e in run.evaluations)]

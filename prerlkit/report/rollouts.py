@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from prerlkit.objective.advantage import advantages, select
 from prerlkit.objective.choices import Objective
 from prerlkit.page.text import cut, plain
-from prerlkit.recorded import RecordedRun
 from prerlkit.report import tokens
+from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
@@ -25,7 +25,7 @@ _SHORT = 400
 _OBJECTIVES: TypeAdapter[tuple[Objective, ...]] = TypeAdapter(tuple[Objective, ...])
 
 
-def rollouts(runs: Sequence[RecordedRun], names: Sequence[str], budget: int = BUDGET) -> list[dict[str, Any]]:
+def rollouts(runs: Sequence[Run], names: Sequence[str], budget: int = BUDGET) -> list[dict[str, Any]]:
     """For each run the groups that are shown: what report.js reads.
 
     Where all of them would take more than `budget` bytes, every k-th step of a run is kept, and its first and last one.
@@ -33,7 +33,7 @@ def rollouts(runs: Sequence[RecordedRun], names: Sequence[str], budget: int = BU
     return [_of_run(run, name, budget // max(1, len(runs))) for run, name in zip(runs, names, strict=True)]
 
 
-def _of_run(run: RecordedRun, name: str, budget: int) -> dict[str, Any]:
+def _of_run(run: Run, name: str, budget: int) -> dict[str, Any]:
     objectives = _objectives(run)
     sizes: dict[int, int] = {}
     for line in _lines(run):
@@ -56,7 +56,7 @@ def _of_run(run: RecordedRun, name: str, budget: int) -> dict[str, Any]:
     }
 
 
-def _lines(run: RecordedRun) -> Iterator[Mapping[str, Any]]:
+def _lines(run: Run) -> Iterator[Mapping[str, Any]]:
     """Lines of samples.jsonl, with what the probe `change` says of their tokens as `recorded` of each completion."""
     measured = tokens.token_groups(run)
     seen: Counter[int] = Counter()
@@ -129,7 +129,7 @@ def _completion(
     }
 
 
-def _objectives(run: RecordedRun) -> dict[str, tuple[Objective, ...]]:
+def _objectives(run: Run) -> dict[str, tuple[Objective, ...]]:
     """Objectives of each stage; nothing for a stage that another version's recipe describes."""
     found = {}
     for stage in run.recipe.get("stages") or ():

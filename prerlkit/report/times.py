@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prerlkit.recorded import RecordedRun
+from prerlkit.metrics.catalogue import OF_STEPS, ROLLOUT_SECONDS, STEP_SECONDS, WEIGHT_SYNC_SECONDS
+from prerlkit.metrics.metric import find
 from prerlkit.report.labels import duration
+from prerlkit.runs.run import Run
 
-_NAMES = {"rollout": "rollout", "hand_over": "handing over", "verify": "verification", "train": "training"}
+_PHASES = "time/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Times:
         return sum(sum(own) for _, _, own in self.stages) + self.evaluation + (self.rest or 0.0)
 
 
-def times(run: RecordedRun) -> Times:
+def times(run: Run) -> Times:
     """Sums over each stage's steps of every metric under `time/`."""
     keys = [key for key in _phases(run.steps) if any(step.get(key) for step in run.steps)]
     stages = []
@@ -44,8 +46,7 @@ def times(run: RecordedRun) -> Times:
     known = sum(sum(seconds) for _, _, seconds in stages) + evaluation
     wall = run.summary.get("wall_seconds")
     rest = max(0.0, wall - known) if wall is not None and run.state != "running" else None
-    names = tuple(_NAMES.get(key.removeprefix("time/"), key.removeprefix("time/")) for key in keys)
-    return Times(names, tuple(stages), evaluation, rest)
+    return Times(tuple(map(_label, keys)), tuple(stages), evaluation, rest)
 
 
 def table_of(one: Times) -> tuple[list[str], list[list[str]]]:
@@ -67,11 +68,16 @@ def _share(seconds: float, one: Times) -> str:
 
 
 def _phases(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = {key: None for step in steps for key in step if key.startswith("time/") and key != "time/step"}
+    found = {key: None for step in steps for key in step if key.startswith(_PHASES) and key != STEP_SECONDS.name}
     return list(found)
 
 
+def _label(key: str) -> str:
+    metric = find(key, OF_STEPS)
+    return (metric.label if metric else "") or key.removeprefix(_PHASES)
+
+
 def _seconds(step: Mapping[str, Any], key: str) -> float:
-    """Of a phase alone: handing over is a part of the rollout's time (docs/metrics.md)."""
-    inside = float(step.get("time/hand_over", 0.0)) if key == "time/rollout" else 0.0
+    """Return the seconds of a phase alone: the weight sync is a part of the rollout's time (docs/metrics.md)."""
+    inside = float(step.get(WEIGHT_SYNC_SECONDS.name, 0.0)) if key == ROLLOUT_SECONDS.name else 0.0
     return max(0.0, float(step.get(key, 0.0)) - inside)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prerlkit.recorded import RecordedRun
+from prerlkit.runs.run import Run
 
 Group = Sequence[Mapping[str, Any]]
 """What the probe recorded of a group's completions, in their order."""
 Values = Sequence[float | None]
 
 
-def token_groups(run: RecordedRun) -> dict[tuple[int, int, str], Group]:
+def token_groups(run: Run) -> dict[tuple[int, int, str], Group]:
     """What probes.jsonl has of each (step, number of the group in it, id of its prompt)."""
     found = {}
     for line in run.probes:

@@ -50,7 +50,7 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class GuestLaunch:
     """How a guest is started: the command up to Python's own arguments, its environment, what it does to itself."""
 
     command: tuple[str, ...]
@@ -59,7 +59,7 @@ class Launch:
     inherited: tuple[int, ...] = ()  # descriptors that the command reads
 
 
-def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = False) -> Launch:
+def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = False) -> GuestLaunch:
     """What starts one guest in that layer. A descriptor in `inherited` is the caller's to close.
 
     Args:
@@ -80,7 +80,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
     threads = limits.threads + forks
     if layer == "none":
         python = interpreter.base()
-        return Launch((python.executable,), python.environment, config)
+        return GuestLaunch((python.executable,), python.environment, config)
     if root:
         config["uid"] = _unprivileged()
     if layer == "landlock":
@@ -91,7 +91,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
         config["parent"] = os.getpid()
         if root:
             config["limits"]["NPROC"] = threads
-        return Launch((python.executable,), python.environment, config)
+        return GuestLaunch((python.executable,), python.environment, config)
     python = _interpreter(root, False)
     config["limits"]["NPROC"] = threads
     filters = () if forks else (_filter_fd(),)
@@ -102,7 +102,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
     for name, value in python.environment.items():
         command = (*command[:at], "--setenv", name, value, *command[at:])
     # Bubblewrap itself starts with no environment: inside, /proc/1/environ would be its own.
-    return Launch(command, {}, config, filters)
+    return GuestLaunch(command, {}, config, filters)
 
 
 @lru_cache

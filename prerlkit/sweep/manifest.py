@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from prerlkit.errors import UsageError
 from prerlkit.files import write_json
+from prerlkit.runs.files import RunFiles
+from prerlkit.runs.jsonl import read_json
 from prerlkit.sweep.grid import Point
-from prerlkit.train.folder import RunFolder
-from prerlkit.train.jsonl import read_json
 from prerlkit.train.resume import check_recipe
 
 NAME = "sweep.json"
@@ -66,16 +66,16 @@ def plan(points: Sequence[Point], folder: Path) -> list[Entry]:
     Raises:
         UsageError: the folder is something else, or a run in it was made from another recipe.
     """
-    if (folder / "recipe.yaml").is_file():
+    if RunFiles(folder).recipe.is_file():
         raise UsageError(f"{folder} is a run, not a sweep.", "Choose another folder with --output.")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file.", "Choose a folder with --output.")
     if folder.is_dir() and not (folder / NAME).is_file() and any(p.name != ".lock" for p in folder.iterdir()):
         raise UsageError(f"{folder} exists and is not a sweep (no {NAME}).", "Choose another --output.")
-    return [_entry(point, RunFolder(folder / point.folder)) for point in points]
+    return [_entry(point, RunFiles(folder / point.folder)) for point in points]
 
 
-def _entry(point: Point, run: RunFolder) -> Entry:
+def _entry(point: Point, run: RunFiles) -> Entry:
     changes = check_recipe(point.recipe, run)
     more = any(not _NOTHING_TO_DO.match(change) for change in changes)
     finished = run.recipe.is_file() and read_json(run.summary).get("exit_reason") == "completed" and not more

@@ -13,13 +13,14 @@ from typing import Any
 from prerlkit.errors import PrerlkitError
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.files import write_json
+from prerlkit.metrics.catalogue import of_evaluation
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.trackers import TrackerUse
+from prerlkit.runs.jsonl import read_json
 from prerlkit.secrets import HIDDEN, redact
 from prerlkit.trackers.protocol import Start
 from prerlkit.trackers.remote import TrackerProcess
 from prerlkit.train.callbacks import Callback, SilentCallback
-from prerlkit.train.jsonl import read_json
 from prerlkit.train.validate import check_trackers
 from prerlkit.types import StepRecord
 
@@ -182,7 +183,7 @@ def evaluation_values(result: EvalResult) -> dict[str, float]:
     for name, estimate in (("accuracy", result.accuracy), ("average", result.average)):
         if estimate:
             values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return {f"eval/{name}": value for name, value in values.items()}
+    return {of_evaluation(name): value for name, value in values.items()}
 
 
 def without_secrets(value: Any) -> Any:

@@ -6,14 +6,14 @@ So a run that goes on ends its stage where a straight one would have.
 from __future__ import annotations
 
 from prerlkit.errors import UsageError
+from prerlkit.metrics.catalogue import OF_STEPS, STAGE, STEP
+from prerlkit.metrics.metric import UNREPEATABLE
 from prerlkit.probes.known import METRICS
 from prerlkit.probes.protocol import History
 from prerlkit.recipe.probes import Until
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.suggest import nearest
-from prerlkit.train.metrics import step_metrics
-from prerlkit.train.sample_and_judge import RolloutBatch
-from prerlkit.train.step import UpdateStats
+from prerlkit.train.metrics import verifier_metrics
 
 
 def reached(stage: Stage, past: History) -> str:
@@ -45,13 +45,14 @@ def _beyond(rule: Until, mean: float) -> bool:
 
 def check_until(recipe: Recipe) -> None:
     """Raise UsageError for a rule on a metric that this run will not have: it would never end its stage."""
-    always = set(step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, recipe.verifiers))
+    always = {metric.name for metric in OF_STEPS if not metric.optional} - {STEP.name, STAGE.name}
+    always |= set(verifier_metrics((), recipe.verifiers))
     measured = {name for probe in recipe.probes for name in METRICS[probe.name]}
     for stage in recipe.stages:
         if stage.until is None or stage.until.metric in measured:
             continue
         metric, where = stage.until.metric, f'stages: "{stage.name}".until.metric'
-        if metric.startswith(("time/", "memory/")):
+        if metric.startswith(UNREPEATABLE):
             raise UsageError(
                 f"{where}: {metric} differs from run to run, so that no run could be repeated.",
                 "Choose another metric.",

@@ -10,13 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prerlkit.errors import PrerlkitError
+from prerlkit.metrics.catalogue import (
+    CANARY_DRIFT,
+    COMPLETION_LENGTH,
+    ENTROPY,
+    HEALTH,
+    NONFINITE_UPDATES,
+    REWARD,
+    TRUNCATED,
+    UNJUDGED,
+    ZERO_SIGNAL,
+)
+from prerlkit.metrics.metric import Metric
 from prerlkit.recipe.output import Health
 
 Steps = Sequence[Mapping[str, float]]
 """Metrics of a stage's steps, oldest first."""
 
-DRIFT = "canary/drift"
-"""How far the log-probs of an engine with a copy of the policy are from the trainer's, nats; 0 without a copy."""
 _FEW = 5
 """Steps that are enough for what must be told at once, or of a short stage."""
 
@@ -74,7 +84,7 @@ class HealthWatch:
         self._holding = {warned.name for warned in holding}
         stopping = [warned for warned in holding if warned.name in self._settings.stop_on]
         self._stop = stopping[0] if stopping else None
-        return {f"health/{warned.name}": 1.0 for warned in holding}
+        return {HEALTH.of(warned.name): 1.0 for warned in holding}
 
     @property
     def wants_stop(self) -> bool:
@@ -92,7 +102,7 @@ class HealthWatch:
 
 def _no_signal(steps: Steps, settings: Health) -> Warned | None:
     last = steps[-settings.window :]
-    share = _mean(last, "group/zero_signal")
+    share = _mean(last, ZERO_SIGNAL)
     if len(last) < settings.window or share < 0.95:
         return None
     return Warned(
@@ -104,7 +114,7 @@ def _no_signal(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
-    first, last = _ends(steps, settings.window, "policy/entropy")
+    first, last = _ends(steps, settings.window, ENTROPY)
     if first is None or last is None or first <= 0 or last > 0.1 * first:
         return None
     return Warned(
@@ -115,7 +125,7 @@ def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _entropy_blowup(steps: Steps, settings: Health) -> Warned | None:
-    first, last = _ends(steps, settings.window, "policy/entropy")
+    first, last = _ends(steps, settings.window, ENTROPY)
     if first is None or last is None or last < max(2.0 * first, first + 0.5):
         return None
     return Warned(
@@ -127,7 +137,7 @@ def _entropy_blowup(steps: Steps, settings: Health) -> Warned | None:
 
 def _all_truncated(steps: Steps, settings: Health) -> Warned | None:
     last = steps[-settings.window :]
-    share = _mean(last, "sample/truncated")
+    share = _mean(last, TRUNCATED)
     if len(last) < settings.window or share < 0.95:
         return None
     return Warned(
@@ -140,7 +150,7 @@ def _all_truncated(steps: Steps, settings: Health) -> Warned | None:
 
 def _truncation_rise(steps: Steps, settings: Health) -> Warned | None:
     """Short stages are over before two windows are: the first and last five steps. A run of the study went so."""
-    first, last = _ends(steps, min(_FEW, settings.window), "sample/truncated")
+    first, last = _ends(steps, min(_FEW, settings.window), TRUNCATED)
     if first is None or last is None or last < max(0.5, first + 0.25):
         return None
     return Warned(
@@ -155,8 +165,8 @@ def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
     span = 3 * settings.window
     if len(steps) < span:
         return None
-    before = _mean(steps[-span : -span + settings.window], "reward/mean")
-    now = _mean(steps[-settings.window :], "reward/mean")
+    before = _mean(steps[-span : -span + settings.window], REWARD)
+    now = _mean(steps[-settings.window :], REWARD)
     if now > 0.95 or abs(now - before) >= 0.01:
         return None
     return Warned(
@@ -167,7 +177,7 @@ def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
-    first, last = _ends(steps, settings.window, "tokens/completion_mean")
+    first, last = _ends(steps, settings.window, COMPLETION_LENGTH)
     if first is None or last is None or last < 3.0 * max(first, 1.0):
         return None
     return Warned(
@@ -178,12 +188,12 @@ def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _drift(steps: Steps, settings: Health) -> Warned | None:
-    last = [step for step in steps[-settings.window :] if DRIFT in step]
-    if len(last) < min(3, settings.window) or _mean(last, DRIFT) < 0.1:
+    last = [step for step in steps[-settings.window :] if CANARY_DRIFT.name in step]
+    if len(last) < min(3, settings.window) or _mean(last, CANARY_DRIFT) < 0.1:
         return None
     return Warned(
         "drift",
-        f"the sampler's log-probs are {_mean(last, DRIFT):.2f} nats a token from the trainer's",
+        f"the sampler's log-probs are {_mean(last, CANARY_DRIFT):.2f} nats a token from the trainer's",
         "The engine may hold another policy than the one that learns: try rollout.engine: hf to compare, the same "
         "dtype on both sides, no top_p or top_k.",
     )
@@ -191,7 +201,7 @@ def _drift(steps: Steps, settings: Health) -> Warned | None:
 
 def _unjudged(steps: Steps, settings: Health) -> Warned | None:
     last = steps[-min(_FEW, settings.window) :]
-    share = _mean(last, "sample/unjudged")
+    share = _mean(last, UNJUDGED)
     if len(last) < min(_FEW, settings.window) or share < 0.2:
         return None
     return Warned(
@@ -203,7 +213,7 @@ def _unjudged(steps: Steps, settings: Health) -> Warned | None:
 
 def _nonfinite(steps: Steps, settings: Health) -> Warned | None:
     last = steps[-settings.nonfinite_limit :]
-    if len(last) < settings.nonfinite_limit or not all(step.get("optim/nonfinite", 0) for step in last):
+    if len(last) < settings.nonfinite_limit or not all(step.get(NONFINITE_UPDATES.name, 0) for step in last):
         return None
     return Warned(
         "nonfinite",
@@ -226,12 +236,12 @@ _RULES = (
 )
 
 
-def _mean(steps: Steps, name: str) -> float:
-    return sum(step[name] for step in steps) / len(steps) if steps else 0.0
+def _mean(steps: Steps, metric: Metric) -> float:
+    return sum(step[metric.name] for step in steps) / len(steps) if steps else 0.0
 
 
-def _ends(steps: Steps, window: int, name: str) -> tuple[float | None, float | None]:
+def _ends(steps: Steps, window: int, metric: Metric) -> tuple[float | None, float | None]:
     """Means of the stage's first window and of its last; None until they are apart."""
     if len(steps) < 2 * window:
         return None, None
-    return _mean(steps[:window], name), _mean(steps[-window:], name)
+    return _mean(steps[:window], metric), _mean(steps[-window:], metric)

@@ -1,4 +1,4 @@
-"""The metrics of a step, under the names that docs/metrics.md defines."""
+"""The metrics of a step, under the names of the catalogue."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import torch
 
+from prerlkit.metrics import catalogue
 from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.types import Group
-from prerlkit.verify.combine import Named, labels_of
+from prerlkit.verify.combine import HasName, labels_of
 
 
 def step_metrics(
@@ -19,7 +20,7 @@ def step_metrics(
     stats: UpdateStats,
     rate: float,
     train_seconds: float,
-    verifiers: Sequence[Named],
+    verifiers: Sequence[HasName],
     peak: float = 0,
 ) -> dict[str, float]:
     """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's; `peak`: memory, bytes."""
@@ -27,27 +28,27 @@ def step_metrics(
     return {
         **group_metrics(rollout.groups),
         **verifier_metrics(rollout.groups, verifiers),
-        "tokens/generated": generated,
-        "tokens/trained": stats.tokens,
-        "loss/total": stats.loss,
-        "policy/kl": stats.kl,
-        "policy/clip_fraction": stats.clip_fraction,
-        "policy/trained_logprob": stats.logprob_sum / max(1, stats.scored),
-        "importance/mean": stats.ratio_sum / stats.weighted if stats.weighted else 1.0,
-        "importance/capped": stats.capped / max(1, stats.weighted),
-        "importance/mismatch": stats.mismatch_sum / max(1, stats.weighted),
-        "canary/drift": rollout.sync.drift,
-        "canary/gain": rollout.sync.gain,
-        "optim/lr": rate,
-        "optim/grad_norm": stats.grad_norm,
-        "optim/skipped": stats.skipped,
-        "optim/nonfinite": stats.nonfinite,
-        "time/rollout": rollout.rollout_seconds,
-        "time/hand_over": rollout.sync.seconds,
-        "time/verify": rollout.verify_seconds,
-        "time/train": train_seconds,
-        "time/step": rollout.rollout_seconds + rollout.verify_seconds + train_seconds,
-        "memory/peak": peak,
+        catalogue.TOKENS_GENERATED.name: generated,
+        catalogue.TOKENS_TRAINED.name: stats.tokens,
+        catalogue.LOSS.name: stats.loss,
+        catalogue.KL.name: stats.kl,
+        catalogue.CLIP_FRACTION.name: stats.clip_fraction,
+        catalogue.TRAINED_LOGPROB.name: stats.logprob_sum / max(1, stats.scored),
+        catalogue.IMPORTANCE_MEAN.name: stats.ratio_sum / stats.weighted if stats.weighted else 1.0,
+        catalogue.IMPORTANCE_CAPPED.name: stats.capped / max(1, stats.weighted),
+        catalogue.IMPORTANCE_MISMATCH.name: stats.mismatch_sum / max(1, stats.weighted),
+        catalogue.CANARY_DRIFT.name: rollout.sync.drift,
+        catalogue.CANARY_GAIN.name: rollout.sync.gain,
+        catalogue.LEARNING_RATE.name: rate,
+        catalogue.GRAD_NORM.name: stats.grad_norm,
+        catalogue.SKIPPED_UPDATES.name: stats.skipped,
+        catalogue.NONFINITE_UPDATES.name: stats.nonfinite,
+        catalogue.ROLLOUT_SECONDS.name: rollout.rollout_seconds,
+        catalogue.WEIGHT_SYNC_SECONDS.name: rollout.sync.seconds,
+        catalogue.VERIFY_SECONDS.name: rollout.verify_seconds,
+        catalogue.TRAIN_SECONDS.name: train_seconds,
+        catalogue.STEP_SECONDS.name: rollout.rollout_seconds + rollout.verify_seconds + train_seconds,
+        catalogue.PEAK_MEMORY.name: peak,
     }
 
 
@@ -58,24 +59,24 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     scores = [v.score for v in verdicts if v.score is not None]
     logprobs = [x for c in completions for x in c.logprobs]
     return {
-        "reward/mean": _mean(scores),
-        "reward/pass_rate": _mean([float(bool(v.passed)) for v in verdicts if v.judged]),
-        "group/zero_signal": _mean([float(_without_signal(g)) for g in groups]),
-        "sample/unjudged": _mean([float(not v.judged) for v in verdicts]),
-        "sample/truncated": _mean([float(c.truncated) for c in completions]),
-        "tokens/completion_mean": _mean([float(len(c.token_ids)) for c in completions]),
+        catalogue.REWARD.name: _mean(scores),
+        catalogue.PASS_RATE.name: _mean([float(bool(v.passed)) for v in verdicts if v.judged]),
+        catalogue.ZERO_SIGNAL.name: _mean([float(_without_signal(g)) for g in groups]),
+        catalogue.UNJUDGED.name: _mean([float(not v.judged) for v in verdicts]),
+        catalogue.TRUNCATED.name: _mean([float(c.truncated) for c in completions]),
+        catalogue.COMPLETION_LENGTH.name: _mean([float(len(c.token_ids)) for c in completions]),
         # −E[log π] over sampled tokens is the entropy of the policy (unbiased while top_p and top_k are off).
-        "policy/entropy": -_mean(logprobs),
+        catalogue.ENTROPY.name: -_mean(logprobs),
     }
 
 
-def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[Named]) -> dict[str, float]:
+def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[HasName]) -> dict[str, float]:
     """`reward/<label>` for each of several verifiers: the mean of its own scores. Nothing for one: it is the reward."""
     if len(verifiers) < 2:
         return {}
     details = [v.details for g in groups for v in g.verdicts]
     own = {label: [d[label]["score"] for d in details if label in d] for label in labels_of(verifiers)}
-    return {f"reward/{label}": _mean([s for s in scores if s is not None]) for label, scores in own.items()}
+    return {catalogue.REWARD_OF.of(label): _mean([s for s in scores if s is not None]) for label, scores in own.items()}
 
 
 def peak_memory() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from prerlkit.metrics.catalogue import PROBE_SECONDS, PROBES_SECONDS
 from prerlkit.policy.policy import Policy
 from prerlkit.probes.protocol import History, Probe, ProbeInput, ProbeResult
 from prerlkit.recipe.schema import Memory, Stage
@@ -81,8 +82,8 @@ class ProbeRunner:
             metrics |= reading.metrics
             details |= {name: reading.details} if reading.details else {}
             waiting |= {name: reading.after} if reading.after else {}
-            metrics[f"time/probe/{name}"] = time.perf_counter() - before
-        metrics["time/probes"] = time.perf_counter() - begun
+            metrics[PROBE_SECONDS.of(name)] = time.perf_counter() - before
+        metrics[PROBES_SECONDS.name] = time.perf_counter() - begun
         self._waiting = waiting
         return ProbeMetrics(metrics, details, tuple(waiting))
 

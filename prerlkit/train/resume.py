@@ -13,9 +13,9 @@ from prerlkit.errors import UsageError
 from prerlkit.probes.protocol import History
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe, Stage
-from prerlkit.train.checkpoint import Checkpoint
+from prerlkit.runs.checkpoint import Checkpoint
+from prerlkit.runs.files import RunFiles
 from prerlkit.train.early_stop import reached
-from prerlkit.train.folder import RunFolder
 from prerlkit.train.prepare import Prepared
 from prerlkit.types import Prompt
 
@@ -59,27 +59,27 @@ def _digest(prompts: Sequence[Prompt]) -> str:
 def recipe_folder(run: Path) -> Path | None:
     """Where the recipe of a run lay: relative data paths and plugins are found from there."""
     try:
-        folder = json.loads((run / "environment.json").read_text(encoding="utf-8"))["recipe_folder"]
+        folder = json.loads(RunFiles(run).environment.read_text(encoding="utf-8"))["recipe_folder"]
         return Path(folder) if folder else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # then only absolute paths, and those below the working directory, are found
 
 
-def check_recipe(recipe: Recipe, folder: RunFolder) -> list[str]:
-    """Compare with the recipe that the run in `folder` was started with; gives lines on the changes that are allowed.
+def check_recipe(recipe: Recipe, files: RunFiles) -> list[str]:
+    """Compare with the recipe that the run in `files` was started with; gives lines on the changes that are allowed.
 
     Raises:
         UsageError: a key differs that may not, with a diff.
     """
-    if not folder.recipe.is_file():
+    if not files.recipe.is_file():
         return []
-    before = load(str(folder.recipe)).recipe
+    before = load(str(files.recipe)).recipe
     old, new = (dict(_leaves(r.model_dump(mode="json"))) for r in (before, recipe))
     changed = [key for key in {**old, **new} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     refused = [key for key in changed if not any(re.fullmatch(pattern, key) for pattern in MAY_CHANGE)]
     if refused:
         raise UsageError(
-            f"{folder.path} was started with another recipe (-); these keys can't change in a run that goes on (+):\n"
+            f"{files.path} was started with another recipe (-); these keys can't change in a run that goes on (+):\n"
             + _diff(old, new, refused),
             "Resume with the recipe as it was, or run the changed one into another --output. What may change: steps, "
             "evaluation, output, health, probes, memory, rollout.max_sequences, the addresses of vLLM servers, "

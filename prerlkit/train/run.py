@@ -15,7 +15,6 @@ import torch
 from prerlkit.data.stream import PromptStream
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.result import EvalResult
-from prerlkit.policy import source
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.make import make_probes
@@ -24,16 +23,16 @@ from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.lockstep import LockstepEngine
 from prerlkit.rollout.protocol import RolloutEngine
+from prerlkit.runs.checkpoint import Checkpoint, Position
+from prerlkit.runs.files import Existing
+from prerlkit.runs.writer import RunWriter
 from prerlkit.secrets import redact
 from prerlkit.seeds import derive
 from prerlkit.train import environment, resume
 from prerlkit.train.callbacks import Callback, StopSignal
-from prerlkit.train.checkpoint import Checkpoint, Position
 from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
 from prerlkit.train.engines import make_engine
-from prerlkit.train.folder import Existing, RunFolder
-from prerlkit.train.follower import Follower
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
@@ -82,7 +81,6 @@ def run(
     callback: Callback,
     stop: StopSignal,
     existing: Existing = "refuse",
-    report: source.Report = None,
     world: World = ALONE,
 ) -> Summary:
     """Run `recipe` into the folder `output`.
@@ -92,7 +90,6 @@ def run(
         watcher: hears what happens.
         stop: asked after every step.
         existing: what to do with a folder that is not empty. `resume` begins anew where there is no checkpoint yet.
-        report: hears the phases of a model download.
         world: the processes of the run, this one among them. Each calls this function.
 
     Raises:
@@ -101,27 +98,27 @@ def run(
     world.agree("recipe or options", (dump(recipe), existing), "Start all of them with the same command and files.")
     check_processes(recipe, world.size)
     take_device(world, recipe.model.device)
-    folder = RunFolder(output) if world.primary else Follower(output)
-    folder.check(existing)
-    changes = world.from_primary(lambda: resume.check_recipe(recipe, folder) if existing == "resume" else [])
+    writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
+    writer.check(existing)
+    changes = world.from_primary(lambda: resume.check_recipe(recipe, writer.files) if existing == "resume" else [])
     with world.first_on_each_machine():
-        prepared = prepare(recipe, recipe_folder, report)
+        prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
         Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=recipe_folder) as judge,
         _engine(recipe, prepared, callback, world.rank) as (policy, engine),
-        folder.locked(),
+        writer.locked(),
     ):
-        folder.create(existing)
         origin = resume.origin(prepared)
-        found = _checkpoint(recipe, folder, origin, callback, world) if existing == "resume" else None
-        folder.rewind(found.position.step if found else 0)
-        folder.write_recipe(dump(recipe))
-        folder.write_environment(environment.describe(prepared, policy.device, recipe_folder))
-        folder.adopt(world.from_primary(folder.read_evaluations))
-        past = world.from_primary(folder.history)
+        writer.create(existing, origin)
+        found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
+        writer.rewind(found.position.step if found else 0)
+        writer.write_recipe(dump(recipe))
+        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder))
+        writer.restore_evaluations(world.from_primary(writer.read_evaluations))
+        past = world.from_primary(writer.read_history)
         room = RunContext(
             recipe,
             policy,
@@ -129,8 +126,7 @@ def run(
             judge,
             PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle),
             prepared.prompts.eval,
-            folder,
-            folder.store(recipe.output.keep_checkpoints, origin),
+            writer,
             HealthWatch(recipe.health, callback.on_message, past),
             ProbeRunner(make_probes(recipe), policy, recipe.memory, world, callback.on_message),
             past,
@@ -142,20 +138,20 @@ def run(
 
 
 def _checkpoint(
-    recipe: Recipe, folder: RunFolder, origin: dict[str, Any], callback: Callback, world: World
+    recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
 ) -> Checkpoint | None:
     """What a run goes on from: the newest checkpoint that is whole, and that this recipe can go on from."""
-    found = world.from_primary(lambda: folder.newest_checkpoint(callback.on_message))
+    found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
     if found is None:
-        callback.on_message(f"no checkpoint in {folder.path} yet: beginning with the first step")
+        callback.on_message(f"no checkpoint in {writer.files.path} yet: beginning with the first step")
         return None
     if not found.folder.is_dir():
         raise UsageError(
-            f"This process sees no checkpoint in {folder.path}.",
+            f"This process sees no checkpoint in {writer.files.path}.",
             "To resume on several machines, the run folder must lie on a disk that all of them see.",
         )
     resume.check_origin(found, origin)
-    resume.check_steps(recipe, found, world.from_primary(folder.history))
+    resume.check_steps(recipe, found, world.from_primary(writer.read_history))
     callback.on_message(f"going on after step {found.position.step}, from {found.folder}")
     return found
 
@@ -211,7 +207,7 @@ class _Stages:
                 if index >= self._start.stage:
                     self._do(index, stage)
             self._room.callback.on_message("writing the adapter of all stages together")
-            self._room.folder.save_policy(self._room.policy.adapters, self._room.recipe.model.id)
+            self._room.writer.save_policy(self._room.policy.adapters, self._room.recipe.model.id)
         except Stopped:
             reason = "stopped"
         except BaseException as error:
@@ -222,10 +218,10 @@ class _Stages:
 
     def _end(self, reason: str, counted: float, begun: float) -> Summary:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
-        evaluations = tuple(self._room.folder.read_evaluations())
+        evaluations = self._room.writer.evaluations
         done = Counter(name for name, _ in self._room.past[: self._position.step])
         summary = Summary(reason, evaluations, self._position, peak_memory(), done)
-        self._room.folder.write_summary(summary.to_json(self._room.recipe))
+        self._room.writer.write_summary(summary.to_json(self._room.recipe))
         return summary
 
     def _take_over(self, index: int, stage: Stage) -> None:
@@ -256,8 +252,8 @@ class _Stages:
             self._position = position
         same = room.policy.adapters.digest(stage.name)
         room.world.agree("the adapter they trained", same, "This is a bug or a broken device: nothing was written.")
-        room.folder.save_stage(room.policy.adapters, stage.name, recipe.model.id)
-        room.checkpoints.save(self._position, room.policy.adapters, updater.optimizer)
+        room.writer.save_stage(room.policy.adapters, stage.name, recipe.model.id)
+        room.writer.save_checkpoint(self._position, room.policy.adapters, updater.optimizer)
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
             self._position = run_evaluation(room, f"after {stage.name}", self._position)

@@ -24,18 +24,19 @@ from dataclasses import dataclass, replace
 import torch
 
 from prerlkit.data.stream import PromptStream
+from prerlkit.evaluation.during_run import evaluate
+from prerlkit.evaluation.request import EvalSettings
+from prerlkit.metrics.catalogue import TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.writer import RunWriter
 from prerlkit.seeds import derive
 from prerlkit.train.batch import train_batches
 from prerlkit.train.callbacks import Callback, StopSignal
-from prerlkit.train.checkpoint import Position
-from prerlkit.train.checkpoints import Checkpoints
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
-from prerlkit.train.evaluate import evaluate
-from prerlkit.train.folder import RunFolder
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
@@ -59,8 +60,7 @@ class RunContext:
     judge: Judge
     stream: PromptStream
     eval_prompts: tuple[Prompt, ...]
-    folder: RunFolder
-    checkpoints: Checkpoints
+    writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner
     past: list[tuple[str, Mapping[str, float]]]
@@ -72,7 +72,7 @@ class RunContext:
     def record(self, record: StepRecord, stage: Stage, done: int) -> None:
         """Write down a step, `done` of the stage's, and report it."""
         self.past.append((stage.name, record.metrics))
-        self.folder.append_step(record, self.recipe.output.samples_per_step)
+        self.writer.append_step(record, self.recipe.output.samples_per_step)
         self.callback.on_step_end(record, done, stage.steps)
 
 
@@ -97,7 +97,7 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
         stopping = context.world.any(context.stop.requested)  # asked once: a later request waits for the next step
         due = any(n and (step + 1) % n == 0 for n in (save_every, evaluate_every))
         if stopping or due or context.health.wants_stop:
-            context.checkpoints.save(position, context.policy.adapters, updater.optimizer)
+            context.writer.save_checkpoint(position, context.policy.adapters, updater.optimizer)
         yield position
         context.health.raise_if_stopping()
         if stopping:
@@ -109,7 +109,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     begun, step, seed = time.perf_counter(), position.stage_step, context.recipe.seed
 
     prompts_P = context.stream.batch(position.prompts, stage.rollout.prompts_per_step)
-    with context.checkpoints.rescue(position, context.policy.adapters, updater.optimizer):
+    with context.writer.rescue(position, context.policy.adapters, updater.optimizer):
         rollout = sample_and_judge(
             context.engine,
             context.judge,
@@ -132,7 +132,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     position = position.advance(
         prompts=len(prompts_P),
         seconds=time.perf_counter() - begun,
-        generated=int(metrics["tokens/generated"]),
+        generated=int(metrics[TOKENS_GENERATED.name]),
         trained=stats.tokens,
         skipped=stats.skipped,
     )
@@ -153,21 +153,18 @@ def update_policy(updater: Updater, groups: Sequence[Group], rate: float) -> Upd
 
 def run_evaluation(context: RunContext, name: str, position: Position) -> Position:
     """Evaluate the current policy and write the result down, unless that was done before a resume."""
-    if any((r.name, r.step) == (name, position.step) for r in context.folder.read_evaluations()):
+    if any((r.name, r.step) == (name, position.step) for r in context.writer.evaluations):
         return position
-    result, _ = evaluate(
-        context.engine,
-        context.judge,
-        context.eval_prompts,
-        context.recipe.evaluation,
-        name=name,
-        step=position.step,
-        seed=derive(context.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
-        max_new_tokens=context.recipe.rollout.max_new_tokens,
-        progress=lambda done, n: context.callback.progress(f"evaluation {name}", done, n),
-        world=context.world,
-    )
-    context.folder.append_evaluation(result)
+
+    def sampled(prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Group]:
+        def progress(done: int, total: int) -> None:
+            context.callback.progress(f"evaluation {name}", done, total)
+
+        return sample_and_judge(context.engine, context.judge, prompts, sampling, progress, context.world).groups
+
+    settings = EvalSettings.of_run(context.recipe)
+    result = evaluate(sampled, context.eval_prompts, settings, name=name, step=position.step)
+    context.writer.append_evaluation(result)
     context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)
 

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from prerlkit.errors import UsageError
+from prerlkit.metrics.metric import UNREPEATABLE
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.callbacks import SilentCallback, StopSignal
 from prerlkit.train.run import run
 from prerlkit.types import StepRecord
-
-_UNTIMED = ("time/", "memory/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith(_UNTIMED) and k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if not k.startswith(UNREPEATABLE) and k != "seconds"} for line in lines]
 
 
 def _first_difference(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> str:

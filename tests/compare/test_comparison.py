@@ -7,11 +7,11 @@ import json
 import pytest
 
 from prerlkit.compare.comparison import compare
-from prerlkit.compare.find import find_runs
 from prerlkit.compare.groups import group
 from prerlkit.compare.series import positions, series_of
 from prerlkit.errors import UsageError
-from prerlkit.recorded import read_run
+from prerlkit.runs.find import find_runs
+from prerlkit.runs.run import Run
 
 
 def at(found, metric, axis):
@@ -20,7 +20,7 @@ def at(found, metric, axis):
 
 
 def test_a_value_at_a_budget(make_run):
-    run = read_run(make_run("a", tokens=100, seconds=2.0))
+    run = Run.open(make_run("a", tokens=100, seconds=2.0))
     assert positions(run)["tokens"] == (0, 100, 200, 300, 400)
     assert positions(run)["seconds"] == (0, 2, 4, 6, 8)
     found = series_of(run)

@@ -25,7 +25,8 @@ def text(name: str) -> str:
 
 
 def test_every_metric_is_defined_and_nothing_else():
-    defined = re.findall(r"^\| `([a-z_/<>]+)` \|", text("metrics.md"), re.MULTILINE)
+    page = text("metrics.md").partition("## Evaluations")[0]
+    defined = re.findall(r"^\| `([a-z_/<>]+)` \|", page, re.MULTILINE)
     one, two = (VerifierConfig(name="<verifier>"), VerifierConfig(name="regex"))
     recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
     of_several = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
@@ -50,6 +51,26 @@ def test_every_key_of_a_recipe_is_described():
     keys = {key for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}
     assert len(keys) > 70
     assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []
+
+
+def test_every_probe_is_listed_among_the_keys_with_its_own():
+    (paragraph,) = re.findall(r"^\*\*probes\*\*.*?\n\n", text("recipes.md"), re.DOTALL | re.MULTILINE)
+    schema = Recipe.model_json_schema()["$defs"]
+    kinds = [part["properties"] for name, part in schema.items() if name.endswith("Probe")]
+    assert len(kinds) >= 5
+    for properties in kinds:
+        (listed,) = re.findall(rf"`{properties['name']['const']}`\s+\((.*?)\)", paragraph, re.DOTALL)
+        assert re.findall(r"`(\w+)`", listed) == [key for key in properties if key != "name"]
+
+
+def test_every_place_names_the_same_time_for_the_quickstart():
+    from prerlkit.cli.app import app
+
+    places = [(ROOT / "README.md").read_text(encoding="utf-8"), app.info.epilog or ""]
+    places += [locate(name).read_text(encoding="utf-8") for name in ("quickstart_dsrl", "quickstart_grpo")]
+    times = [re.findall(r"\b(\w+ (?:to \w+ )?minutes)\b", place) for place in places]
+    assert all("three to eight minutes" in found for found in times)
+    assert {time for found in times for time in found} == {"three to eight minutes"}
 
 
 def test_every_fault_names_tests_that_exist():

@@ -265,7 +265,7 @@ def test_hours_from_real_steps_have_each_measurement_of_a_probe(recipe):
 
 
 def test_a_refusal_names_what_would_fit(recipe, monkeypatch):
-    from prerlkit.cli.plan import refuse_what_cannot_fit
+    from prerlkit.plan.fit import refuse_what_cannot_fit
 
     made = recipe(rollout={"max_prompt_tokens": 400, "max_sequences": 64, "prompts_per_step": 16})
     needed = make_plan(made, made.model.id, Device("x", "cpu", 0, GIB)).needed

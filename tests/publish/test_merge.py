@@ -137,9 +137,9 @@ def test_a_dtype_that_is_too_coarse_is_told_from_a_wrong_merge(finished, tmp_pat
 def test_the_live_weights_are_what_peft_would_merge(make_family, make_model, tmp_path, family):
     """Two stacked adapters and DoRA's norms, asked of the layers, against PEFT's own merge."""
     from prerlkit.policy.adapters import AdapterStack
-    from prerlkit.publish.finished import Part
     from prerlkit.publish.weights import Weights
     from prerlkit.recipe.model import Adapter
+    from prerlkit.runs.trained import Part
 
     model = make_model() if family == "llama" else make_family(family)
     model.save_pretrained(tmp_path)
@@ -155,7 +155,7 @@ def test_the_live_weights_are_what_peft_would_merge(make_family, make_model, tmp
                     parameter.add_(0.1 * torch.rand(parameter.shape))
             parts.append(Part(name, settings, stack.state(name)))
         read = Weights(tmp_path)
-        live = streamed.live_weights(tmp_path, read, parts)
+        live = streamed.StreamedModel(tmp_path, parts=parts).live_weights()
         merged = stack.peft.merge_and_unload().state_dict()
         changed = 0
         for name in read.names:

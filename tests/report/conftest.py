@@ -62,7 +62,7 @@ def metrics_of(step: int, total: int, chance: random.Random) -> dict[str, float]
         "optim/grad_norm": abs(chance.gauss(0.6, 0.2)),
         "optim/skipped": 0,
         "time/rollout": rollout,
-        "time/hand_over": 0.4,
+        "time/weight_sync": 0.4,
         "time/verify": 0.05,
         "time/train": train,
         "time/step": rollout + train + 0.05,

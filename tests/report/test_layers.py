@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from prerlkit.recorded import read_run
 from prerlkit.report.build import build
 from prerlkit.report.layers import layer_number, layers
+from prerlkit.runs.run import Run
 
 
 def line_of(step: int) -> dict:
@@ -28,7 +28,7 @@ def line_of(step: int) -> dict:
 
 def probed(folder, steps):
     (folder / "probes.jsonl").write_text("".join(json.dumps(line_of(step)) + "\n" for step in steps))
-    return read_run(folder)
+    return Run.open(folder)
 
 
 def test_one_run_shows_some_of_its_measurements_and_signs(make_run):
@@ -57,7 +57,7 @@ def test_several_runs_show_their_last_measurement(make_run):
 
 def test_without_such_probes_there_is_no_such_chart(make_run):
     folder = make_run()
-    assert layers([read_run(folder)], ["made"]) == ()
+    assert layers([Run.open(folder)], ["made"]) == ()
     assert "by layer" not in build([folder]).render()
     probed(folder, [1])
     assert "Gradient alignment by layer and sign" in build([folder]).render()

@@ -6,16 +6,16 @@ import pytest
 
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.evaluation.statistics import wilson
-from prerlkit.recorded import RecordedRun
 from prerlkit.report.learned import change, evaluation_rows, learned, points
+from prerlkit.runs.run import Run
 
 
 def share(passed: int, n: int) -> Estimate:
     return Estimate(passed / n, *wilson(passed, n))
 
 
-def run_of(*evaluations: dict) -> RecordedRun:
-    return RecordedRun(Path("x"), {}, {}, {}, (), evaluations, "completed")
+def run_of(*evaluations: dict) -> Run:
+    return Run(Path("x"), {}, {}, {}, (), evaluations, "completed")
 
 
 def evaluated(name: str, passed: int, n: int = 100, key: str = "accuracy") -> dict:

@@ -6,12 +6,12 @@ import re
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.recorded import read_run
 from prerlkit.report import about, curves, health, times, tokens
 from prerlkit.report.build import build
 from prerlkit.report.labels import duration, labels
 from prerlkit.report.rollouts import rollouts
-from prerlkit.train import lock
+from prerlkit.runs import lock
+from prerlkit.runs.run import Run
 
 
 def data_of(text: str) -> dict:
@@ -32,7 +32,7 @@ def test_a_thousand_steps_take_less_than_five_megabytes_and_no_point_is_lost(mak
     data = data_of(text)
     reward = data["charts"]["reward"]
     assert reward["x"] == list(range(1, 1001))
-    recorded = [step["reward/mean"] for step in read_run(folder).steps]
+    recorded = [step["reward/mean"] for step in Run.open(folder).steps]
     assert reward["lines"][0]["y"] == pytest.approx(recorded, rel=1e-4)
     assert [mark["label"] for mark in reward["marks"]] == ["warmup", "rl"]
     assert [mark["x"] for mark in reward["marks"]] == [0.5, 200.5]
@@ -48,11 +48,11 @@ def test_a_thousand_steps_take_less_than_five_megabytes_and_no_point_is_lost(mak
 def test_the_bold_mean_does_not_look_across_the_switch(make_run):
     folder = make_run("long", steps=(50, 50))
     change_lines(folder / "metrics.jsonl", lambda line: {**line, "reward/mean": float(line["stage"] == "rl")})
-    chart = next(chart for chart in curves.known([read_run(folder)], ["long"]) if chart.id == "reward")
+    chart = next(chart for chart in curves.known([Run.open(folder)], ["long"]) if chart.id == "reward")
     faint, bold = chart.lines
     assert (faint.look, bold.look) == ("faint", "line")
     assert bold.y == [0.0] * 50 + [1.0] * 50
-    assert curves.smoothing([read_run(folder)]) == 5
+    assert curves.smoothing([Run.open(folder)]) == 5
 
 
 def test_the_bold_mean_is_of_the_last_steps():
@@ -71,9 +71,9 @@ def test_every_probe_has_a_curve_by_whatever_name(make_run):
 
 
 def test_phases_add_up_to_the_wall_time(make_run):
-    run = read_run(make_run())
+    run = Run.open(make_run())
     found = times.times(run)
-    assert found.phases == ("rollout", "handing over", "verification", "training")
+    assert found.phases == ("rollout", "weight sync", "verification", "training")
     steps = sum(step["time/step"] for step in run.steps)
     assert sum(sum(seconds) for _, _, seconds in found.stages) == pytest.approx(steps)
     assert found.evaluation == 120
@@ -91,7 +91,7 @@ def test_health_warnings_tell_when_they_held_and_what_to_do(make_run):
         return {**line, "group/zero_signal": 1.0, **held}
 
     change_lines(folder / "metrics.jsonl", sick)
-    first, second = health.warnings(read_run(folder))
+    first, second = health.warnings(Run.open(folder))
     assert (first.name, first.stage, first.first, first.last, first.now) == ("no_signal", "rl", 40, 50, False)
     assert (second.first, second.last, second.now) == (60, 60, True)
     assert first.message.startswith("100% of the groups had equal scores in the last 20 steps")
@@ -110,7 +110,7 @@ def test_advantages_are_those_of_the_training(make_run):
         return line
 
     change_lines(folder / "samples.jsonl", judge)
-    (shown,) = rollouts([read_run(folder)], ["made"])
+    (shown,) = rollouts([Run.open(folder)], ["made"])
     warmup, rl = shown["groups"][0]["completions"], shown["groups"][-1]["completions"]
     # NSR-PreRL: r − mean, and only what is negative is trained on. Mean of the judged: 2/7.
     assert [c["advantage"] for c in warmup] == [0.714, -0.286, -0.286, 0.714, -0.286, -0.286, None, -0.286]
@@ -124,7 +124,7 @@ def test_a_recipe_of_another_version_leaves_advantages_open(make_run):
     folder = make_run()
     recipe = (folder / "recipe.yaml").read_text()
     (folder / "recipe.yaml").write_text(recipe.replace("kind: group_mean", "kind: from_the_future"))
-    (shown,) = rollouts([read_run(folder)], ["made"])
+    (shown,) = rollouts([Run.open(folder)], ["made"])
     assert shown["groups"][0]["completions"][0]["advantage"] is None
     assert shown["groups"][-1]["completions"][0]["advantage"] is not None
     assert "of another version" in build([folder]).render()
@@ -148,7 +148,7 @@ def test_hostile_completions_stay_text_and_are_cut(make_run, hostile):
 def test_tokens_are_those_of_their_completion_or_of_none(make_run):
     folder = make_run(done=2, tokens=1)
     change_lines(folder / "probes.jsonl", lambda line: line if line["step"] == 1 else {**line, "change": {}})
-    (shown,) = rollouts([read_run(folder)], ["made"])
+    (shown,) = rollouts([Run.open(folder)], ["made"])
     recorded = json.loads((folder / "probes.jsonl").read_text().splitlines()[0])["change"]["groups"]
     one = shown["groups"][1]["completions"][3]
     own = recorded[1]["completions"][3]
@@ -162,7 +162,7 @@ def test_tokens_are_those_of_their_completion_or_of_none(make_run):
     assert {c["shown"] for g in shown["groups"] if g["step"] == 2 for c in g["completions"]} == {None}
     # Another prompt in that place: its tokens are not these.
     change_lines(folder / "samples.jsonl", lambda line: {**line, "prompt_id": "another"})
-    (shown,) = rollouts([read_run(folder)], ["made"])
+    (shown,) = rollouts([Run.open(folder)], ["made"])
     assert {c["shown"] is None for g in shown["groups"] for c in g["completions"]} == {True}
 
 
@@ -185,7 +185,7 @@ def test_a_secret_is_not_read_from_tokens():
 
 
 def test_steps_that_are_too_much_by_themselves_are_left_out(make_run):
-    run = read_run(make_run(done=3))
+    run = Run.open(make_run(done=3))
     (all_,) = rollouts([run], ["made"])
     size = len(json.dumps(all_))
     (last,) = rollouts([run], ["made"], budget=size // 3 + 500)
@@ -242,14 +242,14 @@ def test_a_stage_that_its_rule_ended_lacks_no_step(make_run, done, reason, steps
     recipe = (folder / "recipe.yaml").read_text().replace("steps: 4\n", "steps: 10\n")
     rule = "until: {metric: reward/mean, above: 0.5}"
     (folder / "recipe.yaml").write_text(re.sub(r"until: *(null)?\n", f"{rule}\n", recipe, count=1))
-    run = read_run(folder)
+    run = Run.open(folder)
     assert run.recipe["stages"][0]["until"]["above"] == 0.5
     assert about.ended_early(run) == {"warmup"}
     assert f"<dd>{steps}</dd>" in build([folder]).render()
     assert about.stage_rows(run)[1][0][2] == "4 of 10, ended by its rule"
     unruled = recipe  # without a rule they are missing
     (folder / "recipe.yaml").write_text(unruled)
-    assert (about.ended_early(read_run(folder)), about.planned_steps(read_run(folder))) == (frozenset(), 30)
+    assert (about.ended_early(Run.open(folder)), about.planned_steps(Run.open(folder))) == (frozenset(), 30)
 
 
 def test_a_stage_with_a_rule_that_is_not_over_still_has_its_steps(make_run):
@@ -258,7 +258,7 @@ def test_a_stage_with_a_rule_that_is_not_over_still_has_its_steps(make_run):
     recipe = (folder / "recipe.yaml").read_text()
     rule = "until: {metric: reward/mean, above: 0.5}"
     (folder / "recipe.yaml").write_text(re.sub(r"until: *(null)?\n", f"{rule}\n", recipe, count=1))
-    assert about.planned_steps(read_run(folder)) == 30
+    assert about.planned_steps(Run.open(folder)) == 30
 
 
 def test_several_runs_are_laid_over_each_other(make_run):
@@ -275,17 +275,17 @@ def test_several_runs_are_laid_over_each_other(make_run):
     ]
     assert len(data["charts"]["held_out"]["lines"]) == 3
     assert [run["name"] for run in data["data"]["rollouts"]] == ["made, seed 0", "made, seed 1", "other, seed 2"]
-    differing = about.differences([read_run(folder) for folder in folders])
+    differing = about.differences([Run.open(folder) for folder in folders])
     assert ["seed", "0", "1", "2"] in differing
     assert ["stages.0.steps", "10", "10", "5"] in differing
     assert "model.id" not in [row[0] for row in differing]
 
 
 def test_runs_are_called_by_what_tells_them_apart(make_run):
-    one, two = read_run(make_run(seed=0)), read_run(make_run("other"))
+    one, two = Run.open(make_run(seed=0)), Run.open(make_run("other"))
     assert labels([one]) == ["made"]
     assert labels([one, two]) == ["made", "other"]
-    assert labels([one, read_run(make_run(seed=1))]) == ["made, seed 0", "made, seed 1"]
+    assert labels([one, Run.open(make_run(seed=1))]) == ["made, seed 0", "made, seed 1"]
     assert len(set(labels([one, one]))) == 2
 
 

@@ -83,7 +83,7 @@ def test_a_full_disk(go, same_run, lines, tiny_recipe, tmp_path, monkeypatch, fu
     """Half of what is written lands on the disk: it never stays under its final name, and the run goes on later."""
     recipe = tiny_recipe(output={"checkpoint_every": 1})
     go(recipe, tmp_path / "straight")
-    from prerlkit.train import checkpoint, jsonl
+    from prerlkit.runs import checkpoint, jsonl
 
     written, real_append, real_save = [], jsonl.append_text, checkpoint.save_file
     full = OSError(errno.ENOSPC, "No space left on device")

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.train.checkpoints import list_steps
-from prerlkit.train.lock import locked
+from prerlkit.runs.checkpoints import list_steps
+from prerlkit.runs.lock import locked
 
 
 def test_generators_of_every_kind_are_without_influence(go, same_run, tiny_recipe, tmp_path):
@@ -155,7 +155,7 @@ def test_a_hole_in_the_metrics_is_said_and_not_papered_over(go, tiny_recipe, tmp
 def test_two_runs_on_one_folder(go, tiny_recipe, tmp_path):
     """The second is refused before it loads anything, and says who is there; the lock goes with its holder."""
     go(tiny_recipe(), tmp_path / "out", stop_after=1)
-    script = "import sys, time; from pathlib import Path; from prerlkit.train.lock import locked\n"
+    script = "import sys, time; from pathlib import Path; from prerlkit.runs.lock import locked\n"
     script += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", script, tmp_path / "out"], stdout=subprocess.PIPE, text=True)
     try:
@@ -235,7 +235,7 @@ def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, mon
     with recipe.open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(tiny_recipe(output={"checkpoint_every": 1}, evaluation={"when": []}), file)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prerlkit.cli.app", "prerlkit.cli.display", "prerlkit.train.run"])
+    context.set_forkserver_preload(["prerlkit.cli.app", "prerlkit.cli.render.display", "prerlkit.train.run"])
     import prerlkit.cli
 
     def start(*args: str):
@@ -258,17 +258,22 @@ def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, mon
     whole = complete("-o", str(tmp_path / "straight"))
     draws = random.Random(20)
     killed, reached = 0, set()
-    for number in range(20):
+    for number in range(100):
+        if killed == 20:
+            break
         folder = tmp_path / f"killed-{number}"
         metrics = folder / "metrics.jsonl"
         process = start("-o", str(folder))
         # By the clock alone a busy machine would be hit before the first step each time, or behind the last.
         while process.is_alive() and count(metrics) < number % 4:
             time.sleep(0.002)
-        process.join(draws.random() * whole / 6)
+        if killed >= 4:  # the first four are hit right behind their step
+            process.join(draws.random() * whole / 6)
         if process.is_alive():
             process.kill()
             killed += 1
+        else:
+            whole /= 2  # it was measured on a busier machine: later moments would all be behind the end
         process.join()
         reached.add(count(metrics))
         complete("-o", str(folder), "--resume")
@@ -276,7 +281,7 @@ def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, mon
         assert [line["step"] for line in lines(metrics)] == [1, 2, 3, 4]
         assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
         shutil.rmtree(folder)
-    assert killed >= 10
+    assert killed == 20
     assert len(reached) >= 3, f"the moments fell on too few places: {reached}"
 
 

@@ -13,7 +13,7 @@ def test_sigterm_stops_after_the_step_and_saves(tiny_recipe, tmp_path, recipe_te
     from typer.testing import CliRunner
 
     from prerlkit.cli.app import app
-    from prerlkit.cli.display import Display
+    from prerlkit.cli.render.display import Display
 
     recipe = recipe_text(tiny_recipe())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,8 +41,8 @@ def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_is_whole(tiny_rec
     from typer.testing import CliRunner
 
     from prerlkit.cli.app import app
-    from prerlkit.cli.display import Display
-    from prerlkit.train.checkpoints import newest_whole
+    from prerlkit.cli.render.display import Display
+    from prerlkit.runs.checkpoints import newest_whole
 
     def twice(self, what, done, total):
         if what == "rollout" and (tmp_path / "out" / "checkpoints" / "step-000001").exists():

@@ -27,7 +27,7 @@ _LINE = 200  # characters of a line that are looked at
 
 
 @dataclass(slots=True)
-class _Block:
+class _FencedBlock:
     """A fenced block. `indent`: columns in front of its fence. `closed`: by a fence with nothing behind it."""
 
     language: str
@@ -88,11 +88,11 @@ def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -
     return next((block.text for block in reversed(blocks) if block.python), blocks[-1].text)
 
 
-def _blocks(completion: str) -> tuple[str | None, list[_Block]]:
+def _blocks(completion: str) -> tuple[str | None, list[_FencedBlock]]:
     """Return the blocks, and the text before the first fence where that fence closes a block begun in the prompt."""
-    blocks: list[_Block] = []
+    blocks: list[_FencedBlock] = []
     before: list[str] = []
-    open_block: _Block | None = None
+    open_block: _FencedBlock | None = None
     for line in completion.splitlines(keepends=True):
         match = _FENCE.match(line)
         info = "" if match is None else match["info"].strip()
@@ -116,14 +116,14 @@ def _blocks(completion: str) -> tuple[str | None, list[_Block]]:
                 before.append(line)
             continue
         language = _OTHER_WORDS.sub(" ", info).strip().partition(" ")[0].lower()
-        open_block = _Block(language, match["fence"], len(match["before"].expandtabs(4)))
+        open_block = _FencedBlock(language, match["fence"], len(match["before"].expandtabs(4)))
         blocks.append(open_block)
     # A bare fence that nothing closes, behind what looks like a program: the prompt opened the block.
     begun = bool(blocks) and not blocks[0].closed and not blocks[0].language and _begins_with_statement(before)
     return ("".join(before) if begun else None), blocks
 
 
-def _ends(block: _Block, match: re.Match[str], info: str) -> bool:
+def _ends(block: _FencedBlock, match: re.Match[str], info: str) -> bool:
     """Whether a fence ends a block: a bare one closes it, one with a language begins the next."""
     before, fence = match["before"], match["fence"]
     if fence[0] != block.fence[0] or len(fence) < len(block.fence):
@@ -133,7 +133,7 @@ def _ends(block: _Block, match: re.Match[str], info: str) -> bool:
     return before.isspace() or not before or bool(info)
 
 
-def _closes_behind(line: str, block: _Block) -> bool:
+def _closes_behind(line: str, block: _FencedBlock) -> bool:
     """Whether the closing fence stands at the end of a line of code."""
     text = line.rstrip()
     return text.endswith(block.fence) and not text.strip().startswith(block.fence) and block.fence[0] == "`"

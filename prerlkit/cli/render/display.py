@@ -1,0 +1,198 @@
+"""What a person sees of a run: bars and small curves on a terminal, a line a step everywhere, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from prerlkit.metrics import catalogue
+from prerlkit.metrics.metric import Metric
+from prerlkit.secrets import redact
+
+if TYPE_CHECKING:
+    from prerlkit.evaluation.result import EvalResult
+    from prerlkit.train.run import Summary
+    from prerlkit.types import StepRecord
+
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE_WIDTH = 40
+
+
+class Display:
+    """A `Callback` that draws. On a terminal it keeps bars at the bottom; in a log file it only prints lines."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self.summary: Summary | None = None
+        self._console = console
+        self._quiet = quiet
+        self._begun = time.monotonic()
+        self._rewards: list[float] = []
+        self._accuracies: list[float] = []
+        self._progress = Progress(
+            TextColumn("{task.description:>14}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._stage: TaskID | None = None
+        self._step: TaskID | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, get_renderable=self._render, transient=True, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def on_message(self, text: str) -> None:
+        self._print(Text(redact(f"· {text}"), style="dim"))
+
+    def on_stage_begin(self, name: str, steps: int, done: int) -> None:
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+        self._stage = self._progress.add_task(name, total=steps, completed=done)
+        self._print(Text(f"stage {name}, {steps} steps" + (f" ({done} done)" if done else ""), style="bold"))
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if self._step is None:
+            self._step = self._progress.add_task(what, total=total)
+        self._progress.update(self._step, description=what, completed=done, total=total)
+
+    def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
+        self._rewards.append(record.metrics[catalogue.REWARD.name])
+        if self._stage is not None:
+            self._progress.update(self._stage, completed=done)
+        self._print(Text(step_line(record, done, steps)))
+
+    def on_evaluate(self, result: EvalResult) -> None:
+        if result.accuracy:
+            self._accuracies.append(result.accuracy.value)
+        self._print(Text(f"eval {result.name}: {eval_line(result)}", style="bold"))
+
+    def finish(self, folder: Path, command: str) -> None:
+        """The table before/after, where things are, and the next command to type."""
+        if self.summary is None:
+            return
+        summary, console = self.summary, self._console
+        if summary.evaluations:
+            console.print(evaluation_table(summary.evaluations))
+        minutes, seconds = divmod(round(summary.position.seconds), 60)
+        console.print(
+            f"{summary.exit_reason} after {summary.position.step} steps in {minutes} min {seconds:02d} s, "
+            f"peak memory {summary.peak_memory_bytes / 2**30:.1f} GiB"
+        )
+        if summary.exit_reason == "stopped":
+            console.print(f"go on with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
+            return
+        console.print(f"adapter      {folder / 'adapter'}  (all stages as one PEFT adapter)")
+        console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
+        console.print(f"look at it   prerlkit report {escape(str(folder))}", soft_wrap=True)
+        console.print("load it with:")
+        console.print(
+            f'  [bold]PeftModel.from_pretrained(base, "{escape(str(folder / "adapter"))}")[/bold]', soft_wrap=True
+        )
+
+    def _print(self, line: RenderableType) -> None:
+        if not self._quiet:
+            self._console.print(line, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        parts: list[RenderableType] = [self._progress]
+        if self._rewards:
+            parts.append(Text(f"        reward {sparkline(self._rewards)}  {self._rewards[-1]:.3f}", style="cyan"))
+        if self._accuracies:
+            parts.append(
+                Text(f"      accuracy {sparkline(self._accuracies)}  {self._accuracies[-1]:.3f}", style="green")
+            )
+        return Group(*parts)
+
+
+def step_line(record: StepRecord, done: int, steps: int) -> str:
+    """One step in one line, the same on a terminal and in a log file."""
+    m, known = record.metrics, catalogue
+    shares = {"pass": known.PASS_RATE, "no signal": known.ZERO_SIGNAL, "truncated": known.TRUNCATED}
+    shares["unjudged"] = known.UNJUDGED
+    return (
+        f"{record.stage} {done:>3}/{steps}  reward {m[known.REWARD.name]:.3f}  "
+        + "  ".join(f"{word} {_percent(m[share.name])}" for word, share in shares.items())
+        + f"  length {m[known.COMPLETION_LENGTH.name]:.1f}  "
+        f"entropy {m[known.ENTROPY.name]:.2f}  grad {m[known.GRAD_NORM.name]:.2f}  "
+        f"{_rate(m, known.TOKENS_GENERATED, known.ROLLOUT_SECONDS)}+"
+        f"{_rate(m, known.TOKENS_TRAINED, known.TRAIN_SECONDS)} tok/s  {m[known.STEP_SECONDS.name]:.1f} s"
+        + (f" + {m[known.PROBES_SECONDS.name]:.1f} s probes" if known.PROBES_SECONDS.name in m else "")
+        + ("  skipped: no gradient" if m[known.SKIPPED_UPDATES.name] else "")
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _rate(metrics: Mapping[str, float], tokens: Metric, seconds: Metric) -> str:
+    took = metrics[seconds.name]
+    return f"{metrics[tokens.name] / took:.0f}" if took > 0 else "0"
+
+
+def eval_line(result: EvalResult) -> str:
+    parts = []
+    if result.accuracy:
+        parts.append(f"greedy accuracy {result.accuracy}")
+    if result.average:
+        parts.append(f"avg {result.average}")
+    parts += [f"pass@{k} {estimate}" for k, estimate in result.pass_at.items() if k > 1]
+    parts.append(f"{result.prompts} prompts, length {result.tokens_mean:.1f}, {result.seconds:.0f} s")
+    if result.unjudged:
+        parts.append(f"unjudged {_percent(result.unjudged)}")
+    return "  ".join(parts)
+
+
+def evaluation_table(results: Sequence[EvalResult]) -> Table:
+    """Accuracy by evaluation, with its interval and its change since the first."""
+    table = Table(title="held-out, 95 % intervals", title_justify="left")
+    table.add_column("evaluation")
+    table.add_column("step", justify="right")
+    table.add_column("greedy accuracy", justify="right")
+    table.add_column("change", justify="right")
+    ks = [k for k in results[-1].pass_at if k > 1]
+    for k in ks:
+        table.add_column(f"pass@{k}", justify="right")
+    table.add_column("length", justify="right")
+    first = results[0].accuracy
+    for result in results:
+        change = ""
+        if first and result.accuracy and result is not results[0]:
+            change = f"{100 * (result.accuracy.value - first.value):+.1f} points"
+        table.add_row(
+            result.name,
+            str(result.step),
+            str(result.accuracy or "–"),
+            change,
+            *(str(result.pass_at.get(k, "–")) for k in ks),
+            f"{result.tokens_mean:.1f}",
+        )
+    return table
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """The last values as a small curve, scaled to their own range."""
+    shown = values[-_CURVE_WIDTH:]
+    low, high = min(shown), max(shown)
+    span = (high - low) or 1.0
+    return "".join(_BARS[min(7, int(8 * (v - low) / span))] for v in shown)

@@ -1,0 +1,120 @@
+"""How a dry run looks: what would happen, and what could not be checked without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from prerlkit.errors import UsageError
+from prerlkit.policy import source
+from prerlkit.recipe.load import LoadedRecipe
+from prerlkit.train.dry_run import NOT_CHECKED, check_data
+
+if TYPE_CHECKING:
+    from prerlkit.objective.choices import Objective
+    from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
+
+
+def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
+    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds."""
+    recipe = loaded.recipe
+    console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
+    _line(console, "seed", str(recipe.seed))
+    _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
+    for text in source.describe(recipe.model):
+        _line(console, "model", text.removeprefix("model: "))
+    quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
+    _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
+    unchecked = []
+    for label, text in check_data(loaded):
+        if label == NOT_CHECKED:
+            unchecked.append(text)
+        else:
+            _line(console, label, text)
+    for use in recipe.verifiers:
+        _line(
+            console,
+            "verifier",
+            f"{use.name} {use.settings or ''} {_share(recipe, use)}, {use.timeout:g} s a verdict",
+        )
+    for probe in recipe.probes:
+        settings = probe.model_dump(exclude={"name", "every"})
+        _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
+    console.print(_stages(recipe))
+    console.print(_evaluation(recipe), soft_wrap=True)
+    _print_memory(console, recipe)
+    for text in unchecked:
+        console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
+    console.print("dry run: no weights were loaded, nothing was written")
+
+
+def _print_memory(console: Console, recipe: Recipe) -> None:
+    from prerlkit.cli.render.plan import print_plan
+    from prerlkit.plan.config import find_config
+    from prerlkit.plan.device import at_hand
+    from prerlkit.plan.fit import plan_and_advice
+
+    try:
+        where = find_config(recipe.model)
+    except UsageError:
+        _line(console, "memory", "not known: the model's config.json is not on this machine")
+        return
+    print_plan(console, recipe, *plan_and_advice(recipe, where, at_hand(recipe.model.device)))
+
+
+def _line(console: Console, label: str, text: str) -> None:
+    console.print(f"{label:<12} {text}", soft_wrap=True, markup=False)
+
+
+def _share(recipe: Recipe, use: VerifierConfig) -> str:
+    if use.gate:
+        return "gate"
+    return "factor" if recipe.reward == "product" else f"weight {use.weight:g}"
+
+
+def _adapter(recipe: Recipe) -> str:
+    adapter = recipe.adapter
+    targets = adapter.targets if isinstance(adapter.targets, str) else ", ".join(adapter.targets)
+    return f"LoRA r={adapter.rank} alpha={adapter.alpha:g} on {targets}"
+
+
+def _stages(recipe: Recipe) -> Table:
+    table = Table("stage", "takes over by", "objective", "steps", "learning rate", "prompts × samples", "new tokens ≤")
+    for index, stage in enumerate(recipe.stages):
+        rollout = stage.rollout
+        samples = rollout.prompts_per_step * rollout.group_size
+        table.add_row(
+            stage.name,
+            stage.reincarnation if index else "fresh",
+            "\n".join(_words(o) for o in stage.objective),
+            _steps(stage),
+            f"{stage.learning_rate:g} {stage.schedule.kind}",
+            f"{rollout.prompts_per_step} × {rollout.group_size}",
+            f"{rollout.max_new_tokens} ({samples * rollout.max_new_tokens:,} a step)",
+        )
+    return table
+
+
+def _steps(stage: Stage) -> str:
+    if stage.until is None:
+        return str(stage.steps)
+    from prerlkit.train.early_stop import bound
+
+    return f"≤ {stage.steps}, until {stage.until.metric} is {bound(stage.until)}"
+
+
+def _words(objective: Objective) -> str:
+    kinds = (objective.advantage.kind, objective.loss.kind, objective.aggregate.kind)
+    weight = "" if objective.coefficient == 1.0 else f"{objective.coefficient:g} × "
+    return f"{weight}{objective.space} · {objective.samples} · " + " · ".join(kinds)
+
+
+def _evaluation(recipe: Recipe) -> str:
+    evaluation = recipe.evaluation
+    kinds = ["greedy"] if evaluation.greedy else []
+    kinds += [f"{evaluation.samples} samples"] if evaluation.samples else []
+    every = f", every {evaluation.every} steps" if evaluation.every else ""
+    return f"evaluation   {', '.join(evaluation.when)}{every}: {evaluation.prompts} prompts, {' and '.join(kinds)}"

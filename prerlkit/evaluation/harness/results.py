@@ -1,0 +1,123 @@
+"""What an evaluation found: a target's estimates, and how targets differ on the same problems."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prerlkit.evaluation import estimates, thoughts
+from prerlkit.evaluation.attempts import Problem
+from prerlkit.evaluation.estimates import Difference, Estimate, Values
+from prerlkit.evaluation.request import EvalSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """One target.
+
+    Attributes:
+        metrics: `accuracy` (greedy; Wilson interval), `avg@n`, `pass@k`, `maj@k` (bootstrap over problems). One that
+            could not be estimated is None: nothing judged, or the verifier extracts no answers.
+        values: the same a problem, for comparisons.
+        problems, completions, unjudged, truncated: counts; the last three are of completions.
+        tokens_mean, tokens_median, tokens_max: lengths.
+        thoughts: thoughts of each kind a completion (`evaluation.thoughts`).
+        seconds: this call took; 0 where all was there already.
+    """
+
+    target: str
+    metrics: Mapping[str, Estimate | None]
+    values: Mapping[str, Values]
+    problems: int
+    completions: int
+    unjudged: int
+    truncated: int
+    tokens_mean: float
+    tokens_median: float
+    tokens_max: int
+    thoughts: Mapping[str, float]
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "values"}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetComparison:
+    """Every metric of `second` minus that of `first`."""
+
+    first: str
+    second: str
+    metrics: Mapping[str, Difference | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One evaluation of one or several targets; comparisons are with the first."""
+
+    task: str
+    settings: EvalSettings
+    targets: tuple[TargetResult, ...]
+    comparisons: tuple[TargetComparison, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "settings": self.settings.model_dump(mode="json"),
+            "targets": [target.to_json() for target in self.targets],
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+        }
+
+
+def result(
+    target: str,
+    greedy: Sequence[Problem],
+    sampled: Sequence[Problem],
+    settings: EvalSettings,
+    *,
+    seconds: float = 0.0,
+    notes: tuple[str, ...] = (),
+) -> TargetResult:
+    """The estimates of one target's judged problems."""
+    values: dict[str, Values] = {}
+    metrics: dict[str, Estimate | None] = {}
+    if settings.greedy:
+        values["accuracy"], metrics["accuracy"] = estimates.pass_values(greedy, 1), estimates.accuracy(greedy)
+    if settings.samples:
+        values[f"avg@{settings.samples}"] = estimates.pass_values(sampled, 1)
+        values |= {f"pass@{k}": estimates.pass_values(sampled, k) for k in settings.pass_ks if k > 1}
+        values |= {f"maj@{k}": estimates.majority_values(sampled, k) for k in settings.majority_ks}
+        metrics |= {name: estimates.mean(own) for name, own in values.items() if name not in metrics}
+    attempts = [attempt for problem in (*greedy, *sampled) for attempt in problem.attempts]
+    lengths = [attempt.tokens for attempt in attempts] or [0]
+    return TargetResult(
+        target=target,
+        metrics=metrics,
+        values=values,
+        problems=len({problem.id for problem in (*greedy, *sampled)}),
+        completions=len(attempts),
+        unjudged=sum(attempt.passed is None for attempt in attempts),
+        truncated=sum(attempt.truncated for attempt in attempts),
+        tokens_mean=statistics.fmean(lengths),
+        tokens_median=statistics.median(lengths),
+        tokens_max=max(lengths),
+        thoughts=thoughts.mean_counts(attempt.text for attempt in attempts),
+        seconds=seconds,
+        notes=notes,
+    )
+
+
+def compare(targets: Sequence[TargetResult]) -> tuple[TargetComparison, ...]:
+    """Each target after the first against the first."""
+    first = targets[0]
+    return tuple(
+        TargetComparison(
+            first.target,
+            other.target,
+            {name: estimates.difference(own, other.values.get(name, {})) for name, own in first.values.items()},
+        )
+        for other in targets[1:]
+    )

@@ -1,0 +1,128 @@
+"""The one way to start a run: `prerlkit run`, `resume`, a sweep's processes and `prerlkit.run()` come through here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from prerlkit.quiet import quieted
+
+if TYPE_CHECKING:
+    from prerlkit.recipe.schema import Recipe
+    from prerlkit.runs.files import Existing
+    from prerlkit.train.callbacks import Callback, StopSignal
+    from prerlkit.train.distributed import World
+    from prerlkit.train.run import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A run to start.
+
+    Attributes:
+        recipe_folder: where the recipe file is: relative paths in it, and plugins next to it.
+        output: the run folder.
+        existing: what to do with a folder that is not empty.
+        force: try even if the plan says that it can't fit.
+        verbose: let libraries' warnings and progress bars through.
+    """
+
+    recipe: Recipe
+    recipe_folder: Path | None
+    output: Path
+    existing: Existing = "refuse"
+    force: bool = False
+    verbose: bool = False
+
+
+def output_folder(recipe: Recipe) -> Path:
+    """Return the run folder that the recipe names."""
+    return Path(recipe.output.folder.format(name=recipe.name, seed=recipe.seed))
+
+
+@contextmanager
+def processes() -> Iterator[World | None]:
+    """Join the processes that torchrun or accelerate started. Yield None, without importing torch, for one process."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield None
+        return
+    from prerlkit.train.connect import connect
+
+    with connect() as world:
+        yield world
+
+
+def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -> Summary:
+    """Start a run and return its summary.
+
+    It refuses what can't fit, silences libraries, starts the recipe's trackers, and takes SIGINT and SIGTERM as a
+    request to stop after the step. A second signal raises KeyboardInterrupt.
+
+    Args:
+        callback: of the first process; those of other processes receive nothing.
+        world: of `processes`; None: this process alone.
+
+    Raises:
+        PrerlkitError: it can't fit, can't be started, or failed.
+    """
+    recipe, output = launch.recipe, launch.output
+    primary = world is None or world.primary
+    if primary:
+        callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")
+        callback.on_message("loading libraries")
+    with quieted(not launch.verbose):
+        from prerlkit.plan.fit import refuse_what_cannot_fit
+        from prerlkit.trackers.watching import tracked
+        from prerlkit.train.callbacks import SilentCallback, StopSignal
+        from prerlkit.train.distributed import ALONE
+        from prerlkit.train.run import run
+
+        if not primary:
+            callback = SilentCallback()
+        if world:
+            callback.on_message(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
+        if not launch.force and (world is None or not recipe.memory.shard_base):  # a plan is for one device
+            callback.on_message(refuse_what_cannot_fit(recipe))
+        stop = StopSignal()
+        watching = tracked(recipe, output, callback) if primary else nullcontext(callback)
+        with _signals(stop, callback), watching as watched:
+            return run(
+                recipe,
+                output,
+                recipe_folder=launch.recipe_folder,
+                callback=watched,
+                stop=stop,
+                existing=launch.existing,
+                world=world or ALONE,
+            )
+
+
+@contextmanager
+def _signals(stop: StopSignal, callback: Callback) -> Iterator[None]:
+    """Let SIGINT and SIGTERM request a stop after the step; a second one interrupts.
+
+    Python allows handlers in the main thread only. In another thread signals keep the meaning that they had.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.request()
+        callback.on_message("stopping after this step; once more stops at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

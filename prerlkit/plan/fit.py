@@ -1,0 +1,63 @@
+"""Whether a run fits its device: its plan, what would make it fit, and the refusal before weights are loaded."""
+
+from __future__ import annotations
+
+import time
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.plan.advice import Advice, advise
+from prerlkit.plan.config import find_config
+from prerlkit.plan.device import Device, at_hand
+from prerlkit.plan.plan import Plan, make_plan
+from prerlkit.plan.traces import Traces
+from prerlkit.recipe.schema import Recipe
+
+
+def plan_and_advice(recipe: Recipe, where: str, device: Device) -> tuple[Plan, list[Advice]]:
+    """Return the plan of `recipe` on `device`, and the settings that save memory where it doesn't fit.
+
+    Args:
+        where: the folder of the model's config.json, as `find_config` gives it.
+    """
+    traces = Traces(where, device.kind)
+    plan = make_plan(recipe, where, device, traces)
+    return plan, [] if plan.fits else advise(recipe, plan, traces)
+
+
+def refuse_what_cannot_fit(recipe: Recipe) -> str:
+    """Stop a run that the device at hand can't hold, before weights are loaded.
+
+    Returns:
+        A line for the person who waits for it.
+
+    Raises:
+        PrerlkitError: with the settings that would make it fit.
+    """
+    try:
+        where = find_config(recipe.model, network=True)
+    except UsageError:
+        return "no plan: the model's shapes were not found"  # a model that can't be found is refused where it is loaded
+    begun = time.perf_counter()
+    device = at_hand(recipe.model.device)
+    plan, advice = plan_and_advice(recipe, where, device)
+    tightest = phase_name(plan.tightest.name, plan.tightest.stage)
+    if plan.fits:
+        return (
+            f"planned in {time.perf_counter() - begun:.0f} s: at most {gib(plan.needed)}, in "
+            f"{tightest}, of {gib(device.memory)} free"
+        )
+    ways = [f"--set {' --set '.join(a.settings)} ({a.cost}): {gib(a.needed)}" for a in advice if a.fits]
+    raise PrerlkitError(
+        f"{recipe.name} needs {gib(plan.needed)} in {tightest}, and "
+        f"{device.name} has {gib(device.memory)} free. Nothing was loaded.",
+        ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
+        + f"`prerlkit plan {recipe.name}` shows every phase; --force (in Python force=True) tries anyway.",
+    )
+
+
+def phase_name(name: str, stage: str) -> str:
+    return f'"{name}" of stage {stage}' if stage else f'"{name}"'
+
+
+def gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

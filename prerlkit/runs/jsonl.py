@@ -1,0 +1,88 @@
+"""The JSON files of a run folder: written whole, read as far as they are. Nothing heavy is imported for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prerlkit.errors import PrerlkitError
+from prerlkit.files import append_text, write_text
+from prerlkit.metrics.metric import with_current_names
+from prerlkit.types import Group
+
+
+def rewrite_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
+    """Put these in the place of a jsonl file's content."""
+    write_text(path, "".join(_line(value) for value in values))
+
+
+def _line(value: Any) -> str:
+    # Lone surrogates, which models do write, are escaped so that the file is always valid UTF-8.
+    return json.dumps(value, ensure_ascii=True) + "\n"
+
+
+def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
+    """Append to a jsonl file, whole or not at all."""
+    append_text(path, "".join(_line(v) for v in values))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no file.
+
+    Raises:
+        PrerlkitError: it is not readable JSON, or something else than an object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise PrerlkitError(f"{path} is not readable JSON: {error}", "Restore it from a copy.") from error
+    if not isinstance(content, dict):
+        raise PrerlkitError(f"{path} holds no JSON object but a {type(content).__name__}.", "Restore it from a copy.")
+    return content
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of a jsonl file, each an object; from a torn one or one of another kind on, none counts."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
+    return lines
+
+
+def group_line(group: Group) -> dict[str, Any]:
+    """Return a judged group as a file of samples holds it."""
+    return {
+        "prompt_id": group.prompt.id,
+        "prompt": group.prompt.text,
+        "answer": group.prompt.answer,
+        "completions": [
+            {
+                "text": completion.text,
+                "tokens": len(completion.token_ids),
+                "truncated": completion.truncated,
+                "logprob": sum(completion.logprobs),
+                "score": verdict.score,
+                "passed": verdict.passed,
+                "reason": verdict.reason,
+                "details": dict(verdict.details),
+            }
+            for completion, verdict in zip(group.completions, group.verdicts, strict=True)
+        ],
+    }
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl, those of earlier versions under today's names."""
+    return [with_current_names(line) for line in read_lines(path)]

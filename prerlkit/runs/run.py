@@ -1,0 +1,121 @@
+"""A run read from its folder (docs/run-folder.md), of whatever version and in whatever state."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from prerlkit.errors import UsageError
+from prerlkit.recipe.load import plain, read_yaml
+from prerlkit.runs import lock
+from prerlkit.runs.files import RunFiles
+from prerlkit.runs.jsonl import read_json, read_lines, read_metrics
+
+State = Literal["completed", "stopped", "failed", "running", "broken off"]
+"""As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run has written so far. Plain values: a folder of an older version is read as it is.
+
+    The strict view is `trained.TrainedRun`: the recipe checked, and the adapters, for whoever uses the policy.
+
+    Attributes:
+        folder: the run folder.
+        recipe: the resolved recipe as a mapping.
+        environment, summary: of the files of those names; empty where there is none.
+        steps: metrics.jsonl, in order (docs/metrics.md).
+        evaluations: evaluations.jsonl, in order.
+    """
+
+    folder: Path
+    recipe: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    steps: tuple[Mapping[str, Any], ...]
+    evaluations: tuple[Mapping[str, Any], ...]
+    state: State
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read the run in `folder`; no weights, and neither samples nor probes.
+
+        Raises:
+            UsageError: it is not a run folder.
+            PrerlkitError: one of its JSON files is damaged.
+        """
+        files = RunFiles(folder)
+        if not files.recipe.is_file():
+            raise UsageError(
+                f"{folder} is not a run folder: there is no recipe.yaml in it.",
+                "Name the folder that `prerlkit run` wrote (its --output).",
+            )
+        summary = read_json(files.summary)
+        return cls(
+            folder,
+            plain(read_yaml(files.recipe)),
+            read_json(files.environment),
+            summary,
+            _placed(read_metrics(files.metrics), "stage"),
+            _placed(read_lines(files.evaluations), "name"),
+            _state(folder, summary),
+        )
+
+    @property
+    def files(self) -> RunFiles:
+        return RunFiles(self.folder)
+
+    @property
+    def name(self) -> str:
+        return str(self.recipe.get("name", self.folder.name))
+
+    @property
+    def seed(self) -> int:
+        return int(self.recipe.get("seed", 0))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that have steps, in order."""
+        return tuple(dict.fromkeys(step["stage"] for step in self.steps))
+
+    @property
+    def probes(self) -> tuple[Mapping[str, Any], ...]:
+        """Lines of probes.jsonl (docs/probes.md); empty where the run had none."""
+        return tuple(read_lines(self.files.probes))
+
+    def samples(self) -> Iterator[Mapping[str, Any]]:
+        """Yield lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""
+        if not self.files.samples.is_file():
+            return
+        with self.files.samples.open(encoding="utf-8", errors="replace") as lines:
+            for text in lines:
+                try:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):
+                    return
+                if not isinstance(line, dict):
+                    return
+                yield line
+
+
+def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str, Any], ...]:
+    """Lines of a jsonl file up to one without its step and `name`: what is behind it can't be placed."""
+    return tuple(
+        itertools.takewhile(lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), lines)
+    )
+
+
+def _state(path: Path, summary: Mapping[str, Any]) -> State:
+    if lock.held(path):
+        return "running"
+    reason = str(summary.get("exit_reason", ""))
+    if reason.startswith("failed"):
+        return "failed"
+    if reason in ("completed", "stopped"):
+        return "completed" if reason == "completed" else "stopped"
+    return "broken off"

@@ -1,0 +1,59 @@
+"""What a dry run finds out without weights: start token, prompts, gold answers, and what it could not check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prerlkit.audit.gold import ROWS, try_gold
+from prerlkit.audit.samples import AuditRow, from_data, from_prompts
+from prerlkit.data.prompts import build
+from prerlkit.data.sources import load_rows
+from prerlkit.errors import PrerlkitError
+from prerlkit.policy import source
+from prerlkit.policy.tokens import read_tokens
+from prerlkit.recipe.load import LoadedRecipe
+
+NOT_CHECKED = "not checked"
+
+
+def check_data(loaded: LoadedRecipe) -> Iterator[tuple[str, str]]:
+    """Yield (label, finding) about start token and prompts where tokenizer and rows are within reach.
+
+    The label of what is out of reach is NOT_CHECKED.
+
+    Raises:
+        UsageError: for what is wrong whatever the network says.
+    """
+    recipe = loaded.recipe
+    here = source.cached_config(recipe.model)
+    try:
+        if here is None:
+            rows = load_rows(recipe.data.train, folder=loaded.folder)
+            yield "data", f"{len(rows):,} train rows, before filters"
+            yield from _gold(loaded, from_data(recipe.data, loaded.folder, ROWS))
+            what = "start token, prompt lengths and train/eval overlap"
+            yield NOT_CHECKED, f"{what}: the model's tokenizer is not on this machine"
+            return
+        tokens = read_tokens(str(here), recipe.model)
+        yield "start token", f"{tokens.start} stands in front of y in P(y); {len(tokens.end_ids)} end tokens"
+        prompts = build(
+            recipe.data,
+            tokenizer=tokens.tokenizer,
+            max_prompt_tokens=recipe.rollout.max_prompt_tokens,
+            long_prompts=recipe.rollout.long_prompts,
+            seed=recipe.seed,
+            folder=loaded.folder,
+        )
+        for note in prompts.notes:
+            yield "data", note
+        yield from _gold(loaded, from_prompts(prompts, ROWS))
+    except PrerlkitError as error:
+        if error.exit_code == 2:
+            raise
+        missing = "" if here else ", and with them the start token: the model's tokenizer is not on this machine"
+        yield NOT_CHECKED, f"prompts{missing}. {error.message}"
+
+
+def _gold(loaded: LoadedRecipe, rows: list[AuditRow]) -> Iterator[tuple[str, str]]:
+    for note in try_gold(loaded.recipe.verifiers, rows, loaded.folder):
+        yield "data", note

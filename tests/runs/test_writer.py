@@ -1,0 +1,137 @@
+"""Only the primary process's writer touches the run folder: every public method of it, by name, is tried in both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.evaluation.estimates import Estimate
+from prerlkit.evaluation.result import EvalResult
+from prerlkit.recipe.model import Adapter
+from prerlkit.runs import checkpoint
+from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.jsonl import append_lines, read_lines
+from prerlkit.runs.writer import RunWriter
+from prerlkit.types import Completion, Group, Prompt, StepRecord, Verdict
+
+RESULT = EvalResult("step 4", 4, 4, 1.0, Estimate(0.5, 0.1, 0.9))
+GROUP = Group(Prompt("p", "1+1", (1,)), (Completion("2", (2,), (-0.5,), False),), (Verdict.of(True, ""),))
+RECORD = StepRecord(4, "a", {"reward/mean": 1.0}, (GROUP,), {"alignment": {}})
+
+
+class Tools:
+    """What the methods are given."""
+
+    def __init__(self, policy) -> None:
+        policy.adapters.fresh("a", Adapter(rank=2), seed=1)
+        self.adapters = policy.adapters
+        self.optimizer = torch.optim.AdamW(policy.adapters.trainable)
+
+
+def rescued(writer: RunWriter, tools: Tools) -> None:
+    with pytest.raises(ZeroDivisionError), writer.rescue(Position(step=5), tools.adapters, tools.optimizer):
+        raise ZeroDivisionError
+
+
+def locked(writer: RunWriter, tools: Tools) -> None:
+    with writer.locked():
+        pass
+
+
+WRITING = {
+    "locked": locked,
+    "create": lambda writer, tools: writer.create("resume"),
+    "rewind": lambda writer, tools: writer.rewind(2),
+    "write_recipe": lambda writer, tools: writer.write_recipe("name: other\n"),
+    "write_environment": lambda writer, tools: writer.write_environment({}),
+    "write_summary": lambda writer, tools: writer.write_summary({}),
+    "append_step": lambda writer, tools: writer.append_step(RECORD, 1),
+    "append_evaluation": lambda writer, tools: writer.append_evaluation(RESULT),
+    "save_stage": lambda writer, tools: writer.save_stage(tools.adapters, "a", "base"),
+    "save_policy": lambda writer, tools: writer.save_policy(tools.adapters, "base"),
+    "save_checkpoint": lambda writer, tools: writer.save_checkpoint(Position(step=4), tools.adapters, tools.optimizer),
+    "rescue": rescued,
+}
+READING = {
+    "check": lambda writer, tools: writer.check("resume"),
+    "evaluations": lambda writer, tools: writer.evaluations,
+    "restore_evaluations": lambda writer, tools: writer.restore_evaluations([RESULT]),
+    "best_step": lambda writer, tools: writer.best_step(),
+    "read_evaluations": lambda writer, tools: writer.read_evaluations(),
+    "read_history": lambda writer, tools: writer.read_history(),
+    "newest_checkpoint": lambda writer, tools: writer.newest_checkpoint(print),
+}
+
+
+def content(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every name below `folder` with its time and bytes; a file that was replaced by an equal one differs."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def tools(tiny_policy) -> Tools:
+    return Tools(tiny_policy)
+
+
+@pytest.fixture
+def folder(tmp_path, tools) -> Path:
+    """A run that was killed after its third step."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("name: tiny\n")
+    (run / ".recipe.yaml.4242").touch()
+    append_lines(run / "metrics.jsonl", [{"step": step, "stage": "a"} for step in (1, 2, 3)])
+    checkpoint.save(run / "checkpoints" / "step-000002", Position(step=2), tools.adapters, tools.optimizer)
+    return run
+
+
+def test_every_public_method_is_tried_here():
+    public = {name for name in vars(RunWriter) if not name.startswith("_")}
+    assert public == {*WRITING, *READING}
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_method_writes_in_the_primary_process_and_in_no_other(folder, tools, name):
+    before = content(folder.parent)
+    WRITING[name](RunWriter(folder, primary=False), tools)
+    assert content(folder.parent) == before
+    WRITING[name](RunWriter(folder), tools)
+    assert content(folder.parent) != before
+
+
+@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("primary", [True, False])
+def test_what_reads_writes_nowhere(folder, tools, name, primary):
+    before = content(folder.parent)
+    READING[name](RunWriter(folder, primary=primary), tools)
+    assert content(folder.parent) == before
+
+
+def test_another_process_refuses_no_folder_and_makes_none(folder, tmp_path):
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        RunWriter(folder).check("refuse")
+    RunWriter(folder, primary=False).check("refuse")
+    with RunWriter(tmp_path / "new", primary=False).locked():
+        assert not (tmp_path / "new").exists()
+
+
+def test_every_process_remembers_the_evaluations(tmp_path):
+    for primary in (True, False):
+        writer = RunWriter(tmp_path, primary=primary)
+        writer.restore_evaluations([EvalResult("step 2", 2, 4, 1.0, Estimate(0.5, 0.1, 0.9))])
+        writer.append_evaluation(RESULT)
+        assert [result.step for result in writer.evaluations] == [2, 4]
+        assert writer.best_step() == 2  # the first of equals
+    assert [line["step"] for line in read_lines(tmp_path / "evaluations.jsonl")] == [4]
+
+
+def test_a_hole_in_the_metrics_is_named(folder):
+    (folder / "metrics.jsonl").write_text('{"step": 1, "stage": "a"}\n{"step": 3, "stage": "a"}\n')
+    with pytest.raises(PrerlkitError, match="line 2 is not step 2"):
+        RunWriter(folder).rewind(3)
