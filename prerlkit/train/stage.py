@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from prerlkit.data.stream import PromptStream
+from prerlkit.evaluation.during_run import evaluate
+from prerlkit.evaluation.request import EvalSettings
 from prerlkit.metrics.catalogue import TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
@@ -33,7 +35,6 @@ from prerlkit.train.batch import train_batch
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
-from prerlkit.train.evaluate import evaluate
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
@@ -155,18 +156,15 @@ def run_evaluation(context: RunContext, name: str, position: Position) -> Positi
     """Evaluate the current policy and write the result down, unless that was done before a resume."""
     if any((r.name, r.step) == (name, position.step) for r in context.writer.evaluations):
         return position
-    result, _ = evaluate(
-        context.engine,
-        context.judge,
-        context.eval_prompts,
-        context.recipe.evaluation,
-        name=name,
-        step=position.step,
-        seed=derive(context.recipe.seed, "evaluation"),  # the same draws each time: differences are the policy's
-        max_new_tokens=context.recipe.rollout.max_new_tokens,
-        progress=lambda done, n: context.callback.progress(f"evaluation {name}", done, n),
-        world=context.world,
-    )
+
+    def sampled(prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Group]:
+        def progress(done: int, total: int) -> None:
+            context.callback.progress(f"evaluation {name}", done, total)
+
+        return sample_and_judge(context.engine, context.judge, prompts, sampling, progress, context.world).groups
+
+    settings = EvalSettings.of_run(context.recipe)
+    result = evaluate(sampled, context.eval_prompts, settings, name=name, step=position.step)
     context.writer.append_evaluation(result)
     context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)

@@ -7,15 +7,15 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.attempts import Attempt, Problem, found
+from prerlkit.evaluation.request import Kind
 from prerlkit.files import write_json
 from prerlkit.runs.jsonl import append_lines, group_line, read_json, read_lines, rewrite_lines
 from prerlkit.types import Group, Prompt, Verdict
 
-Kind = Literal["greedy", "sampled"]
 KINDS: tuple[Kind, ...] = ("greedy", "sampled")
 
 

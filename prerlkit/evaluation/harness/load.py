@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.harness.targets import Target
+from prerlkit.evaluation.harness.targets import Target
 from prerlkit.policy import source
 from prerlkit.policy.identity import resolve_for
 from prerlkit.policy.policy import Policy, load_policy

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.request import wrong
 from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
 from prerlkit.recipe.load import load
@@ -86,12 +87,7 @@ def find(
     try:
         model = Model.model_validate({**target.model.model_dump(), **(changes or {})})
     except ValidationError as error:
-        item = error.errors()[0]
-        where = ".".join(("model", *map(str, item["loc"])))
-        raise UsageError(
-            f"{where}: {item['msg'].removeprefix('Value error, ')}",
-            "`prerlkit eval --help` says what each option takes.",
-        ) from error
+        raise wrong(error, "model") from error
     return replace(target, model=model)
 
 
