@@ -15,9 +15,8 @@ from prerlkit.errors import UsageError
 from prerlkit.evaluation.request import wrong
 from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
-from prerlkit.recipe.load import load
+from prerlkit.recipe.load import load, packaged
 from prerlkit.recipe.model import Model
-from prerlkit.recipe.packaged import packaged
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
