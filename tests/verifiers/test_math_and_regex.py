@@ -50,6 +50,8 @@ assert verifier.judge(VerifierInput("", r"\\boxed{1,000}", "1000")).passed
 assert verifier.judge(VerifierInput("", "I think 7", "8")).passed is False
 assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
 assert verifier.judge(VerifierInput("", r"\\boxed{x(x+1)}", "x^2+x")).passed
+assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
+assert verifier.judge(VerifierInput("", r"\\boxed{6}", r"\\sum_{k=1}^{3} k")).passed
 assert "math_verify" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

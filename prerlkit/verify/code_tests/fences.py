@@ -21,6 +21,7 @@ _READS = re.compile(
     r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*(?:0|['\"]/dev/stdin)|\bfileinput\b|\bos\.read\s*\(\s*0|\binput\b"
 )
 _PROSE = re.compile(r"[A-Z][\w'’]*(?:,? [\w'’`()-]+){2,}.*")
+_WORDS = re.compile(r"[A-Z][\w'’]*(?:,? (?!(?:and|or|not|in|is|if|else)\b)[\w'’]+){2,}")  # never Python
 _LABEL = re.compile(r"[A-Z*][\w '’*-]*:\**\s*")
 _LINE = 200  # characters of a line that are looked at
 
@@ -139,18 +140,17 @@ def _closes_behind(line: str, block: _FencedBlock) -> bool:
 
 
 def _without_prose(lines: list[str]) -> list[str]:
-    """Lines up to the first paragraph of prose."""
-    for number, line in enumerate(lines[1:], 1):
-        if not lines[number - 1].strip() and _is_prose(line):
-            return lines[:number]
-    return lines
+    """Lines up to the first line of prose behind the code."""
+    return next((lines[:number] for number, line in enumerate(lines) if number and _is_prose(line)), lines)
 
 
 def _is_prose(line: str) -> bool:
-    text = line.rstrip()
-    if text[-1:] not in (".", ":", "!", "?", "*") or _is_statement(line):
+    text = line.rstrip()[:_LINE]
+    if _is_statement(line):
         return False
-    return _PROSE.match(text[:_LINE]) is not None or _LABEL.fullmatch(text[:_LINE]) is not None
+    if _WORDS.fullmatch(text) is not None or _LABEL.fullmatch(text) is not None:
+        return True
+    return line.rstrip()[-1:] in (".", ":", "!", "?", "*") and _PROSE.match(text) is not None
 
 
 def _is_statement(line: str) -> bool:
