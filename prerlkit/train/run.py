@@ -86,10 +86,10 @@ def run(
     """Run `recipe` into the folder `output`.
 
     Args:
-        recipe_folder: where the recipe file lies, for relative paths and plugins beside it.
-        watcher: hears what happens.
-        stop: asked after every step.
-        existing: what to do with a folder that is not empty. `resume` begins anew where there is no checkpoint yet.
+        recipe_folder: where the recipe file is, for relative paths and plugins next to it.
+        callback: receives messages, steps and evaluations.
+        stop: read after every step.
+        existing: what to do with a folder that is not empty. `resume` starts from the beginning without a checkpoint.
         world: the processes of the run, this one among them. Each calls this function.
 
     Raises:
@@ -140,7 +140,7 @@ def run(
 def _checkpoint(
     recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
 ) -> Checkpoint | None:
-    """What a run goes on from: the newest checkpoint that is whole, and that this recipe can go on from."""
+    """Return the checkpoint to resume from: the newest that is whole. This recipe must be able to continue it."""
     found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
     if found is None:
         callback.on_message(f"no checkpoint in {writer.files.path} yet: beginning with the first step")
@@ -152,7 +152,7 @@ def _checkpoint(
         )
     resume.check_origin(found, origin)
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
-    callback.on_message(f"going on after step {found.position.step}, from {found.folder}")
+    callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prerlkit.policy.pieces import token_texts
-from prerlkit.probes.change import Change
+from prerlkit.probes.change import Change, token_texts
 from prerlkit.probes.known import METRICS
 from prerlkit.recipe.probes import ChangeProbe
 from prerlkit.types import Completion, Group, Prompt, Verdict
