@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from prerlkit.harness.results import Results
+    from prerlkit.evaluation.harness.results import Results
     from prerlkit.policy.policy import Policy
     from prerlkit.recipe.schema import Recipe
     from prerlkit.runs.files import Existing
@@ -68,8 +68,8 @@ def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool
     Raises:
         UsageError: there is no such target; PrerlkitError: it can't be loaded, or the base is another one.
     """
-    from prerlkit.harness.load import load, resolve
-    from prerlkit.harness.targets import find
+    from prerlkit.evaluation.harness.load import load, resolve
+    from prerlkit.evaluation.harness.targets import find
 
     return load(resolve(find(str(target), base=base, checkpoint=checkpoint, changes=model)))
 
@@ -78,29 +78,18 @@ def evaluate(
     targets: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
-    recipe: str | Path | None = None,
-    preset: str | None = None,
-    data: str | Path | Mapping[str, Any] | None = None,
-    verifier: str | Mapping[str, Any] | None = None,
-    chat: bool | None = None,
-    columns: Mapping[str, Any] | None = None,
-    base: str | None = None,
-    with_base: bool = False,
-    checkpoint: bool = False,
-    model: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    **settings: Any,
+    **request: Any,
 ) -> Results:
     """Measure one or several targets; `prerlkit eval`.
 
     Args:
         targets: one or several, as for `load_policy`.
-        output: folder of samples and results; None: `evals/<task>`. The same call again goes on there.
-        recipe, preset, data, verifier: what is asked, as on the command line. None of them: a run's own recipe.
-        chat: None: use the chat template if there is one.
-        columns: keys of a recipe's data section: prompt, answer, answer_pattern, system.
-        model: keys of a recipe's model section, for all targets.
-        settings: fields of `EvalSettings`: greedy, samples, pass_at, majority_at, temperature, problems, seed, ….
+        output: folder of samples and results; None: `evals/<task>`. The same call again continues there.
+        overwrite: start from scratch where another evaluation is.
+        request: fields of `prerlkit.evaluation.request.EvalRequest`, the options of the command: recipe, preset, data,
+            verifier, samples, with_base, …. Without a task a run brings its own recipe. `columns` holds more keys of a
+            recipe's data section, `model` more keys of its model section.
 
     Returns:
         `Results`: `.targets[i].metrics["accuracy"]` is an estimate with `value`, `low` and `high`.
@@ -108,33 +97,15 @@ def evaluate(
     Raises:
         UsageError: something is wrong or missing; PrerlkitError: a target can't be loaded.
     """
-    from prerlkit.harness.evaluate import evaluate as run_evaluation
-    from prerlkit.harness.plan import plan
-    from prerlkit.harness.settings import EvalSettings
-    from prerlkit.suggest import nearest
+    from prerlkit.evaluation.harness.evaluate import evaluate as run_evaluation
+    from prerlkit.evaluation.harness.plan import plan
+    from prerlkit.evaluation.request import EvalRequest
+    from prerlkit.train.callbacks import SilentCallback
 
-    for key in settings:
-        if key not in EvalSettings.model_fields:
-            raise UsageError(f'there is no setting "{key}"{nearest(key, EvalSettings.model_fields)}')
     names = [targets] if isinstance(targets, str | Path) else list(targets)
-    asked = {
-        "recipe": None if recipe is None else str(recipe),
-        "preset": preset,
-        "data": str(data) if isinstance(data, Path) else data,
-        "verifier": verifier,
-        "chat": chat,
-        "changes": dict(columns or {}),
-    }
-    found, task, drawn = plan(
-        [str(name) for name in names],
-        asked,
-        settings,
-        base=base,
-        with_base=with_base,
-        checkpoint=checkpoint,
-        model=model,
-    )
-    return run_evaluation(found, task, drawn, Path(output or Path("evals") / task.name), overwrite=overwrite)
+    found = plan([str(name) for name in names], EvalRequest.of(request))
+    where = Path(output or Path("evals") / found.task.name)
+    return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
 
 
 def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:

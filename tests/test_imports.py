@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -35,7 +35,7 @@ RANKS = {
     **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
     **dict.fromkeys(("probes", "runs", "engines"), 5),
     "train": 6,
-    **dict.fromkeys(("harness", "publish", "plan", "trackers", "doctor"), 7),
+    **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers", "doctor"), 7),
     **dict.fromkeys(("compare", "sweep", "launch"), 8),
     "report": 9,
     **dict.fromkeys(("cli", "api"), 10),
@@ -47,8 +47,10 @@ def modules() -> Iterator[Path]:
     return (path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def room(parts: tuple[str, ...]) -> str:
-    return parts[0].removesuffix(".py")
+def room(parts: Sequence[str]) -> str:
+    """A file's or module's room: the longest name in RANKS that it starts with."""
+    names = [part.removesuffix(".py") for part in parts]
+    return max((".".join(names[:n]) for n in (1, 2)), key=lambda name: (name in RANKS, len(name)))
 
 
 def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
@@ -56,12 +58,12 @@ def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if node.module != "prerlkit" else [f"prerlkit.{alias.name}" for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
             if name.startswith("prerlkit."):
-                yield name.split(".")[1], node.lineno
+                yield room(name.split(".")[1:]), node.lineno
 
 
 def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other():
@@ -83,7 +85,7 @@ def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other(
 def test_the_table_of_rooms_lists_every_room():
     page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
-    listed = {name.strip("/") for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+    listed = {name.strip("/").replace("/", ".") for row in rows for name in re.findall(r"`([\w/]+)`", row)}
     assert set(RANKS) - {"__main__"} == listed
 
 

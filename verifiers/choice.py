@@ -14,7 +14,7 @@ from pydantic import Field
 
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
-from prerlkit.verify.options import Named, named, plain
+from prerlkit.verify.options import NamedOptions, named, plain
 from prerlkit.verify.tags import last_tagged
 from prerlkit.verify.thinking import after_thinking
 
@@ -106,13 +106,13 @@ class Choice(Verifier):
             if lines:
                 yield "line", "\n".join(lines[-2:]) if _is_list(lines[-2:]) else lines[-1]
 
-    def _named(self, place: str, kind: str) -> Named:
+    def _named(self, place: str, kind: str) -> NamedOptions:
         if _is_list(place.splitlines()):
-            return Named(frozenset(self._letters), frozenset())
+            return NamedOptions(frozenset(self._letters), frozenset())
         if kind in ("alone", "said", "denied") and len(place) > _LONGEST:
-            return Named(frozenset(), frozenset())
+            return NamedOptions(frozenset(), frozenset())
         one = named(place[-_LONGEST:], self._letters, prose=kind in ("line", "sentence"))
-        return Named(frozenset(), one.chosen | one.denied) if kind == "denied" else one
+        return NamedOptions(frozenset(), one.chosen | one.denied) if kind == "denied" else one
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         letter = self._gold(answer) or answer

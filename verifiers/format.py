@@ -5,6 +5,7 @@ A format alone is worth nothing: use it as a gate beside a verifier of the answe
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -12,6 +13,19 @@ from pydantic import AfterValidator, Field
 
 from prerlkit.settings import Bool, PositiveInt
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+
+# Characters without a shape that Unicode counts as letters or symbols: Hangul fillers and the empty Braille cell.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+# Unicode categories without a shape of their own: control, format, unassigned and private characters, separators,
+# surrogates, and marks, which sit on another character.
+_SHAPELESS = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs", "Mn", "Me"))
+
+
+def _visible(text: str) -> int:
+    """Return how many characters of a text can be seen."""
+    if text.isascii():
+        return sum(map(len, text.split())) - sum(text.count(chr(code)) for code in (*range(9), *range(14, 28), 127))
+    return sum(unicodedata.category(one) not in _SHAPELESS and one not in _BLANK for one in text)
 
 
 def _distinct(tags: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,7 +43,8 @@ class FormatSettings(Settings):
     """Names without brackets, in the order in which they must come. The default is that of DeepSeek-R1
     (arXiv 2501.12948)."""
     min_characters: PositiveInt = 1
-    """Least number of characters, white space not counted, between each pair of tags."""
+    """Least number of visible characters between each pair of tags: white space, zero-width characters and the like are
+    not counted."""
     outside: Bool = False
     """true: text may stand before, between and after the tags."""
 
@@ -65,7 +80,7 @@ class Format(Verifier):
                 return f"<{tag}> is out of order"
             if not self.settings.outside and text[end:opened].strip():
                 return f"text before <{tag}>"
-            if len("".join(text[start:closed].split())) < self.settings.min_characters:
+            if _visible(text[start:closed]) < self.settings.min_characters:
                 return f"<{tag}> holds too little"
             end = closed + len(tag) + 3
         return "text after the last tag" if not self.settings.outside and text[end:].strip() else ""
@@ -75,7 +90,7 @@ class Format(Verifier):
         last = self.settings.tags[-1]
         if text.startswith(f"<{last}>") and text.endswith(f"</{last}>"):
             text = text[len(last) + 2 : -len(last) - 3]
-        filler = "." * max(0, self.settings.min_characters - len("".join(text.split())))
+        filler = "." * max(0, self.settings.min_characters - _visible(text))
         words = "So it is. " * (1 + self.settings.min_characters // 7)
         parts = [f"<{tag}>{words.strip()}</{tag}>" for tag in self.settings.tags[:-1]]
         return "\n".join([*parts, f"<{last}>{text}{filler}</{last}>"])
@@ -85,6 +100,7 @@ class Format(Verifier):
         return {
             "tags, empty": "".join(f"<{tag}></{tag}>" for tag in tags),
             "tags around white space": "".join(f"<{tag}> \n </{tag}>" for tag in tags),
+            "tags around a zero-width space": "".join(f"<{tag}>\u200b</{tag}>" for tag in tags),
             "tags around a dot": "".join(f"<{tag}>.</{tag}>" for tag in tags),
         }
 
@@ -95,6 +111,8 @@ class Format(Verifier):
         GoldCase("", "fail"),
         GoldCase("<think></think><answer>4</answer>", "fail"),
         GoldCase("<think>a</think><answer> \n </answer>", "fail"),
+        GoldCase("<think>\u200b</think><answer>4</answer>", "fail"),
+        GoldCase("<think>a</think><answer>\u3164\u2800\ufeff</answer>", "fail"),
         GoldCase("<answer>4</answer><think>a</think>", "fail"),
         GoldCase("<think>a<answer>4</answer></think>", "fail"),
         GoldCase("<think>a</think><answer>4</answer><answer>5</answer>", "fail"),

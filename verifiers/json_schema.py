@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any, Literal, NoReturn, Self
 
 from pydantic import model_validator
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
+from prerlkit.verify.thinking import after_thinking
 
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_DEEPEST = 100  # brackets within brackets: jsonschema recurses by several frames for each
+_LANGUAGES = ("", "json")
 
 
 class JsonSchemaSettings(Settings):
@@ -52,6 +56,7 @@ class JsonSchema(Verifier):
                 "Run: pip install 'prerlkit[json-schema]'",
             )
         self._last: tuple[str, Any] = ("", None)  # rows often share their schema, and checking one takes a millisecond
+        self._kinds: dict[Any, Any] = {}  # jsonschema's validator classes, and ours made from them
         if settings.rules is not None and isinstance(made := self._checker(settings.rules), str):
             raise UsageError(f'verifier "json_schema", setting rules: {made}')
 
@@ -67,21 +72,26 @@ class JsonSchema(Verifier):
         checker = self._checker(rules)
         if isinstance(checker, str):
             return Verdict.unjudged(f"the row's schema can't be used: {checker}")
-        text = self._text(sample.completion)
-        if text is None:
+        completion = after_thinking(sample.completion, sample.prompt)
+        if completion is None:
+            return Verdict.of(False, "the thought is not finished")
+        blocks = _blocks(completion) if self.settings.extract != "whole" else []
+        if not blocks and self.settings.extract == "fenced":
             return Verdict.of(False, "no fenced block")
         try:
-            value = json.loads(text, parse_constant=_refuse)
+            value = _parsed(blocks[-1], "```") if blocks else _parsed(completion)
         except (ValueError, RecursionError) as error:
             return Verdict.of(False, f"not valid JSON: {error}")
-        wrong = next(checker.iter_errors(value), None)
+        if not _is_shallow(value):
+            return Verdict.of(False, f"more than {_DEEPEST} brackets within each other")
+        try:
+            with cpu_limit():
+                wrong = next(checker.iter_errors(value), None)
+        except (TooExpensive, RecursionError):
+            if _recurses_by_itself(checker):
+                return Verdict.unjudged("the schema refers to itself without end")
+            return Verdict.of(False, "takes too long to be compared with the schema")
         return Verdict.of(wrong is None, "" if wrong is None else f"{wrong.json_path}: {wrong.message[:200]}")
-
-    def _text(self, completion: str) -> str | None:
-        blocks = _FENCED.findall(completion) if self.settings.extract != "whole" else []
-        if blocks:
-            return str(blocks[-1])
-        return completion if self.settings.extract != "fenced" else None
 
     def _checker(self, rules: Any) -> Any:
         """A validator for the schema, or what is wrong with that, as text."""
@@ -98,8 +108,11 @@ class JsonSchema(Verifier):
             kind.check_schema(rules)
         except jsonschema.SchemaError as error:
             return f"no valid JSON Schema: {error.json_path}: {error.message[:200]}"
+        if kind not in self._kinds:
+            own = {"multipleOf": _multiple_of, "uniqueItems": _unique_items}
+            self._kinds[kind] = jsonschema.validators.extend(kind, own)
         # An empty registry: by default jsonschema would fetch references from the network.
-        self._last = key, kind(rules, registry=referencing.Registry())
+        self._last = key, self._kinds[kind](rules, registry=referencing.Registry())
         return self._last[1]
 
     def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
@@ -116,6 +129,15 @@ class JsonSchema(Verifier):
         GoldCase("[" * 100_000, "fail", settings={"rules": {"type": "array"}}),
         GoldCase("", "fail", settings={"rules": {"type": "object"}}),
         GoldCase("[1]", "fail", settings={"rules": {"type": "array"}, "extract": "fenced"}),
+        GoldCase("```json\r\n[1]\r\n```", "pass", settings={"rules": {"type": "array"}}),
+        GoldCase('```json\n["```"]\n```', "pass", settings={"rules": {"type": "array"}}),
+        GoldCase("<think>[1]</think>{}", "fail", settings={"rules": {"type": "array"}}),
+        GoldCase("<think>{}</think>[1]", "pass", settings={"rules": {"type": "array"}}),
+        GoldCase("19.99", "pass", settings={"rules": {"multipleOf": 0.01}}),
+        GoldCase("19.995", "fail", settings={"rules": {"multipleOf": 0.01}}),
+        GoldCase("1e999", "fail", settings={"rules": {"type": "number"}}),
+        GoldCase('"' + "a" * 40 + '!"', "fail", settings={"rules": {"pattern": "^(a+)+$"}}),
+        GoldCase("[]", "unjudged", settings={"rules": {"$ref": "#"}}),
         GoldCase("```\n[1]\n```", "pass", settings={"rules": {"type": "array"}, "extract": "fenced"}),
         GoldCase("```\n[1]\n```", "fail", settings={"rules": {"type": "array"}, "extract": "whole"}),
         GoldCase("[1]", "pass", row={"shape": {"type": "array"}}, settings={"column": "shape"}),
@@ -126,5 +148,102 @@ class JsonSchema(Verifier):
     )  # fmt: skip
 
 
+def _blocks(text: str) -> list[str]:
+    """Return the fenced blocks that are JSON or name no language. A block that is never closed extends to the end."""
+    blocks: list[str] = []
+    fence, lines, keep = "", list[str](), False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        bare = line.strip()
+        if fence:
+            lines.append(line)
+            # A line of JSON ends with backticks only where they close the block: a text ends with a quotation mark.
+            if bare.endswith(fence):
+                lines[-1] = line.rstrip().removesuffix(fence) if bare.strip(fence[0]) else ""
+                blocks += ["\n".join(lines)] * keep
+                fence = ""
+        elif bare.startswith(("```", "~~~")):
+            rest = bare.lstrip(bare[0])
+            fence, lines = bare[: len(bare) - len(rest)], []
+            keep = rest.strip().lower() in _LANGUAGES
+            if len(rest) > len(fence) and rest.endswith(fence):  # a block of one line
+                rest = rest.removesuffix(fence)
+                blocks.append(rest[4:] if rest[:4].lower() == "json" else rest)
+                fence = ""
+    return blocks + ["\n".join(lines)] * (keep and bool(fence))
+
+
+def _parsed(text: str, close: str = "") -> Any:
+    """Return the value of JSON text.
+
+    Args:
+        close: what may follow the JSON, and any text behind it: backticks that close a block within a line.
+
+    Raises:
+        ValueError: the text is no JSON, or has a number that is too large.
+        RecursionError: it is nested too deeply.
+    """
+    text = text.strip().removeprefix("\ufeff").lstrip()
+    value, end = _DECODER.raw_decode(text)
+    rest = text[end:].lstrip()
+    if rest and not (close and rest.startswith(close)):
+        raise ValueError(f"text follows at character {end}")
+    return value
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+
+
+def _is_shallow(value: Any) -> bool:
+    """Return whether a value has at most `_DEEPEST` lists and objects within each other."""
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not inner:
+            return True
+        level = [item for items in inner for item in items]
+    return False
+
+
+def _recurses_by_itself(checker: Any) -> bool:
+    """Return whether a schema can't judge the plainest values either."""
+    try:
+        with cpu_limit():
+            for value in ("null", "0", '""', "[]", "{}"):
+                next(checker.iter_errors(json.loads(value)), None)
+    except (TooExpensive, RecursionError):
+        return True
+    return False
+
+
+def _multiple_of(validator: Any, divisor: Any, value: Any, schema: Any) -> Iterator[Any]:
+    """Compare as the decimals that were written: 19.99 is a multiple of 0.01, though the floats' remainder is not 0."""
+    from jsonschema import ValidationError
+
+    if validator.is_type(value, "number") and Fraction(repr(value)) % Fraction(repr(divisor)):
+        yield ValidationError(f"{value!r} is not a multiple of {divisor!r}")
+
+
+def _unique_items(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[Any]:
+    """Compare all items at once: jsonschema compares lists and objects in pairs, in time that grows by the square."""
+    from jsonschema import ValidationError
+
+    if wanted and validator.is_type(value, "array") and len({_key(item) for item in value}) < len(value):
+        yield ValidationError("the items are not unique")
+
+
+def _key(value: Any) -> Hashable:
+    """Return what equal JSON values have in common: 1 and 1.0 are equal, 1 and true are not."""
+    if isinstance(value, list):
+        return ("list", *map(_key, value))
+    if isinstance(value, dict):
+        return ("object", frozenset((name, _key(item)) for name, item in value.items()))
+    return (isinstance(value, bool), value)

@@ -1,7 +1,8 @@
-"""Checks a mathematical answer against the gold one: by spelling, as numbers, part by part, then with math-verify.
+"""Checks a mathematical answer against the gold one, which says how both are read; see docs/verifiers.md.
 
-Time limits belong to the runner. math-verify's own are off: they use `signal.alarm`, which fails outside the main
-thread and can't stop work in C. Where the gold answer can't be read the sample is unjudged, never right or wrong.
+Nothing that a completion writes can take long: sizes are bounded before anything is worked out, and an answer beyond
+the bounds fails. Where the gold answer can't be read the sample is unjudged, never right or wrong. math-verify's own
+time limits are off: they use `signal.alarm`, which fails outside the main thread and can't stop work in C.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from pydantic import model_validator
 from prerlkit.settings import NonNegativeFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
+from prerlkit.verify.mathematics.algebra import symbolic
 from prerlkit.verify.mathematics.equal import same
-from prerlkit.verify.mathematics.size import too_large
+from prerlkit.verify.thinking import after_thinking
 
 _LONGEST = 500  # characters; nothing longer in a box is an answer
-_EXACT_DIGITS = 12  # decimals to which a float and an irrational number must agree when the tolerance is 0
 
 
 class MathSettings(Settings):
     """How the answer is found and compared."""
 
     extract: Literal["auto", "boxed", "last_number", "regex"] = "auto"
-    r"""auto: the last `\boxed{}`, else what follows `####`, else what follows "answer is", else the last formula or
-    number. boxed: only a box counts. last_number: the last number. regex: see `pattern`."""
+    r"""auto: what the last `<answer>` tag holds, else the last `\boxed{}`, else what follows `####`, else what follows
+    "answer is", else the last formula or number. boxed: only a box counts. last_number: the last number. In these,
+    what a think block holds doesn't count. regex: see `pattern`."""
     pattern: str | None = None
     """With extract: regex. The answer is the first group of its last match, or all of that where it has no group."""
     tolerance: NonNegativeFloat = 0.0
@@ -59,7 +61,7 @@ class Math(Verifier):
         gold = sample.answer or ""
         if not gold.strip():
             return Verdict.unjudged("the gold answer is empty")
-        answer = self._extract(sample.completion)
+        answer = self._extract(sample)
         if answer is None or not answer.strip():
             return Verdict.of(False, "no answer found")
         answer = answer.strip()
@@ -81,35 +83,26 @@ class Math(Verifier):
         text = rf"So the answer is $\boxed{{{answer}}}$."
         return text if extract.boxed(text) == answer else None  # braces that don't match can't be put in a box
 
-    def _extract(self, completion: str) -> str | None:
-        match self.settings.extract:
-            case "auto":
-                return extract.auto(completion)
-            case "boxed":
-                return extract.boxed(completion)
-            case "last_number":
-                return extract.last_number(completion)
-            case "regex":
-                last = None
-                for last in re.finditer(self.settings.pattern or "", completion):  # noqa: B007 - the last one is wanted
-                    pass
-                return None if last is None else last.group(1 if last.re.groups else 0)
+    def _extract(self, sample: VerifierInput) -> str | None:
+        if self.settings.extract == "regex":
+            last = None
+            for last in re.finditer(self.settings.pattern or "", sample.completion):  # noqa: B007 - the last one
+                pass
+            return None if last is None else last.group(1 if last.re.groups else 0)
+        text = after_thinking(sample.completion, sample.prompt)
+        if text is None:
+            return None
+        ways = {"auto": extract.auto, "boxed": extract.boxes, "last_number": extract.last_number}
+        return ways[self.settings.extract](text)
 
     def _symbolic(self, gold: str, answer: str) -> bool | None:
         """By computer algebra, which takes milliseconds, and a second to import."""
-        if too_large(gold):
-            return None
-        if too_large(answer):
-            return False
         if "math_verify" not in sys.modules:
             with self.off_the_clock():
                 import math_verify  # noqa: F401 - so that its time isn't the sample's
             # It warns that its time limits are off, and of every formula that it can't read.
             logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-        left, right = _parse(gold), _parse(answer)
-        if left is None:
-            return None
-        return right is not None and _verify(left, right, self.settings.tolerance)
+        return symbolic(gold, answer)
 
     gold = (
         GoldCase(r"So \boxed{42}.", "pass", "42"),
@@ -158,26 +151,3 @@ class Math(Verifier):
         GoldCase(r"\boxed{4}", "unjudged", r"\frac{1}{"),
         GoldCase(r"\boxed{4}", "unjudged"),
     )
-
-
-def _parse(formula: str) -> list[Any] | None:
-    """What math-verify reads in a formula; None when that is nothing."""
-    from math_verify import LatexExtractionConfig, parse
-
-    # Only as LaTeX: otherwise a formula that it can't read would become the last number in it.
-    read = parse(f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
-    return read or None
-
-
-def _verify(gold: list[Any], answer: list[Any], tolerance: float) -> bool:
-    from math_verify import verify
-
-    if verify(gold, answer, float_rounding=_EXACT_DIGITS, timeout_seconds=None):
-        return True
-    if tolerance == 0 or len(gold) != 1 or len(answer) != 1:
-        return False
-    try:
-        left, right = complex(gold[0].evalf()), complex(answer[0].evalf())
-    except (AttributeError, TypeError, ValueError, OverflowError):  # not numbers: sets, equations, free variables
-        return False
-    return abs(left - right) <= tolerance * (abs(left) or 1)

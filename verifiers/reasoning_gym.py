@@ -15,13 +15,16 @@ from typing import Any, Literal
 from prerlkit.errors import PrerlkitError
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.arithmetic_size import is_small
+from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.expressions import arithmetic_only, evaluating
 from prerlkit.verify.mathematics.size import too_large
+from prerlkit.verify.tags import last_tagged
+from prerlkit.verify.thinking import after_thinking
 
 _ARITHMETIC = re.compile(r"[\s()+\-*/^.!]*\d[\d\s()+\-*/^.!]*")
 _LONGEST = 1_000  # characters of numbers and signs: more are no answer to any task, and take long to read
-_TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.DOTALL)
 
 
 class ReasoningGymSettings(Settings):
@@ -56,20 +59,46 @@ class ReasoningGym(Verifier):
         missing = [column for column in ("task", "answer", "metadata") if column not in sample.row]
         if missing:
             return Verdict.unjudged(f"the row has no column {' and no '.join(missing)}")
-        answer = self._answer(sample.completion)
+        text = after_thinking(sample.completion, sample.prompt)
+        answer = None if text is None else self._answer(text)
         if answer is None:
-            return Verdict.of(False, "no answer found")
-        if _ARITHMETIC.fullmatch(answer) and (len(answer) > _LONGEST or too_large(answer)):
+            return Verdict.of(False, "the thought is not finished" if text is None else "no answer found")
+        bare = _ARITHMETIC.fullmatch(answer)
+        if (bare and (len(answer) > _LONGEST or too_large(answer))) or not is_small(answer):
             return Verdict.of(False, "the answer is too large to be worked out", answer=answer[:500])
         scorer = self._scorer(str(sample.row["task"]))
-        with arithmetic_only(self._evaluating):
-            score = float(scorer(answer, dict(sample.row)))
+        try:
+            score = self._score(scorer, answer, sample.row)
+        except (Exception, TooExpensive) as error:  # noqa: BLE001 - a task's scorer may raise anything
+            if not self._takes_its_gold(scorer, sample.row):
+                return Verdict.unjudged(f"the task's scorer raised {type(error).__name__}: {error}")
+            return Verdict.of(False, f"the answer can't be scored: {type(error).__name__}", answer=answer[:500])
         passed = score >= 1.0
         return Verdict(score if self.settings.partial else float(passed), passed, "", {"answer": answer[:500]})
 
+    def _score(self, scorer: Callable[..., float], answer: str, row: Mapping[str, Any]) -> float:
+        """Return the task's score of an answer.
+
+        Raises:
+            Exception: the scorer's own, or its score is outside [0, 1].
+            TooExpensive: the answer takes too long to be scored.
+        """
+        with cpu_limit(), arithmetic_only(self._evaluating):
+            score = float(scorer(answer, dict(row)))
+        if not 0 <= score <= 1:  # NaN included
+            raise ValueError(f"its score is {score!r}, which is outside [0, 1]")
+        return score
+
+    def _takes_its_gold(self, scorer: Callable[..., float], row: Mapping[str, Any]) -> bool:
+        """Return whether the scorer passes the row's own answer: then a failure to score another one is that one's."""
+        try:
+            return isinstance(row["answer"], str) and self._score(scorer, row["answer"], row) >= 1.0
+        except (Exception, TooExpensive):  # noqa: BLE001 - as above
+            return False
+
     def _answer(self, text: str) -> str | None:
         ways: dict[str, Callable[[], str | None]] = {
-            "tag": lambda: (_TAG.findall(text) or [None])[-1],
+            "tag": lambda: None if (tagged := last_tagged(text, "answer")) is None else tagged.strip(),
             "boxed": lambda: extract.boxed(text),
             "whole": lambda: text.strip(),
         }
@@ -106,5 +135,8 @@ class ReasoningGym(Verifier):
         GoldCase("I think it is 7", "fail", row=_SUM, settings={"partial": False}),
         GoldCase("7", "fail", row=_SUM, settings={"extract": "tag"}),
         GoldCase("<answer>9**9**9**9</answer>", "fail", row=_SUM),
+        GoldCase("<answer>9**9**9**9 % 8</answer>", "fail", row=_SUM),
+        GoldCase("<think><answer>7</answer></think>", "fail", row=_SUM),
+        GoldCase("<think>8?</think><answer>7</answer>", "pass", row=_SUM),
         GoldCase("7", "unjudged", row={"answer": "7"}),
     )

@@ -1,6 +1,6 @@
 """Checks a completion by regular expressions: what it must and must not hold, and an answer equal to the gold one.
 
-A pattern that backtracks for ever is ended by the runner's time limit, and the sample is unjudged.
+A completion on which a pattern backtracks for ever fails after a quarter of a second.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pydantic import AfterValidator, model_validator
 
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
+from prerlkit.verify.thinking import after_thinking
 
 Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]
 _FLAGS = {
@@ -42,7 +44,8 @@ class RegexSettings(Settings):
     must_not_match: tuple[Pattern, ...] = ()
     """None of these may be found."""
     pattern: Pattern | None = None
-    """Its last match holds the answer, which must equal the gold one."""
+    """Its last match holds the answer, which must equal the gold one. An answer inside a `<think>` block does not
+    count. The other rules see the whole completion."""
     answer_group: int | str = 1
     """The group of `pattern` that is the answer, by number or name; 0 is the whole match."""
     ignore_case: Bool = False
@@ -88,24 +91,45 @@ class Regex(Verifier):
         self._answer = None if settings.pattern is None else re.compile(settings.pattern, flags)
 
     def judge(self, sample: VerifierInput) -> Verdict:
-        text = sample.completion
-        broken = [f"lacks {rule.pattern!r}" for rule in self._wanted if not rule.search(text)]
-        broken += [f"holds {rule.pattern!r}" for rule in self._unwanted if rule.search(text)]
-        if self._answer is not None and (wrong := self._wrong_answer(self._answer, text, sample.answer or "")):
-            broken.append(wrong)
+        try:
+            with cpu_limit():
+                broken = self._broken(sample)
+        except TooExpensive:
+            return Verdict.of(False, "a pattern takes too long on this completion")
         rules = len(self._wanted) + len(self._unwanted) + (self._answer is not None)
         score = 1 - len(broken) / rules if self.settings.partial else float(not broken)
         return Verdict(score, not broken, "; ".join(broken))
 
-    def _wrong_answer(self, pattern: re.Pattern[str], text: str, gold: str) -> str:
+    def _broken(self, sample: VerifierInput) -> list[str]:
+        """Return what is wrong, for each rule that does not hold."""
+        text = sample.completion
+        broken = [f"lacks {rule.pattern!r}" for rule in self._wanted if not rule.search(text)]
+        broken += [f"holds {rule.pattern!r}" for rule in self._unwanted if rule.search(text)]
+        if self._answer is not None and (wrong := self._wrong_answer(self._answer, sample)):
+            broken.append(wrong)
+        return broken
+
+    def _wrong_answer(self, pattern: re.Pattern[str], sample: VerifierInput) -> str:
         """What is wrong with the answer; nothing when it equals the gold one."""
-        last = None
-        for last in pattern.finditer(text):  # noqa: B007 - the last one is wanted
-            pass
-        answer = None if last is None else last.group(self.settings.answer_group)
+        text, gold = sample.completion, sample.answer or ""
+        after = after_thinking(text, sample.prompt)
+        if after is None:
+            return "the thought is not finished"
+        # A pattern may name the closing tag itself: then its match begins in the thought, and the answer after it.
+        answer = self._last(pattern, after)
+        if answer is None and after != text:
+            answer = self._last(pattern, text, len(text) - len(after))
         if answer is None:
             return "no answer found"
         return "" if self._bare(answer) == self._bare(gold) else f"another answer: {answer[:100]!r}"
+
+    def _last(self, pattern: re.Pattern[str], text: str, start: int = 0) -> str | None:
+        """Return the answer of the last match whose answer begins at `start` or later; None without one."""
+        found = None
+        for match in pattern.finditer(text):
+            if match.start(self.settings.answer_group) >= start:
+                found = match.group(self.settings.answer_group)
+        return found
 
     def _bare(self, text: str) -> str:
         text = text.strip() if self.settings.strip else text
@@ -122,5 +146,10 @@ class Regex(Verifier):
         GoldCase("Answer: Yes", "fail", "yes", settings={"pattern": r"Answer: (\w+)"}),
         GoldCase("no idea", "fail", "yes", settings={"pattern": r"Answer: (\w+)"}),
         GoldCase("Answer: Yes", "unjudged", settings={"pattern": r"Answer: (\w+)"}),
+        GoldCase("<think>a=2;</think> a=3;", "pass", "3", settings={"pattern": "a=(.*?);"}),
+        GoldCase("<think>a=2;</think> so", "fail", "2", settings={"pattern": "a=(.*?);"}),
+        GoldCase("<think>a=2;", "fail", "2", settings={"pattern": "a=(.*?);"}),
+        GoldCase("<think>a</think> 3", "pass", "3", settings={"pattern": r"</think>\s*(\w+)"}),
+        GoldCase("a" * 40 + "b", "fail", settings={"must_not_match": ["(a+)+$"]}),
         GoldCase("half", "fail", settings={"must_match": ["half", "full"], "partial": True}),
     )  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from prerlkit.audit.changed_gold import changes, constants
+from prerlkit.audit.public_tests import hard_coded
 from prerlkit.audit.samples import AuditRow
 from prerlkit.verify import Verifier, VerifierInput
 from prerlkit.verify.mathematics.normal import compact, normal
@@ -99,8 +101,29 @@ def _writers(rows: Sequence[AuditRow], writer: Writer) -> Iterator[tuple[str, Wr
             "all answers one by one",
             lambda row: "\n".join(writer.solution(answer, row.sample.row) for answer in _last_wrong(answers, row)),
         )
+    yield from _near_gold(rows, writer)
+    yield "public tests only", lambda row: hard_coded(row.sample.row)
     for name in dict.fromkeys(name for row in rows for name in writer.own(row.sample)):
         yield name, _own(writer, name)
+
+
+def _near_gold(rows: Sequence[AuditRow], writer: Writer) -> Iterator[tuple[str, Write]]:
+    """Constants, and gold answers with one change, as the verifiers would have them written."""
+    made: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if (gold := row.sample.answer) is None:
+            continue
+        right = writer.solution(gold, row.sample.row)
+        for name, answer in {**constants(gold), **changes(gold)}.items():
+            text = writer.solution(answer, row.sample.row)
+            if text != right:  # option 0 is A
+                made.setdefault(name, {})[row.id] = text
+    for name, texts in made.items():
+        yield name, _looked_up(texts)
+
+
+def _looked_up(texts: Mapping[str, str]) -> Write:
+    return lambda row: texts.get(row.id)
 
 
 def _attack(name: str, rows: Sequence[AuditRow], write: Write, gold: bool = False) -> Attack:

@@ -9,53 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from prerlkit.cli import eval_options as options
+from prerlkit.cli.eval_options import SIGNATURE
 from prerlkit.cli.guard import guarded
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.request import EvalRequest
 
 if TYPE_CHECKING:
-    from prerlkit.harness.plan import Plan
-    from prerlkit.harness.settings import EvalSettings
-    from prerlkit.harness.targets import Target
-    from prerlkit.harness.task import Task
+    from prerlkit.evaluation.harness.plan import EvalPlan
 
 
 @guarded
-def evaluate(
-    targets: options.Targets = None,
-    recipe: options.Recipe = None,
-    overrides: options.Overrides = None,
-    preset: options.Preset = None,
-    data: options.Data = None,
-    verifier: options.Verifier = None,
-    prompt: options.Prompt = None,
-    answer: options.Answer = None,
-    answer_pattern: options.AnswerPattern = None,
-    system: options.System = None,
-    chat: options.Chat = None,
-    problems: options.Problems = 0,
-    samples: options.Samples = 0,
-    pass_at: options.PassAt = "",
-    majority_at: options.MajorityAt = "",
-    greedy: options.Greedy = True,
-    temperature: options.Temperature = 1.0,
-    top_p: options.TopP = 1.0,
-    top_k: options.TopK = 0,
-    max_new_tokens: options.MaxNewTokens = None,
-    max_sequences: options.MaxSequences = 64,
-    seed: options.Seed = None,
-    base: options.Base = None,
-    with_base: options.WithBase = False,
-    checkpoint: options.Checkpoint = False,
-    dtype: options.Dtype = None,
-    quantization: options.Quantization = None,
-    device: options.Device = None,
-    output: options.Output = None,
-    overwrite: options.Overwrite = False,
-    as_json: options.AsJson = False,
-    list_presets: options.ListPresets = False,
-    verbose: options.Verbose = False,
-) -> None:
+def evaluate(**given: Any) -> None:
     """Measure policies: accuracy, avg@k, pass@k, maj@k with 95 % intervals, lengths, thoughts. Unjudged is not wrong.
 
     [bold]prerlkit eval runs/one --with-base[/bold]                    on the run's own eval set, against its base
@@ -65,69 +29,48 @@ def evaluate(
 
     The same command again goes on where it stopped. Differences are with the first target, problem by problem.
     """
-    given = dict(locals())  # every option by its name
-    if list_presets:
+    if given["list_presets"]:
         _print_presets()
         return
-    if not targets:
+    if not given["targets"]:
         raise UsageError("What should be evaluated?", "Give a run folder, an adapter, a Hub id or a model folder.")
-    if not verbose:
+    if not given["verbose"]:
         from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
-    _run(*_plan(given), output, overwrite, as_json)
+    from prerlkit.evaluation.harness.plan import plan
+
+    _run(plan(given["targets"], _request(given)), given["output"], given["overwrite"], given["as_json"])
 
 
-def _plan(given: Mapping[str, Any]) -> Plan:
-    """Targets, task and settings from the command line's options."""
-    from prerlkit.harness.plan import plan
+vars(evaluate)["__signature__"] = SIGNATURE  # typer reads the options from it
 
-    def some(*names: str) -> dict[str, Any]:
-        return {name: given[name] for name in names if given[name] is not None}
 
-    return plan(
-        given["targets"],
+def _request(given: Mapping[str, Any]) -> EvalRequest:
+    """Return the request that the command line's options make."""
+    plain = {name: value for name, value in given.items() if name in EvalRequest.model_fields}
+    return EvalRequest.of(
         {
-            **some("recipe", "preset", "chat"),
+            **plain,
             "overrides": tuple(given["overrides"] or ()),
             "data": _yaml(given["data"]),
             "verifier": _yaml(given["verifier"]),
-            "changes": some("prompt", "answer", "answer_pattern", "system"),
-        },
-        {
-            **some("greedy", "samples", "temperature", "top_p", "top_k", "max_new_tokens", "problems", "seed"),
             "pass_at": _numbers(given["pass_at"]),
             "majority_at": _numbers(given["majority_at"]),
-            "max_sequences": given["max_sequences"],
-        },
-        model=some("dtype", "quantization", "device"),
-        base=given["base"],
-        with_base=given["with_base"],
-        checkpoint=given["checkpoint"],
+        }
     )
 
 
-def _run(
-    targets: list[Target], task: Task, settings: EvalSettings, output: Path | None, overwrite: bool, as_json: bool
-) -> None:
+def _run(plan: EvalPlan, output: Path | None, overwrite: bool, as_json: bool) -> None:
     from prerlkit.cli.render.console import wide_console
     from prerlkit.cli.render.display import Display
     from prerlkit.cli.render.eval import print_results
-    from prerlkit.harness.evaluate import evaluate as run_evaluation
+    from prerlkit.evaluation.harness.evaluate import evaluate as run_evaluation
 
-    console, folder = wide_console(), output or Path("evals") / task.name
+    console, folder = wide_console(), output or Path("evals") / plan.task.name
     try:
         with Display(console, quiet=as_json) as display:
-            results = run_evaluation(
-                targets,
-                task,
-                settings,
-                folder,
-                overwrite=overwrite,
-                on_message=display.on_message,
-                progress=display.progress,
-                report=display.on_message,
-            )
+            results = run_evaluation(plan, folder, display, overwrite=overwrite)
     except KeyboardInterrupt:
         typer.echo(f"stopped; what is judged is in {folder}. The same command goes on from there.", err=True)
         raise typer.Exit(130) from None

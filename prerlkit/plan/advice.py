@@ -31,7 +31,7 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class _Saving:
     path: str
     value: object
     cost: str
@@ -68,36 +68,36 @@ def advise(recipe: Recipe, plan: Plan, traces: Traces) -> list[Advice]:
     return found
 
 
-def _changes(recipe: Recipe, engine: Reservation) -> Iterator[_Change]:
+def _changes(recipe: Recipe, engine: Reservation) -> Iterator[_Saving]:
     """Every change that this recipe has not made already. Cheapest first, another experiment last."""
     memory, rollout, everything = recipe.memory, recipe.rollout, _EVERYTHING
     if memory.logits_chunk > 256:
-        yield _Change("memory.logits_chunk", 256, "nothing but rounding", _TRAINING)
+        yield _Saving("memory.logits_chunk", 256, "nothing but rounding", _TRAINING)
     sampling = ("rollout", "evaluation", "hand-over")
     if rollout.max_sequences > 8:
-        yield _Change("rollout.max_sequences", max(8, rollout.max_sequences // 4), "slower rollouts", sampling)
+        yield _Saving("rollout.max_sequences", max(8, rollout.max_sequences // 4), "slower rollouts", sampling)
     if engine.total:  # another copy on this device
-        yield _Change("rollout.engine", "hf", "much slower rollouts, no second copy of the weights", _EVERYTHING)
+        yield _Saving("rollout.engine", "hf", "much slower rollouts, no second copy of the weights", _EVERYTHING)
     if memory.microbatch_tokens > 1024:
         smaller = max(1024, memory.microbatch_tokens // 4)
-        yield _Change("memory.microbatch_tokens", smaller, "a little time, and rounding", _TRAINING)
+        yield _Saving("memory.microbatch_tokens", smaller, "a little time, and rounding", _TRAINING)
     if not memory.gradient_checkpointing:
-        yield _Change("memory.gradient_checkpointing", True, "a third more time in training", _TRAINING)
+        yield _Saving("memory.gradient_checkpointing", True, "a third more time in training", _TRAINING)
     if any(stage.optimizer.name == "adamw" for stage in recipe.stages):
-        yield _Change("optimizer.name", "paged_adamw_8bit", "moments in 8 bit", everything)
+        yield _Saving("optimizer.name", "paged_adamw_8bit", "moments in 8 bit", everything)
     if recipe.model.quantization == "none":
-        yield _Change("model.quantization", "nf4", "4-bit weights: slower, a little accuracy", everything)
+        yield _Saving("model.quantization", "nf4", "4-bit weights: slower, a little accuracy", everything)
     if rollout.max_new_tokens > 512:
         half = rollout.max_new_tokens // 2
-        yield _Change("rollout.max_new_tokens", half, "another experiment: long answers are cut", everything)
+        yield _Saving("rollout.max_new_tokens", half, "another experiment: long answers are cut", everything)
 
 
-def _words(change: _Change) -> str:
+def _words(change: _Saving) -> str:
     value = str(change.value).lower() if isinstance(change.value, bool) else str(change.value)
     return f"{change.path}={value}"
 
 
-def _with(recipe: Recipe, change: _Change) -> Recipe:
+def _with(recipe: Recipe, change: _Saving) -> Recipe:
     """The recipe with one key changed, also where stages hold a copy of it."""
     section, key = change.path.split(".")
     data = recipe.model_dump(mode="json")

@@ -14,7 +14,7 @@ _USE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class StepTokens:
     """Upper bounds for one step of a stage: every prompt and every completion at its limit."""
 
     generated: int
@@ -26,7 +26,7 @@ def shares_contexts(recipe: Recipe) -> bool:
     return recipe.model.backend == "transformers"
 
 
-def tokens_of(stage: Stage, *, share_contexts: bool) -> Tokens:
+def tokens_of(stage: Stage, *, share_contexts: bool) -> StepTokens:
     """What a step generates, and what goes through the model in training."""
     rollout = stage.rollout
     rows = rollout.prompts_per_step * rollout.group_size
@@ -35,7 +35,7 @@ def tokens_of(stage: Stage, *, share_contexts: bool) -> Tokens:
         contexts = rollout.prompts_per_step if share_contexts else rows
         prompt = rollout.max_prompt_tokens if objective.space == "conditional" else 1
         trained += contexts * prompt + rows * rollout.max_new_tokens
-    return Tokens(rows * rollout.max_new_tokens, trained)
+    return StepTokens(rows * rollout.max_new_tokens, trained)
 
 
 def guess_hours(recipe: Recipe, plan: Plan) -> float | None:

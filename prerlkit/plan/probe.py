@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prerlkit.metrics import catalogue
 from prerlkit.recipe.schema import Recipe
+from prerlkit.runs.run import Run
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.run import run
 
@@ -36,8 +38,8 @@ def probe(recipe: Recipe, recipe_folder: Path | None, callback: Callback) -> Two
     with tempfile.TemporaryDirectory(prefix="prerlkit-probe-") as name:
         folder = Path(name) / "run"
         run(short, folder, recipe_folder=recipe_folder, callback=callback, stop=StopSignal())
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return extrapolate(recipe, lines)
+        steps = Run.open(folder).steps
+    return extrapolate(recipe, steps)
 
 
 def shortened(recipe: Recipe) -> Recipe:
@@ -50,7 +52,7 @@ def shortened(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(data)
 
 
-def extrapolate(recipe: Recipe, lines: list[dict[str, float | str]]) -> TwoSteps:
+def extrapolate(recipe: Recipe, lines: Sequence[Mapping[str, Any]]) -> TwoSteps:
     """Hours from the metrics of a shortened run: the last step of each stage, the first one warms up."""
     last = {str(line["stage"]): line for line in lines}
     seconds = {name: float(line[catalogue.STEP_SECONDS.name]) for name, line in last.items()}
@@ -65,7 +67,7 @@ def extrapolate(recipe: Recipe, lines: list[dict[str, float | str]]) -> TwoSteps
     return TwoSteps(seconds, total / 3600, int(peak))
 
 
-def _measuring(recipe: Recipe, lines: list[dict[str, float | str]]) -> float:
+def _measuring(recipe: Recipe, lines: Sequence[Mapping[str, Any]]) -> float:
     """Seconds of all measurements of the recipe's probes: each stage's first step, and every `every`-th after it."""
     total = 0.0
     for stage in recipe.stages:

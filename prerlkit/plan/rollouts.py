@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from prerlkit.evaluation.request import EvalSettings
 from prerlkit.plan import worst_case
 from prerlkit.plan.phases import roll_out, watching
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT, MemoryTracker, Peak
@@ -74,12 +75,8 @@ def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
     yield Load(ROLLOUT, rollout.prompts_per_step, width, limit, sampling)
     if not (evaluation.when or evaluation.every):
         return
-    new = evaluation.max_new_tokens or recipe.rollout.max_new_tokens
-    if evaluation.greedy:
-        yield Load(EVALUATION, evaluation.prompts, width, limit, Sampling(1, new, None, 0))
-    if evaluation.samples:
-        sampled = Sampling(evaluation.samples, new, evaluation.temperature, 0)
-        yield Load(EVALUATION, evaluation.prompts, width, limit, sampled)
+    for _, drawn in EvalSettings.of_run(recipe).passes():
+        yield Load(EVALUATION, evaluation.prompts, width, limit, drawn)
 
 
 def on_shapes(tracker: MemoryTracker, policy: Policy, load: Load) -> tuple[Peak, int]:

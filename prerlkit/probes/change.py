@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prerlkit.metrics.metric import Metric
 from prerlkit.objective.advantage import advantages
-from prerlkit.policy.pieces import token_texts
 from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
 from prerlkit.settings import PositiveInt, ProbeSettings
 from prerlkit.types import Completion, Group
@@ -51,6 +50,7 @@ METRICS = (
 )
 
 SPACES = ("conditional", "pretrain")
+_HALF = "\ufffd"
 
 
 class Change(Probe):
@@ -137,3 +137,25 @@ def _details(
         {"prompt_id": group.prompt.id, "completions": [tokens(completion) for completion in group.completions]}
         for group in groups
     ]
+
+
+def token_texts(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text, special tokens included; joined they are the whole text, where it is valid.
+
+    A character that takes several tokens stands at the last of them, the others add "". Decoded with the tokens of the
+    character before in front, because some tokenizers drop a space at the beginning of what they decode.
+    """
+    texts, begin, done = [], 0, 0
+    for n in range(1, len(token_ids) + 1):
+        before = _decode(tokenizer, token_ids[begin:done])
+        whole = _decode(tokenizer, token_ids[begin:n])
+        if whole.endswith(_HALF) and n < len(token_ids) and n - done < 4:  # a character is four bytes at most
+            texts.append("")
+            continue
+        texts.append(whole[len(before) :])
+        begin, done = done, n
+    return texts
+
+
+def _decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -19,11 +19,11 @@ from prerlkit.policy.gguf import quiet_transformers
 from prerlkit.policy.identity import write_base
 from prerlkit.policy.save import WEIGHTS, concatenate
 from prerlkit.policy.tokens import load_tokenizer
-from prerlkit.publish import proof, streamed
+from prerlkit.publish import proof
 from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
-from prerlkit.publish.weights import Weights
+from prerlkit.publish.streamed import StreamedModel
 from prerlkit.runs.trained import Part, TrainedRun
 
 Report = Callable[[str], None]
@@ -132,11 +132,10 @@ class _Reference:
     """The live policy, the one adapter that equals it, and the base's logits to judge both by."""
 
     def __init__(self, run: TrainedRun, source: Path) -> None:
-        self._source, self._trust = source, run.recipe.model.trust_remote_code
-        self._weights = Weights(source)
-        self._tokens = proof.probe_tokens(load_tokenizer(str(source)), run.folder / "samples.jsonl")
-        self._base = streamed.folder_logits(source, self._weights, self._tokens, trust_remote_code=self._trust)
-        stack = streamed.stack_on(streamed.empty_model(source, trust_remote_code=self._trust), run.parts)
+        self._base = StreamedModel(source, run.recipe.model.trust_remote_code)
+        self._tokens = proof.probe_tokens(load_tokenizer(str(source)), run.files.samples)
+        self._base_logits = self._base.logits(self._tokens)
+        stack = self._base.with_adapters(run.parts).stack()
         self.configs: list[LoraConfig] = [stack.config(part.name) for part in run.parts]
         self.config: LoraConfig = self.configs[0]
         self.tensors: dict[str, Tensor] = run.parts[0].tensors
@@ -147,11 +146,12 @@ class _Reference:
         self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool
     ) -> tuple[LoadedModel, ...]:
         """Load the adapter in `folder` in both ways. Raises PrerlkitError when it isn't what `parts` are."""
-        live = streamed.folder_logits(self._source, self._weights, self._tokens, parts, trust_remote_code=self._trust)
-        effect = rms(live - self._base)
+        live = self._base.with_adapters(parts).logits(self._tokens)
+        effect = rms(live - self._base_logits)
         allowed = proof.FLOOR * rms(live) + TOLERANCE * effect
-        by_peft = self._logits(lambda model: PeftModel.from_pretrained(model, str(folder), torch_device="cpu"))
-        by_transformers = self._logits(lambda model: _load_adapter(model, folder))
+        logits, tokens = self._base.logits, self._tokens
+        by_peft = logits(tokens, load=lambda model: PeftModel.from_pretrained(model, str(folder), torch_device="cpu"))
+        by_transformers = logits(tokens, load=lambda model: _load_adapter(model, folder))
         apart = rms(by_peft - by_transformers)
         checks = [
             LoadedModel("PEFT", rms(by_peft - live), effect),
@@ -169,14 +169,6 @@ class _Reference:
                     "The base's files and the adapter don't belong together, or this is a bug: please report it.",
                 )
         return tuple(checks)
-
-    def _logits(self, load: Callable[[Any], Any]) -> Tensor:
-        model = streamed.empty_model(self._source, trust_remote_code=self._trust)
-        names = streamed.file_names(model, self._weights.__contains__)
-        load(model)
-        model.eval()
-        streamed.stream(model, names, self._weights)
-        return streamed.logits(model, *self._tokens)
 
 
 def _load_adapter(model: Any, folder: Path) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import load_base, pick_device
 from prerlkit.publish import streamed
 from prerlkit.publish.proof import rms
-from prerlkit.publish.weights import Weights
-from prerlkit.runs.trained import TrainedRun
+from prerlkit.publish.streamed import StreamedModel
+from prerlkit.recipe.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +42,25 @@ class FourBit:
 
 
 def four_bit_difference(
-    run: TrainedRun, source: Path, merged: Callable[[str], Tensor], tokens: tuple[Tensor, Tensor], lora_scale: float
+    settings: Model, live: StreamedModel, tokens: tuple[Tensor, Tensor], merged: Callable[[str], Tensor]
 ) -> FourBit:
     """Load the base in 4 bit as the run did, put the adapters on it, and compare with the merged weights.
 
     Args:
-        source: the 16-bit base's folder.
-        merged: reads a merged weight by name.
+        settings: of the run's base.
+        live: the policy on the 16-bit base.
         tokens: token ids and mask, [B, T] each.
+        merged: reads a merged weight by name.
     """
-    model = run.recipe.model
-    base: Any = load_base(str(source), model, pick_device(model.device))
+    base: Any = load_base(str(live.folder), settings, pick_device(settings.device))
     on_device = tuple(t.to(base.device) for t in tokens)
     bare = streamed.logits(base, *on_device).cpu()
-    stack = AdapterStack(base)
-    for part in run.parts:
-        stack.fresh(part.name, part.settings, seed=0)
-        stack.load_state(part.name, {k: v * lora_scale if ".lora_B." in k else v for k, v in part.tensors.items()})
-    live = streamed.logits(base, *on_device).cpu()
+    stack = streamed.stack_on(base, live.parts, live.lora_scale)
+    four_bit = streamed.logits(base, *on_device).cpu()
     del stack, base
-    trust = model.trust_remote_code
-    sixteen = streamed.folder_logits(source, Weights(source), tokens, trust_remote_code=trust)
-    ours = streamed.folder_logits(source, merged, tokens, trust_remote_code=trust)
-    kl = (live.softmax(-1) * (live.log_softmax(-1) - ours.log_softmax(-1))).sum(-1).mean().item()
-    same = (live.argmax(-1) == ours.argmax(-1)).float().mean().item()
-    return FourBit(rms(live - ours), rms(bare - sixteen), kl, same)
+    sixteen_bit = live.with_adapters(())
+    sixteen = sixteen_bit.logits(tokens)
+    ours = sixteen_bit.logits(tokens, merged)
+    kl = (four_bit.softmax(-1) * (four_bit.log_softmax(-1) - ours.log_softmax(-1))).sum(-1).mean().item()
+    same = (four_bit.argmax(-1) == ours.argmax(-1)).float().mean().item()
+    return FourBit(rms(four_bit - ours), rms(bare - sixteen), kl, same)

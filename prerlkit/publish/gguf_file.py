@@ -22,6 +22,7 @@ from prerlkit.policy.gguf import dense, quiet_transformers
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import streamed
 from prerlkit.publish.proof import FLOOR, PROBES, rms
+from prerlkit.publish.streamed import StreamedModel
 from prerlkit.publish.weights import Weights
 
 Kind = Literal["bf16", "q8_0"]
@@ -200,7 +201,7 @@ def _read_back(path: Path, kind: Kind, config: Any, weights: Weights, tokens: tu
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = path.parent
-    merged = streamed.folder_logits(folder, weights, tokens)
+    merged = StreamedModel(folder).logits(tokens, weights)
 
     def rounded(name: str) -> Tensor:
         values = weights(name).float().numpy()
@@ -209,7 +210,7 @@ def _read_back(path: Path, kind: Kind, config: Any, weights: Weights, tokens: tu
         here = _type_of(values.shape, kind)
         return torch.from_numpy(gguf.dequantize(gguf.quantize(values, here), here))
 
-    expected = streamed.folder_logits(folder, rounded, tokens)
+    expected = StreamedModel(folder).logits(tokens, rounded)
     try:
         with quiet_transformers():
             loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=path.name, dtype=torch.float32, **dense())

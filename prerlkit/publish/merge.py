@@ -21,12 +21,13 @@ import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.tokens import load_tokenizer
-from prerlkit.publish import fold, proof, streamed
+from prerlkit.publish import fold, proof
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
+from prerlkit.publish.streamed import StreamedModel
 from prerlkit.publish.weights import INDEX, Weights
-from prerlkit.runs.trained import Part, TrainedRun
+from prerlkit.runs.trained import TrainedRun
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Gguf = Literal["bf16", "q8_0"]
@@ -82,7 +83,7 @@ def merge(
         gguf: also write a GGUF file of that kind.
         checkpoint: take an unfinished run as it was at its last checkpoint.
         overwrite: replace an earlier merge in `output`.
-        report: hears what is being done.
+        report: receives a line on what is being done.
 
     Raises:
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
@@ -92,58 +93,60 @@ def merge(
     folder = Path(output) if output else opened.folder / "merged"
     _check(opened, folder, lora_scale, overwrite)
     source = opened.resolve_base(base, report)
-    kind = dtype or opened.recipe.model.dtype
-    plan = _MergePlan.make(opened, source, getattr(torch, kind), lora_scale)
-    gguf_bytes = 0
-    if gguf:
-        from prerlkit.publish.gguf_file import check_writable, size_of
-
-        check_writable(source)
-        gguf_bytes = size_of(plan.parameters, gguf)
-    check_space(folder, plan.bytes + gguf_bytes)
+    model = opened.recipe.model
+    original = StreamedModel(source, model.trust_remote_code)
+    plan = _MergePlan.make(original, original.with_adapters(opened.parts, lora_scale), dtype or model.dtype)
+    _check_disk(plan, folder, gguf)
     with disk_advice(folder), new_folder(folder) as work:
         report(f"merging {len(plan.folds.factors)} weights of {plan.bytes / 2**30:.2f} GiB into {folder}")
         _write_weights(plan, work, shard_bytes)
-        _write_rest(source, work, kind)
+        _write_rest(plan, work)
         report("proving: logits of live policy, base, rounded base and merged model in float32")
-        tokens = proof.probe_tokens(load_tokenizer(str(source)), opened.folder / "samples.jsonl")
-        proven = _prove(plan, work, tokens, kind)
-        if proven.failure:
-            raise PrerlkitError(f"Refused, and nothing was written: {proven.failure}.", _advice(proven, kind))
-        four_bit = None
-        if opened.recipe.model.quantization != "none":
+        merged = StreamedModel(work, model.trust_remote_code)
+        tokens = proof.probe_tokens(load_tokenizer(str(source)), opened.files.samples)
+        proven = _prove(plan, merged, tokens)
+        four_bit = file = None
+        if model.quantization != "none":
             report("measuring the 4-bit policy against the merged model")
-            four_bit = four_bit_difference(opened, source, Weights(work), tokens, lora_scale)
-        file = None
+            four_bit = four_bit_difference(model, plan.live, tokens, merged.weights)
         if gguf:
             from prerlkit.publish.gguf_file import write_gguf
 
             report(f"writing and loading back GGUF {gguf}")
             file = write_gguf(work, opened.recipe.name, gguf, tokens)
-        write_json(work / RECORD, _record(opened, kind, lora_scale, proven, four_bit, file))
+        write_json(work / RECORD, _record(opened, plan, proven, four_bit, file))
     return Merged(folder, proven, four_bit, folder / file.path.name if file else None)
 
 
 @dataclass(frozen=True, slots=True)
 class _MergePlan:
-    """Everything that is settled before a byte is written."""
+    """All that is settled before a byte is written.
 
-    run: TrainedRun
-    source: Path
-    weights: Weights
+    Attributes:
+        base: the model as it was before training.
+        live: the policy: the base with the run's adapters on it.
+        kind: the dtype of the result.
+    """
+
+    base: StreamedModel
+    live: StreamedModel
     folds: fold.Folds
-    dtype: torch.dtype
-    lora_scale: float
+    kind: Dtype
 
     @classmethod
-    def make(cls, run: TrainedRun, source: Path, dtype: torch.dtype, lora_scale: float) -> _MergePlan:
-        weights = Weights(source)
-        trust = run.recipe.model.trust_remote_code
-        model = streamed.empty_model(source, trust_remote_code=trust)
-        names = streamed.file_names(model, weights.__contains__)
-        stack = streamed.stack_on(streamed.empty_model(source, trust_remote_code=trust), run.parts)
-        configs = [stack.config(part.name) for part in run.parts]
-        return cls(run, source, weights, fold.folds(run.parts, model, configs, names, lora_scale), dtype, lora_scale)
+    def make(cls, base: StreamedModel, live: StreamedModel, kind: Dtype) -> _MergePlan:
+        model, stack = base.empty(), live.stack()
+        configs = [stack.config(part.name) for part in live.parts]
+        return cls(base, live, fold.folds(live.parts, model, configs, base.file_names(model), live.lora_scale), kind)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.kind)
+        return dtype
+
+    @property
+    def weights(self) -> Weights:
+        return self.base.weights
 
     @property
     def parameters(self) -> int:
@@ -196,8 +199,9 @@ def _shards(plan: _MergePlan, limit: int) -> Iterator[list[str]]:
     yield held
 
 
-def _write_rest(source: Path, work: Path, kind: str) -> None:
+def _write_rest(plan: _MergePlan, work: Path) -> None:
     """Config, tokenizer, chat template, generation config, licence: as they are with the base."""
+    source = plan.base.folder
     for pattern in _COPIED:
         for file in source.glob(pattern):
             if file.is_file() and not any(file.match(no) for no in _NOT_COPIED):
@@ -205,27 +209,34 @@ def _write_rest(source: Path, work: Path, kind: str) -> None:
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     for key in ("quantization_config", "_name_or_path", "torch_dtype"):
         config.pop(key, None)
-    write_json(work / "config.json", {**config, "dtype": kind})
+    write_json(work / "config.json", {**config, "dtype": plan.kind})
 
 
-def _prove(plan: _MergePlan, work: Path, tokens: tuple[Tensor, Tensor], kind: str) -> MergeProof:
-    run, source, read = plan.run, plan.source, plan.weights
-    trust = run.recipe.model.trust_remote_code
-    noise = proof.shaken(read, plan.dtype, plan.folds.factors.__contains__)
-    live_weight = streamed.live_weights(source, read, run.parts, plan.lora_scale, trust_remote_code=trust)
-    rounded = proof.rounded(live_weight, plan.dtype)
-
-    def logits(folder: Path, weights: Callable[[str], Tensor], parts: tuple[Part, ...] = ()) -> Tensor:
-        return streamed.folder_logits(folder, weights, tokens, parts, plan.lora_scale, trust_remote_code=trust)
-
-    return proof.compare(
-        dtype=kind,
-        live=logits(source, read, run.parts),
-        merged=logits(work, Weights(work)),
-        base=logits(source, read),
-        rounded=logits(source, rounded),
-        noisy=logits(source, noise, run.parts),
+def _prove(plan: _MergePlan, merged: StreamedModel, tokens: tuple[Tensor, Tensor]) -> MergeProof:
+    """Measure whether `merged` is the policy. Raises PrerlkitError when it is not."""
+    base, live = plan.base, plan.live
+    proven = proof.compare(
+        dtype=plan.kind,
+        live=live.logits(tokens),
+        merged=merged.logits(tokens),
+        base=base.logits(tokens),
+        rounded=base.logits(tokens, proof.rounded(live.live_weights(), plan.dtype)),
+        noisy=live.logits(tokens, proof.shaken(base.weights, plan.dtype, plan.folds.factors.__contains__)),
     )
+    if proven.failure:
+        raise PrerlkitError(f"Refused, and nothing was written: {proven.failure}.", _advice(proven))
+    return proven
+
+
+def _check_disk(plan: _MergePlan, folder: Path, gguf: Gguf | None) -> None:
+    """Raise PrerlkitError when the result does not fit on the disk, or the model can't be a GGUF file."""
+    gguf_bytes = 0
+    if gguf:
+        from prerlkit.publish.gguf_file import check_writable, size_of
+
+        check_writable(plan.base.folder)
+        gguf_bytes = size_of(plan.parameters, gguf)
+    check_space(folder, plan.bytes + gguf_bytes)
 
 
 def _check(run: TrainedRun, folder: Path, lora_scale: float, overwrite: bool) -> None:
@@ -240,7 +251,8 @@ def _check(run: TrainedRun, folder: Path, lora_scale: float, overwrite: bool) ->
             raise UsageError(f"{folder} exists and holds something else.", "Choose another -o.")
 
 
-def _advice(proven: MergeProof, kind: str) -> str:
+def _advice(proven: MergeProof) -> str:
+    kind = proven.dtype
     if proven.swallowed and kind != "float32":
         finer = "--dtype float16 (eight times finer) or float32" if kind == "bfloat16" else "--dtype float32"
         return f"The change may be too small for {kind}: try {finer}, or use the adapter unmerged (`prerlkit export`)."
@@ -250,7 +262,7 @@ def _advice(proven: MergeProof, kind: str) -> str:
 
 
 def _record(
-    run: TrainedRun, kind: str, lora_scale: float, proven: MergeProof, four_bit: FourBit | None, file: Any
+    run: TrainedRun, plan: _MergePlan, proven: MergeProof, four_bit: FourBit | None, file: Any
 ) -> dict[str, Any]:
     return {
         "run": run.recipe.name,
@@ -258,8 +270,8 @@ def _record(
         "steps": run.step,
         "complete": run.complete,
         "base": {"id": run.model.id, "revision": run.model.revision},
-        "dtype": kind,
-        "lora_scale": lora_scale,
+        "dtype": plan.kind,
+        "lora_scale": plan.live.lora_scale,
         "stages": [part.name for part in run.parts],
         "proof": proven.to_json(),
         "four_bit": four_bit.to_json() if four_bit else None,

@@ -3,7 +3,7 @@
 Peers' merges have returned the base, garbage, or the adapter twice, and said nothing. Three numbers tell:
 
 * astray: how far the merged model's logits are from those of the live weights rounded to the dtype. The live weights
-  are what PEFT's own layers act as (`streamed.live_weights`), so that nothing here is known from the merge. A right
+  are what PEFT's own layers act as (`StreamedModel.live_weights`): nothing here is known from the merge. A right
   merge rounds the same sums, made in another order, and differs only where one lies on the edge between two values.
 * distance: how far the merged model is from the base. Within `rounding` it can't be told from a base that was rounded.
   `rounding` is three times the `noise`: what moving the weights at random within half a step of the dtype does.

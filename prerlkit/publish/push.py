@@ -157,10 +157,10 @@ def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | N
     for file in sorted(folder.iterdir()) if folder else ():
         if file.is_file() and not file.name.startswith("."):
             files[file.name] = _rewritten(file, facts, run)
-    files["recipe.yaml"] = dump(public_recipe(run.recipe, facts.base)).encode()
-    for name in ("metrics.jsonl", "evaluations.jsonl"):
-        if (path := run.folder / name).is_file():
-            files[name] = path.read_bytes()
+    files[run.files.recipe.name] = dump(public_recipe(run.recipe, facts.base)).encode()
+    for path in (run.files.metrics, run.files.evaluations):
+        if path.is_file():
+            files[path.name] = path.read_bytes()
     if curves:
         files["curves.png"] = curves
     files["README.md"] = card(run, facts).encode()

@@ -7,6 +7,8 @@ it is done. PEFT's adapters sit on it as they do in training, so that the live p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,89 @@ Read = Callable[[str], Tensor]
 
 EYE_ROWS = 4096
 """Of the identity matrix that a layer sees at once."""
+
+
+@dataclass(frozen=True)
+class StreamedModel:
+    """The model in a folder, with or without adapters on it.
+
+    Attributes:
+        folder: its config and weights.
+        parts: the adapters, bottom first.
+        lora_scale: multiplies them; 1 is what was trained.
+    """
+
+    folder: Path
+    trust_remote_code: bool = False
+    parts: Sequence[Part] = ()
+    lora_scale: float = 1.0
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The folder's own weights, by name."""
+        return Weights(self.folder)
+
+    def with_adapters(self, parts: Sequence[Part], lora_scale: float = 1.0) -> StreamedModel:
+        """Return the same model with these adapters on it and no others."""
+        return replace(self, parts=parts, lora_scale=lora_scale)
+
+    def empty(self) -> Any:
+        """Return `empty_model` of the folder, without adapters."""
+        return empty_model(self.folder, trust_remote_code=self.trust_remote_code)
+
+    def file_names(self, model: Any) -> dict[str, str]:
+        """Return `file_names` of a model made by `empty`."""
+        return file_names(model, self.weights.__contains__)
+
+    def stack(self) -> AdapterStack:
+        """Return the adapters on an empty model."""
+        return stack_on(self.empty(), self.parts, self.lora_scale)
+
+    @torch.no_grad()
+    def logits(
+        self, tokens: tuple[Tensor, Tensor], read: Read | None = None, load: Callable[[Any], object] | None = None
+    ) -> Tensor:
+        """Return float32 logits of the real tokens. [N, V]
+
+        Args:
+            tokens: ids and mask, [B, T] each.
+            read: gives the weights instead of the folder, by their names there.
+            load: puts other adapters on the model, given to it before its weights are.
+        """
+        model = self.empty()
+        names = self.file_names(model)
+        if load:
+            load(model)
+            model.eval()
+        if self.parts:
+            stack_on(model, self.parts, self.lora_scale)
+        stream(model, names, read or self.weights)
+        return logits(model, *tokens)
+
+    def live_weights(self) -> Read:
+        """Return what reads each weight as the live layer acts, adapters included, in float32.
+
+        The layers themselves are asked, by letting them see the identity matrix. Nothing about PEFT's arithmetic
+        (scales, transposed layers, DoRA's norms, sums of several adapters) has to be known here.
+        """
+        model = self.empty()
+        names = self.file_names(model)
+        stack_on(model, self.parts, self.lora_scale)
+        stream(model, names, self.weights)
+        layers: dict[str, Any] = {
+            names[f"{path}.weight"]: module for path, module in model.named_modules() if isinstance(module, LoraLayer)
+        }
+
+        @torch.no_grad()
+        def reading(name: str) -> Tensor:
+            if name not in layers:
+                return self.weights(name)
+            layer = layers[name]
+            bias_1O = layer(torch.zeros(1, layer.in_features))
+            acts_IO = torch.cat([layer(rows) - bias_1O for rows in torch.eye(layer.in_features).split(EYE_ROWS)])
+            return acts_IO if layer.fan_in_fan_out else acts_IO.T.contiguous()  # Conv1D holds its weight transposed
+
+        return reading
 
 
 def empty_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -116,62 +201,8 @@ def _attach(owner: nn.Module, holder: nn.Module, own: dict[str, str], read: Read
     owner.register_forward_hook(drop)
 
 
-def live_weights(
-    folder: Path, read: Read, parts: Sequence[Part], lora_scale: float = 1.0, *, trust_remote_code: bool = False
-) -> Read:
-    """`read`, with what the adapters make of each weight: the weight that the live layer acts as, in float32.
-
-    It is asked of the layers themselves, by letting them see the identity matrix, so that nothing about PEFT's
-    arithmetic (scales, transposed layers, DoRA's norms, sums of several adapters) has to be known here.
-
-    Args:
-        folder, read: as in `folder_logits`.
-    """
-    model = empty_model(folder, trust_remote_code=trust_remote_code)
-    names = file_names(model, Weights(folder).__contains__)
-    stack_on(model, parts, lora_scale)
-    stream(model, names, read)
-    layers: dict[str, Any] = {
-        names[f"{path}.weight"]: module for path, module in model.named_modules() if isinstance(module, LoraLayer)
-    }
-
-    @torch.no_grad()
-    def reading(name: str) -> Tensor:
-        if name not in layers:
-            return read(name)
-        layer = layers[name]
-        bias_1O = layer(torch.zeros(1, layer.in_features))
-        acts_IO = torch.cat([layer(rows) - bias_1O for rows in torch.eye(layer.in_features).split(EYE_ROWS)])
-        return acts_IO if layer.fan_in_fan_out else acts_IO.T.contiguous()  # Conv1D holds its weight transposed
-
-    return reading
-
-
 @torch.no_grad()
 def logits(model: Any, tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """Float32 logits of the real tokens, padding left out. [N, V]"""
     out_BTV: Tensor = model(input_ids=tokens_BT, attention_mask=mask_BT, use_cache=False).logits
     return out_BTV.float()[mask_BT.bool()]
-
-
-def folder_logits(
-    folder: Path,
-    read: Read,
-    tokens: tuple[Tensor, Tensor],
-    parts: Sequence[Part] = (),
-    lora_scale: float = 1.0,
-    *,
-    trust_remote_code: bool = False,
-) -> Tensor:
-    """Float32 logits of the model in `folder`, with adapters on it where given. [N, V]
-
-    Args:
-        read: where the weights come from, by their names in the folder's own files.
-        tokens: ids and mask, [B, T] each.
-    """
-    model = empty_model(folder, trust_remote_code=trust_remote_code)
-    names = file_names(model, Weights(folder).__contains__)
-    if parts:
-        stack_on(model, parts, lora_scale)
-    stream(model, names, read)
-    return logits(model, *tokens)

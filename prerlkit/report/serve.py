@@ -14,9 +14,9 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.page.shell import Page
 from prerlkit.report.build import build
 from prerlkit.runs import lock
+from prerlkit.runs.files import RunFiles
 
 HOST = "127.0.0.1"
-_FILES = ("recipe.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "evaluations.jsonl", "summary.json")
 _SHARE = 0.1
 """At most so much of the time is spent on building: a training run on the same cores goes first."""
 
@@ -56,9 +56,10 @@ class Live:
         """What changes when a run writes, begins or ends."""
         found: list[object] = []
         for path in self._folders:
-            for name in _FILES:
+            run = RunFiles(path)
+            for file in (run.recipe, run.environment, run.metrics, run.samples, run.evaluations, run.summary):
                 try:
-                    stat = (path / name).stat()
+                    stat = file.stat()
                     found.append((stat.st_size, stat.st_mtime_ns))
                 except OSError:
                     found.append(None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prerlkit.errors import UsageError
+from prerlkit.runs.files import RunFiles
 from prerlkit.runs.run import Run
 
 _DEPTH = 4
@@ -36,7 +37,7 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _run_folders(path: Path, depth: int) -> Iterator[Path]:
-    if (path / "recipe.yaml").is_file():
+    if RunFiles(path).recipe.is_file():
         yield path
     elif path.is_dir() and depth:
         for child in sorted(path.iterdir()):

@@ -22,6 +22,7 @@ from prerlkit.recipe.model import Adapter, Model
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.checkpoints import newest_whole
+from prerlkit.runs.files import RunFiles
 from prerlkit.runs.run import Run
 
 
@@ -89,6 +90,10 @@ class TrainedRun:
     @property
     def folder(self) -> Path:
         return self.run.folder
+
+    @property
+    def files(self) -> RunFiles:
+        return self.run.files
 
     @property
     def environment(self) -> Mapping[str, Any]:

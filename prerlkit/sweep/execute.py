@@ -15,6 +15,7 @@ from types import FrameType
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.load import load
+from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.secrets import redact
 from prerlkit.sweep import manifest
@@ -120,7 +121,7 @@ class Sweep:
             self._free.append(one.slot)
             entry, code = one.entry, one.process.returncode
             entry.seconds, entry.exit_code = time.monotonic() - entry.begun, code
-            reason = read_json(self._folder / entry.point.folder / "summary.json").get("exit_reason")
+            reason = read_json(RunFiles(self._folder / entry.point.folder).summary).get("exit_reason")
             if code == 0 and reason == "completed":
                 self._set(entry, "completed")
             elif self.stopped or (code == 0 and reason == "stopped"):

@@ -66,7 +66,7 @@ def plan(points: Sequence[Point], folder: Path) -> list[Entry]:
     Raises:
         UsageError: the folder is something else, or a run in it was made from another recipe.
     """
-    if (folder / "recipe.yaml").is_file():
+    if RunFiles(folder).recipe.is_file():
         raise UsageError(f"{folder} is a run, not a sweep.", "Choose another folder with --output.")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file.", "Choose a folder with --output.")

@@ -12,7 +12,7 @@ from prerlkit.metrics import catalogue
 from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.types import Group
-from prerlkit.verify.combine import Named, labels_of
+from prerlkit.verify.combine import HasName, labels_of
 
 
 def step_metrics(
@@ -20,7 +20,7 @@ def step_metrics(
     stats: UpdateStats,
     rate: float,
     train_seconds: float,
-    verifiers: Sequence[Named],
+    verifiers: Sequence[HasName],
     peak: float = 0,
 ) -> dict[str, float]:
     """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's; `peak`: memory, bytes."""
@@ -70,7 +70,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
 
 
-def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[Named]) -> dict[str, float]:
+def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[HasName]) -> dict[str, float]:
     """`reward/<label>` for each of several verifiers: the mean of its own scores. Nothing for one: it is the reward."""
     if len(verifiers) < 2:
         return {}

@@ -70,7 +70,7 @@ def _digest(prompts: Sequence[Prompt]) -> str:
 def recipe_folder(run: Path) -> Path | None:
     """Where the recipe of a run lay: relative data paths and plugins are found from there."""
     try:
-        folder = json.loads((run / "environment.json").read_text(encoding="utf-8"))["recipe_folder"]
+        folder = json.loads(RunFiles(run).environment.read_text(encoding="utf-8"))["recipe_folder"]
         return Path(folder) if folder else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # then only absolute paths, and those below the working directory, are found

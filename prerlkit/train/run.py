@@ -88,10 +88,10 @@ def run(
     """Run `recipe` into the folder `output`.
 
     Args:
-        recipe_folder: where the recipe file lies, for relative paths and plugins beside it.
-        watcher: hears what happens.
-        stop: asked after every step.
-        existing: what to do with a folder that is not empty. `resume` begins anew where there is no checkpoint yet.
+        recipe_folder: where the recipe file is, for relative paths and plugins next to it.
+        callback: receives messages, steps and evaluations.
+        stop: read after every step.
+        existing: what to do with a folder that is not empty. `resume` starts from the beginning without a checkpoint.
         world: the processes of the run, this one among them. Each calls this function.
 
     Raises:

@@ -14,7 +14,7 @@ Reward = Literal["weighted", "product"]
 _TAKEN = ("mean", "pass_rate")  # `reward/mean` and `reward/pass_rate` are metrics of all verifiers together
 
 
-class Named(Protocol):
+class HasName(Protocol):
     """What a name for a use is made from."""
 
     @property
@@ -75,7 +75,7 @@ class Combination:
         )
 
 
-def labels_of(uses: Sequence[Named]) -> tuple[str, ...]:
+def labels_of(uses: Sequence[HasName]) -> tuple[str, ...]:
     """A label for each use: the verifier's name, with `#2` and so on where it is used again.
 
     Of `path/to/file.py:function` it is the function, of `path/to/file.py` the file's stem.

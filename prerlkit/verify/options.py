@@ -30,14 +30,14 @@ _ENDS = frozenset(".;!?")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedOptions:
     """The options that a text chooses and those that it denies, as upper-case letters."""
 
     chosen: frozenset[str]
     denied: frozenset[str]
 
 
-def named(text: str, options: str, prose: bool = False) -> Named:
+def named(text: str, options: str, prose: bool = False) -> NamedOptions:
     """Return the options that a text names.
 
     Args:
@@ -68,7 +68,7 @@ class _Reader:
         self._options = options
         self._prose = prose
 
-    def read(self) -> Named:
+    def read(self) -> NamedOptions:
         chosen: set[str] = set()
         denied: set[str] = set()
         groups = self._groups()
@@ -91,7 +91,7 @@ class _Reader:
                     i += 1
             deny = self._denies(i, deny)
             i += 1
-        return Named(frozenset(chosen - denied), frozenset(denied))
+        return NamedOptions(frozenset(chosen - denied), frozenset(denied))
 
     def _denies(self, i: int, before: str) -> str:
         """Return how the words up to here deny what follows: `word`, `relative`, `adjective`, or "" where they do not.

@@ -163,6 +163,6 @@ def test_audit_exits_by_its_threshold(invoke, recipe_file, tmp_path):
 
 
 def test_audit_needs_no_model(invoke, recipe_file):
-    verifiers = [{"name": "regex", "settings": {"pattern": "= (.*)"}}]
+    verifiers = [{"name": "regex", "settings": {"pattern": r"\A= (.*)"}}]
     done = invoke("verifiers", "audit", recipe_file(model={"id": "no/such-model"}, verifiers=verifiers))
     assert done.returncode == 0, done.stderr

@@ -32,3 +32,11 @@ def test_every_public_function_is_in_the_table_with_parameters_that_it_has():
         parameters = inspect.signature(getattr(prerlkit, name)).parameters
         named = [word.split("=")[0].strip().lstrip("*") for word in written.split(",")]
         assert [word for word in named if word and word != "…" and word not in parameters] == [], name
+
+
+def test_the_page_lists_every_field_of_a_request():
+    from prerlkit.evaluation.request import EvalRequest
+
+    page = PAGE.read_text(encoding="utf-8")
+    row = page.split("| what is asked |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+)`", row)) == set(EvalRequest.model_fields)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prerlkit.policy.pieces import token_texts
-from prerlkit.probes.change import Change, ChangeSettings
+from prerlkit.probes.change import Change, ChangeSettings, token_texts
 from prerlkit.probes.registry import metric_names
 from prerlkit.types import Completion, Group, Prompt, Verdict
 

@@ -155,7 +155,7 @@ def test_the_live_weights_are_what_peft_would_merge(make_family, make_model, tmp
                     parameter.add_(0.1 * torch.rand(parameter.shape))
             parts.append(Part(name, settings, stack.state(name)))
         read = Weights(tmp_path)
-        live = streamed.live_weights(tmp_path, read, parts)
+        live = streamed.StreamedModel(tmp_path, parts=parts).live_weights()
         merged = stack.peft.merge_and_unload().state_dict()
         changed = 0
         for name in read.names:

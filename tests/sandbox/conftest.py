@@ -46,7 +46,7 @@ def nothing_left(monkeypatch) -> Iterator[Callable[[], list[str]]]:
     own = uuid.uuid4().hex  # other sandboxes on this machine are none of ours
     monkeypatch.setattr(process, "_STUB", f"{process._STUB}# {own}\n")
     yield lambda: guests(own)
-    deadline = time.monotonic() + 1.0
+    deadline = time.monotonic() + 30.0
     while (left := guests(own)) and time.monotonic() < deadline:
         time.sleep(0.01)  # a process that is gone stays in the table until its parent has looked
     assert left == []

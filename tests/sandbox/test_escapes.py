@@ -243,11 +243,14 @@ def test_nothing_gets_out(name, code, host, nothing_left) -> None:
     host.reached.clear()
     start = time.monotonic()
     verdict = code.judge(VerifierInput("", program(ESCAPES[name], host), None, ROW))
+    took = time.monotonic() - start
     assert verdict.passed is False, verdict
-    assert time.monotonic() - start < 6.0
     assert host.reached == []
     assert host.victim.poll() is None
+    start = time.monotonic()
     assert code.judge(VerifierInput("", "print(int(input()) + 1)", None, HONEST)).passed is True
+    # Its `total_seconds`, and what starting and ending a guest costs on this machine now.
+    assert took < 3.0 + 20 * (time.monotonic() - start)
 
 
 @pytest.mark.parametrize("name", CONTROLS)

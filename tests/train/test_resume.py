@@ -258,17 +258,22 @@ def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, mon
     whole = complete("-o", str(tmp_path / "straight"))
     draws = random.Random(20)
     killed, reached = 0, set()
-    for number in range(20):
+    for number in range(100):
+        if killed == 20:
+            break
         folder = tmp_path / f"killed-{number}"
         metrics = folder / "metrics.jsonl"
         process = start("-o", str(folder))
         # By the clock alone a busy machine would be hit before the first step each time, or behind the last.
         while process.is_alive() and count(metrics) < number % 4:
             time.sleep(0.002)
-        process.join(draws.random() * whole / 6)
+        if killed >= 4:  # the first four are hit right behind their step
+            process.join(draws.random() * whole / 6)
         if process.is_alive():
             process.kill()
             killed += 1
+        else:
+            whole /= 2  # it was measured on a busier machine: later moments would all be behind the end
         process.join()
         reached.add(count(metrics))
         complete("-o", str(folder), "--resume")
@@ -276,7 +281,7 @@ def test_kill_9_at_20_random_moments(tiny_recipe, tmp_path, lines, same_run, mon
         assert [line["step"] for line in lines(metrics)] == [1, 2, 3, 4]
         assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
         shutil.rmtree(folder)
-    assert killed >= 10
+    assert killed == 20
     assert len(reached) >= 3, f"the moments fell on too few places: {reached}"
 
 

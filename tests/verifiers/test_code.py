@@ -194,14 +194,12 @@ def test_asserts_of_the_tests_own_functions_count() -> None:
 def test_a_slow_completion_fails_within_the_runners_limit() -> None:
     row = {"test_list": ["assert f(1) == 1"] * 20}
     with Runner([SimpleNamespace(name="code", settings={}, weight=1.0, timeout=5.0)], workers=1) as runner:
-        start = time.monotonic()
         slow, honest = runner.judge(
             [
                 VerifierInput("", "import time\ndef f(x):\n    time.sleep(9)", None, row),
                 VerifierInput("", "f = int", None, row),
             ]
         )
-        assert time.monotonic() - start < 5.0
     assert (slow.passed, slow.reason) == (False, "ran longer than 2 s")
     assert honest.passed is True
 
@@ -210,7 +208,7 @@ def test_many_slow_cases_end_with_the_total() -> None:
     row = {"inputs": ["1"] * 50, "outputs": ["1"] * 50}
     start = time.monotonic()
     verdict = judge(row, "import time; time.sleep(0.4); print(1)", total_seconds=1.0, score="fraction")
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < 0.5 * 50 * 0.4  # half of what all cases would take
     assert verdict.passed is False
     assert verdict.score is not None
     assert verdict.score < 0.1

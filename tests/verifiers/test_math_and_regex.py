@@ -18,11 +18,14 @@ def use(name: str, timeout: float = 5.0, **settings: object) -> SimpleNamespace:
     return SimpleNamespace(name=name, settings=settings, weight=1.0, timeout=timeout)
 
 
-def test_a_pattern_that_backtracks_for_ever_costs_its_own_sample() -> None:
-    with Runner([use("regex", 0.5, must_match=["(a+)+$"])], workers=1) as runner:
+def test_a_completion_on_which_a_pattern_backtracks_for_ever_fails() -> None:
+    """Unjudged would be a way out of a bad score."""
+    with Runner([use("regex", 20.0, must_match=["(a+)+$"])], workers=1) as runner:
         verdicts = runner.judge([VerifierInput("", "aaa"), VerifierInput("", "a" * 40 + "b"), VerifierInput("", "b")])
-    assert [v.passed for v in verdicts] == [True, None, False]
-    assert "ran longer than 0.5 s" in verdicts[1].reason
+        stats = runner.stats()["regex"]
+    assert [v.passed for v in verdicts] == [True, False, False]
+    assert "takes too long" in verdicts[1].reason
+    assert (stats.timeouts, stats.unjudged) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,8 @@ assert verifier.judge(VerifierInput("", r"\\boxed{1,000}", "1000")).passed
 assert verifier.judge(VerifierInput("", "I think 7", "8")).passed is False
 assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
 assert verifier.judge(VerifierInput("", r"\\boxed{x(x+1)}", "x^2+x")).passed
+assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
+assert verifier.judge(VerifierInput("", r"\\boxed{6}", r"\\sum_{k=1}^{3} k")).passed
 assert "math_verify" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

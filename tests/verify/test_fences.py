@@ -32,6 +32,8 @@ FUNCTIONS = {
     "with Windows ends of lines": PYTHON.replace("\n", "\r\n"),
     "never closed": f"```python\n{ADD}",
     "never closed, prose behind": f"```python\n{ADD}\nThis function adds the two numbers.",
+    "never closed, prose at once": f"```python\n{ADD}Hope this helps",
+    "never closed, a label": f"```python\n{ADD}\n**Explanation:**\nIt adds.",
     "never closed, the next begins": f"```python\n{ADD}```python\nprint(add(1, 2))\n```",
     "never closed, words and the next": f"```python\n{ADD}\nExample usage:\n```python\nprint(add(1, 2))\n```",
     "closed behind the code": "```python\ndef add(a, b):\n    return a + b```\nDone.",

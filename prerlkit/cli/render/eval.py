@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prerlkit.harness.presets import PRESETS
-from prerlkit.harness.results import Results, TargetComparison, TargetResult
+from prerlkit.evaluation.harness.presets import PRESETS
+from prerlkit.evaluation.harness.results import Results, TargetComparison, TargetResult
 
 
 def print_results(console: Console, results: Results, folder: Path) -> None:

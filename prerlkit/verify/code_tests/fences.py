@@ -21,12 +21,13 @@ _READS = re.compile(
     r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*(?:0|['\"]/dev/stdin)|\bfileinput\b|\bos\.read\s*\(\s*0|\binput\b"
 )
 _PROSE = re.compile(r"[A-Z][\w'’]*(?:,? [\w'’`()-]+){2,}.*")
+_WORDS = re.compile(r"[A-Z][\w'’]*(?:,? (?!(?:and|or|not|in|is|if|else)\b)[\w'’]+){2,}")  # never Python
 _LABEL = re.compile(r"[A-Z*][\w '’*-]*:\**\s*")
 _LINE = 200  # characters of a line that are looked at
 
 
 @dataclass(slots=True)
-class _Block:
+class _FencedBlock:
     """A fenced block. `indent`: columns in front of its fence. `closed`: by a fence with nothing behind it."""
 
     language: str
@@ -87,11 +88,11 @@ def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -
     return next((block.text for block in reversed(blocks) if block.python), blocks[-1].text)
 
 
-def _blocks(completion: str) -> tuple[str | None, list[_Block]]:
+def _blocks(completion: str) -> tuple[str | None, list[_FencedBlock]]:
     """Return the blocks, and the text before the first fence where that fence closes a block begun in the prompt."""
-    blocks: list[_Block] = []
+    blocks: list[_FencedBlock] = []
     before: list[str] = []
-    open_block: _Block | None = None
+    open_block: _FencedBlock | None = None
     for line in completion.splitlines(keepends=True):
         match = _FENCE.match(line)
         info = "" if match is None else match["info"].strip()
@@ -115,14 +116,14 @@ def _blocks(completion: str) -> tuple[str | None, list[_Block]]:
                 before.append(line)
             continue
         language = _OTHER_WORDS.sub(" ", info).strip().partition(" ")[0].lower()
-        open_block = _Block(language, match["fence"], len(match["before"].expandtabs(4)))
+        open_block = _FencedBlock(language, match["fence"], len(match["before"].expandtabs(4)))
         blocks.append(open_block)
     # A bare fence that nothing closes, behind what looks like a program: the prompt opened the block.
     begun = bool(blocks) and not blocks[0].closed and not blocks[0].language and _begins_with_statement(before)
     return ("".join(before) if begun else None), blocks
 
 
-def _ends(block: _Block, match: re.Match[str], info: str) -> bool:
+def _ends(block: _FencedBlock, match: re.Match[str], info: str) -> bool:
     """Whether a fence ends a block: a bare one closes it, one with a language begins the next."""
     before, fence = match["before"], match["fence"]
     if fence[0] != block.fence[0] or len(fence) < len(block.fence):
@@ -132,25 +133,24 @@ def _ends(block: _Block, match: re.Match[str], info: str) -> bool:
     return before.isspace() or not before or bool(info)
 
 
-def _closes_behind(line: str, block: _Block) -> bool:
+def _closes_behind(line: str, block: _FencedBlock) -> bool:
     """Whether the closing fence stands at the end of a line of code."""
     text = line.rstrip()
     return text.endswith(block.fence) and not text.strip().startswith(block.fence) and block.fence[0] == "`"
 
 
 def _without_prose(lines: list[str]) -> list[str]:
-    """Lines up to the first paragraph of prose."""
-    for number, line in enumerate(lines[1:], 1):
-        if not lines[number - 1].strip() and _is_prose(line):
-            return lines[:number]
-    return lines
+    """Lines up to the first line of prose behind the code."""
+    return next((lines[:number] for number, line in enumerate(lines) if number and _is_prose(line)), lines)
 
 
 def _is_prose(line: str) -> bool:
-    text = line.rstrip()
-    if text[-1:] not in (".", ":", "!", "?", "*") or _is_statement(line):
+    text = line.rstrip()[:_LINE]
+    if _is_statement(line):
         return False
-    return _PROSE.match(text[:_LINE]) is not None or _LABEL.fullmatch(text[:_LINE]) is not None
+    if _WORDS.fullmatch(text) is not None or _LABEL.fullmatch(text) is not None:
+        return True
+    return line.rstrip()[-1:] in (".", ":", "!", "?", "*") and _PROSE.match(text) is not None
 
 
 def _is_statement(line: str) -> bool:

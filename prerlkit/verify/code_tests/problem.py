@@ -193,8 +193,11 @@ def _named(place: Mapping[str, Any]) -> str:
 
 
 def _metadata(place: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A place's `metadata`, which may be JSON."""
-    found = _json(place.get("metadata") or {})
+    """A place's `metadata`, which may be JSON; other texts name no function."""
+    try:
+        found = _json(place.get("metadata"))
+    except Unreadable:
+        return {}
     return found if isinstance(found, Mapping) else {}
 
 

@@ -1,4 +1,8 @@
-"""Whether two answers mean the same: by spelling, as numbers, part by part, and by computer algebra only at the end."""
+"""Whether an answer means the same as the gold answer. The gold answer says how both are read.
+
+Each way of reading is asked in turn, the most particular first, and the first that knows the gold answer's kind
+decides. Only what no way can read is left to computer algebra.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,34 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from prerlkit.verify.mathematics.normal import compact, normal, number, split_top
+from prerlkit.verify.mathematics import literals
+from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fraction
+from prerlkit.verify.mathematics.formula import Formula, Number, Product, variables
+from prerlkit.verify.mathematics.grammar import readable
+from prerlkit.verify.mathematics.lists import Verdict, as_list, as_matrix, as_tuple, bracketed
+from prerlkit.verify.mathematics.normal import compact, normal, plain
+from prerlkit.verify.mathematics.quantity import Quantity, quantity
+from prerlkit.verify.mathematics.relations import as_relation, relation
+from prerlkit.verify.mathematics.sets import is_set, real_set, same_sets
+from prerlkit.verify.mathematics.units import same_label
+from prerlkit.verify.mathematics.value import equal_values, within
 
 Symbolic = Callable[[str, str], bool | None]
 
-_BASE = re.compile(r"\{?\(?([0-9A-Za-z]+)\}?\)?_\{?(\d{1,2})\}?")
-_CLOCK = re.compile(r"\d+(?::\d+)+")
-_MATRIX = re.compile(r"(.*?)\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", re.DOTALL)
-_GIVEN = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?(?:\([A-Za-z, ]+\))?|\\[a-z]+)\s*(?:=|\\in(?![a-z]))\s*(.+)", re.DOTALL)
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' .-]*[A-Za-z]")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?")
-_MAX_PARTS = 64  # a longer list is matched in order only: matching it in any order takes time by its square
+_INTEGER = re.compile(r"-?\d{1,18}")
+_LABEL = re.compile(
+    r"(?:(?:the |my )?(?:final )?answers?(?: is| are)?\s*[:=]?|[A-Za-z][A-Za-z ]{2,30}:"
+    r"|(?:room|option|choice|day|page|number|problem|question|no\.|chapter|step|case|grade|level|team|group|player)(?=\s*\d))\s*",
+    re.IGNORECASE,
+)
+_MOD = re.compile(
+    r"(?:(?P<name>.+?)\s*\\equiv\s*)?(?P<rest>.+?)\s*\(?\s*\\?[pb]?mod\s*\{?\s*(?P<mod>[^{}()]+?)\s*\}?\s*\)?",
+    re.DOTALL,
+)
 
 
 def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool | None:
-    """Whether `answer` means `gold`.
+    """Return whether `answer` means `gold`.
 
     Args:
         tolerance: by how much numbers may differ, relative to the gold one (absolute where that is 0).
@@ -29,186 +46,134 @@ def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool |
     Returns:
         None when the gold answer can't be read.
     """
+    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer) and not tolerance:
+        return int(gold) == int(answer)
     gold, answer = normal(gold), normal(answer)
     if not compact(gold):
         return None
-    if compact(gold) == compact(answer):
-        return True
-    if not answer:
-        return False
-    for way in (_as_numbers, _as_text):
-        if (known := way(gold, answer, tolerance)) is not None:
+    return _Comparison(tolerance, symbolic).same(gold, _unlabelled(answer))
+
+
+def _unlabelled(answer: str) -> str:
+    """Without the label before an answer, `Answer: 42` or `Room 5`, and with a minus for the word."""
+    text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*)\}", r"\1 ", answer)
+    if (label := _LABEL.match(text)) and text[label.end() :].strip():
+        answer = normal(text[label.end() :])
+    return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
+
+
+class _Comparison:
+    """The ways of reading, with what all of them need."""
+
+    def __init__(self, tolerance: float, symbolic: Symbolic) -> None:
+        self._tolerance, self._symbolic = tolerance, symbolic
+
+    def same(self, gold: str, answer: str) -> bool | None:
+        if not answer:
+            return None if not gold else False
+        if compact(gold) == compact(answer) or compact(plain(gold)) == compact(plain(answer)):
+            return True
+        for way in (self._option, self._literal, self._congruence, self._matrix, self._set, self._list, self._tuple):
+            if (known := way(gold, answer)) is not ...:
+                return known
+        if (known := as_relation(gold, answer, self.same)) is not ...:
             return known
-    for compare in (_as_assignment, _as_matrix, _as_union, _as_tuple, _as_list):
-        if (parts := compare(gold, answer)) is not None:
-            return parts(tolerance, symbolic)
-    if "=" not in gold and re.search(r"=\s*0$", answer):
-        return False  # an equation in its standard form is no 0, though algebra would take its right side
-    return symbolic(gold, answer)
+        return self._value(gold, answer)
 
+    def _option(self, gold: str, answer: str) -> Verdict:
+        if option := literals.option_text(gold):
+            letter, text = option
+            if (other := literals.option_text(answer)) is not None:
+                return letter == other[0] and self.same(normal(text), normal(other[1]))
+            return literals.as_option(letter, answer) or self.same(normal(text), answer)
+        known = literals.as_option(gold, answer)
+        return ... if known is None else known
 
-Parts = Callable[[float, Symbolic], bool | None]
+    def _literal(self, gold: str, answer: str) -> Verdict:
+        for way in (literals.as_date, literals.as_clock, literals.as_ratio, literals.as_based):
+            if (known := way(gold, answer)) is not None:
+                return known
+        if real_set(gold) is not None and real_set(answer) is not None:
+            return ...  # "all real numbers"
+        known = literals.as_words(gold, answer)
+        return ... if known is None else known
 
-
-def _as_numbers(gold: str, answer: str, tolerance: float) -> bool | None:
-    """Two rational numbers; percentages count with and without their sign, as questions ask for both."""
-    left, right = number(gold), number(answer)
-    if left is None or right is None:
-        return _as_based(gold, answer)
-    return any(close(a, b, tolerance) for a in _readings(*left) for b in _readings(*right))
-
-
-def _readings(value: Fraction, percent: bool) -> tuple[Fraction, ...]:
-    return (value, value / 100) if percent else (value,)
-
-
-def close(gold: Fraction, answer: Fraction, tolerance: float) -> bool:
-    """Within the tolerance, relative to the gold value."""
-    return gold == answer or (tolerance > 0 and abs(gold - answer) <= Fraction(tolerance) * (abs(gold) or 1))
-
-
-def _as_based(gold: str, answer: str) -> bool | None:
-    """Numerals in a base, `2215_6`. The base may be left out, as the question names it."""
-    left, right = _BASE.fullmatch(compact(gold)), _BASE.fullmatch(compact(answer))
-    if not left and not right:
-        return None
-    digits = [m.group(1) if m else compact(text) for m, text in ((left, gold), (right, answer))]
-    bases = {int(m.group(2)) for m in (left, right) if m}
-    if not all(_is_numeral(digits[0 if left else 1], base) for base in bases):
-        return None  # a variable with an index
-    return len(bases) == 1 and digits[0].lstrip("0") == digits[1].lstrip("0")
-
-
-def _is_numeral(digits: str, base: int) -> bool:
-    if not 2 <= base <= 36 or digits != digits.upper():
-        return False
-    return all("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(digit) in range(base) for digit in digits)
-
-
-def _as_text(gold: str, answer: str, tolerance: float) -> bool | None:
-    """Words, option letters, times and ratios: equal when they are spelled the same, whatever the case of words."""
-    if _CLOCK.fullmatch(compact(gold)):
-        return _CLOCK.match(compact(answer)) is not None and re.sub(r"(?i)\s*[ap]\.?m\.?$", "", answer) == gold
-    letter, other = _LETTER.fullmatch(compact(gold)), _LETTER.fullmatch(compact(answer))
-    if letter and other:
-        return letter.group(1) == other.group(1)
-    if _WORDS.fullmatch(gold) and (len(compact(gold)) > 3 or " " in gold):
-        if re.search(r"[\d+*/=^\\]", answer):
+    def _congruence(self, gold: str, answer: str) -> Verdict:
+        """`x \\equiv 3 \\pmod 7`: the same modulus, and residues that are the same by it."""
+        left, right = _MOD.fullmatch(plain(gold)), _MOD.fullmatch(plain(answer))
+        if not left:
+            return ... if not right else self.same(gold, right["rest"])
+        if not right or self.same(left["mod"], right["mod"]) is not True:
             return False
-        return re.sub(r"[^a-z]", "", gold.lower()) == re.sub(r"[^a-z]", "", answer.lower())
-    return None
-
-
-def _as_assignment(gold: str, answer: str) -> Parts | None:
-    r"""`x = 5` for `5`, `x \in [1,2]` for `[1,2]`, `f(x) = …`; a name on both sides must be the same one."""
-    left, right = _GIVEN.fullmatch(gold), _GIVEN.fullmatch(answer)
-    if (not left and not right) or len(split_top(gold)) > 1 != len(split_top(answer)) > 1:
-        return None
-    if left and right and compact(left.group(1)) != compact(right.group(1)):
-        return None  # y = x and x = y are one equation: for algebra to decide
-    values = [m.group(2) if m else text for m, text in ((left, gold), (right, answer))]
-    if any(re.search(r"(?<![<>!\\])=", value) for value in values):
-        return None
-    return lambda tolerance, symbolic: same(values[0], values[1], tolerance, symbolic)
-
-
-def _as_matrix(gold: str, answer: str) -> Parts | None:
-    """Cell by cell. Gold matrices whose row ends have lost a backslash are read where that can be told."""
-    left, right = _MATRIX.fullmatch(gold), _MATRIX.fullmatch(answer)
-    if not left:
-        return None
-    rows = [_rows(m.group(2)) if m else [] for m in (left, right)]
-    if len({len(row) for row in rows[0]}) > 1:
-        return lambda tolerance, symbolic: None
-    if not right or compact(left.group(1)) != compact(right.group(1)):
-        return lambda tolerance, symbolic: False
-    if [len(row) for row in rows[0]] != [len(row) for row in rows[1]]:
-        return lambda tolerance, symbolic: False
-    cells = [[cell for row in matrix for cell in row] for matrix in rows]
-    return lambda tolerance, symbolic: _all_same(cells[0], cells[1], tolerance, symbolic)
-
-
-def _rows(body: str) -> list[list[str]]:
-    if r"\\" not in body:
-        body = re.sub(r"\\(?=[\s\d.(-])", r"\\\\", body)
-    return [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\", body) if row.strip()]
-
-
-def _as_union(gold: str, answer: str) -> Parts | None:
-    """Unions of intervals, in any order."""
-    parts = [re.split(r"\\cup(?![a-z])", text) for text in (gold, answer)]
-    if len(parts[0]) == 1 or len(parts[1]) == 1:
-        return None
-    return lambda tolerance, symbolic: _any_order(parts[0], parts[1], tolerance, symbolic)
-
-
-def _as_tuple(gold: str, answer: str) -> Parts | None:
-    """Points and intervals: the same brackets, and the same parts in the same order."""
-    left, right = _bracketed(gold), _bracketed(answer)
-    if left is None or right is None:
-        return None
-    if left[0] != right[0]:
-        return lambda tolerance, symbolic: False
-    return lambda tolerance, symbolic: _all_same(left[1], right[1], tolerance, symbolic)
-
-
-def _bracketed(text: str) -> tuple[str, list[str]] | None:
-    """Brackets and parts of `(1, 2]`; None when it isn't one such thing."""
-    text = re.sub(r"^\\langle(.*)\\rangle$", r"(\1)", text)
-    if len(text) < 2 or text[0] not in "([" or text[-1] not in ")]":
-        return None
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and i < len(text) - 1:
-            return None
-    parts = split_top(text[1:-1])
-    return (text[0] + text[-1], parts) if len(parts) > 1 else None
-
-
-def _as_list(gold: str, answer: str) -> Parts | None:
-    r"""Lists and sets, `1, 2`, `\{1, 2\}`, `1 and 2`, `\pm 1`: the same parts in any order."""
-    parts = [_listed(text) for text in (gold, answer)]
-    if len(parts[0]) == 1 and len(parts[1]) == 1:
-        return None
-    return lambda tolerance, symbolic: _any_order(parts[0], parts[1], tolerance, symbolic)
-
-
-def _listed(text: str) -> list[str]:
-    text = re.sub(r"^\\\{(.*)\\\}$", r"\1", text)
-    if number(text) is not None:  # 1,234
-        return [text]
-    parts = split_top(re.sub(r",?\s+(?:and|or)\s+", ",", text))
-    return [one for part in parts for one in _both_signs(part) if one]
-
-
-def _both_signs(part: str) -> list[str]:
-    if len(re.findall(r"\\pm(?![a-z])", part)) != 1:
-        return [part]
-    return [re.sub(r"\\pm(?![a-z])\s*", sign, part).removeprefix("+") for sign in "+-"]
-
-
-def _all_same(golds: list[str], answers: list[str], tolerance: float, symbolic: Symbolic) -> bool | None:
-    if len(golds) != len(answers):
-        return False
-    unread = False
-    for gold, answer in zip(golds, answers, strict=True):
-        one = same(gold, answer, tolerance, symbolic)
-        if one is False:
+        if left["name"] and right["name"] and compact(left["name"]) != compact(right["name"]):
             return False
-        unread |= one is None
-    return None if unread else True
+        numbers = [_exactly(readable(match[key])) for match, key in ((left, "rest"), (right, "rest"), (left, "mod"))]
+        a, b, modulus = numbers
+        if a is not None and b is not None and modulus:
+            return (a - b) % modulus == 0
+        return self.same(left["rest"], right["rest"])
+
+    def _matrix(self, gold: str, answer: str) -> Verdict:
+        return as_matrix(gold, answer, self.same)
+
+    def _set(self, gold: str, answer: str) -> Verdict:
+        """Sets of reals, where one of the two can be nothing else."""
+        if not is_set(gold) and not (is_set(answer) and bracketed(gold)):
+            return ...
+        left = real_set(gold)
+        if left is None or (r"\{" in gold and r"\cup" not in gold and real_set(answer) is None):
+            return ...
+        right = real_set(answer)
+        if right is None:
+            return ... if relation(gold) else False
+        return same_sets(left, right, self.same)
+
+    def _list(self, gold: str, answer: str) -> Verdict:
+        return as_list(gold, answer, self.same)
+
+    def _tuple(self, gold: str, answer: str) -> Verdict:
+        return as_tuple(gold, answer, self.same)
+
+    def _value(self, gold: str, answer: str) -> bool | None:
+        """Two formulas, with their units."""
+        left, right = quantity(gold), quantity(answer)
+        formula = readable(left.value)
+        if formula is None:
+            return None if left.label else self._symbolic(gold, answer)
+        other = readable(right.value)
+        if other is None or variables(other) - variables(formula):
+            return False  # a variable of its own: x/x is no way to write 1
+        factor = self._factor(left, right, formula)
+        return any(self._equal(_times(formula, left.scale), _times(other, right.scale * one)) for one in factor)
+
+    def _factor(self, gold: Quantity, answer: Quantity, value: Formula) -> list[Fraction]:
+        """What the answer's number is to be multiplied by to be in the gold answer's unit; none where none is."""
+        one = Fraction(1)
+        if gold.label == answer.label or not answer.label:
+            return [one, 100 * one] if gold.label.startswith("%") and not answer.label else [one]
+        if answer.label.startswith("%"):
+            if gold.label:
+                return [one] if gold.label.startswith("%") and "" in (gold.label[1:], answer.label[1:]) else []
+            number = _exactly(value)
+            # A gold answer of more than 1 leaves out the percent sign; one of up to 1 is the value itself.
+            return [one] if number is not None and abs(number) > 1 else [one / 100]
+        if not gold.label:
+            return [one] if answer.unit is not None else []
+        if gold.unit and answer.unit:
+            return [answer.unit.scale / gold.unit.scale] if gold.unit.dimensions == answer.unit.dimensions else []
+        return [one] if same_label(gold.label, answer.label) else []
+
+    def _equal(self, gold: Formula, answer: Formula) -> bool:
+        return equal_values(gold, answer) or (self._tolerance > 0 and within(gold, answer, self._tolerance))
 
 
-def _any_order(golds: list[str], answers: list[str], tolerance: float, symbolic: Symbolic) -> bool | None:
-    if len(golds) != len(answers):
-        return False
-    if len(golds) > _MAX_PARTS:
-        return _all_same(golds, answers, tolerance, symbolic)
-    left = list(answers)
-    for gold in golds:
-        results = [same(gold, answer, tolerance, symbolic) for answer in left]
-        if True not in results:
-            return None if results and None in results else False
-        del left[results.index(True)]
-    return True
+def _times(formula: Formula, scale: Fraction) -> Formula:
+    return formula if scale == 1 else Product((Number(scale), formula))
+
+
+def _exactly(formula: Formula | None) -> Fraction | None:
+    """The number that a formula is, if it is a rational one."""
+    try:
+        return None if formula is None or variables(formula) else fraction(formula)
+    except (NotExact, TooLarge, Undefined):
+        return None

@@ -1,142 +1,127 @@
-"""Brings an answer into one spelling: LaTeX's many ways to write the same thing, units, currency, brackets."""
+r"""Brings a text into one spelling of LaTeX without changing what it says.
+
+Only what means the same is unified: `\dfrac` and `\frac`, `≤` and `\leq`, stretched brackets, spaces, dollars around
+formulas. Units, percent and degree signs stay: what they mean depends on the gold answer.
+"""
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from functools import lru_cache
 
 _CHARACTERS = {
-    "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ", "∪": r"\cup ",
-    "√": r"\sqrt ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∈": r"\in ", "±": r"\pm ", "²": "^2", "³": "^3",
-    "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⟨": r"\langle ", "⟩": r"\rangle ", "θ": r"\theta ",
-    "\u00a0": " ", "\u2009": " ", "°": "", "€": "", "£": "", "¥": "",
+    "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "π": r"\pi ",
+    "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "≤": r"\le ", "≥": r"\ge ",
+    "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ",
+    "ℝ": r"\R ", "⟨": r"\langle ", "⟩": r"\rangle ", "…": r"\ldots ", "′": "'", "’": "'", "∠": r"\angle ",
+    "°": r"^\circ ", "º": r"^\circ ", "˚": r"^\circ ", "₹": r"\rupee ", "€": r"\euro ", "£": r"\pound ", "¥": r"\yen ",
+    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "θ": r"\theta ", "λ": r"\lambda ",
+    "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ω": r"\omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ",
+    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "．": ".", "，": ",", "（": "(", "）": ")", "：": ":",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}",
+    "⅚": r"\frac{5}{6}", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}",
+    **{character: f"_{digit}" for digit, character in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }  # fmt: skip
 _TABLE = str.maketrans(_CHARACTERS)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_RELATIONS = {"geqslant": "ge", "leqslant": "le", "geq": "ge", "leq": "le", "gt": ">", "lt": "<", "neq": "ne"}
+_CURRENCY = r"\dollar "
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|phantom)(?![a-zA-Z])\.?", ""),
-        (r"(?<!\\)\\[!,;:>]|\\q?quad(?![a-zA-Z])|(?<!\\)\\ |~", " "),
-        (r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?:s)?(?![a-zA-Z])", ""),
+        (r"(?<=\d),\s*\\[!,;:]\s*(?=\d{3}(?!\d))", ","),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<=\d)\{,\s*\}(?=\d{3}(?!\d))", ","),
+        (r"\{\s*,\s*\}", ","),
+        (r"(?<!\\)\\[,;:>]|(?<!\\)\\ |~", " "),
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])|\\degrees?(?![a-zA-Z])", r"^\\circ "),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\(?:textstyle)?(?:geq)(?![a-zA-Z])", r"\\ge"),
-        (r"\\leq(?![a-zA-Z])", r"\\le"),
-        (r"\\neq(?![a-zA-Z])", r"\\ne"),
+        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
+        (r"(?:\{|^)([^{}]*)\\choose(?![a-zA-Z])([^{}]*)(?:\}|$)", r"\\binom{\1}{\2}"),
+        (r"(?:\{|^)([^{}]*)\\over(?![a-zA-Z])([^{}]*)(?:\}|$)", r"\\frac{\1}{\2}"),
+        (r"\\(geqslant|leqslant|geq|leq|neq|(?:gt|lt)(?![a-zA-Z]))", lambda found: "\\" + _RELATIONS[found[1]] + " "),
+        (r"\\(?=[<>])", ""),
+        (r"\\not\s*=|!=", r"\\ne "),
+        (r"<=", r"\\le "),
+        (r">=", r"\\ge "),
         (r"\\lbrace(?![a-zA-Z])", r"\\{"),
         (r"\\rbrace(?![a-zA-Z])", r"\\}"),
         (r"\\[lr]?vert(?![a-zA-Z])", "|"),
-        (r"\\begin\{[bvBV]?(?:matrix|smallmatrix)\}|\\begin\{array\}(?:\{[^{}]*\})?", r"\\begin{pmatrix}"),
-        (r"\\end\{(?:[bvBV]?(?:matrix|smallmatrix)|array)\}", r"\\end{pmatrix}"),
-        (r"\{,\}", ","),
-        (r"^\s*\\(?:approx|sim|simeq)(?![a-zA-Z])|(?<=.)\\(?:approx|simeq)(?![a-zA-Z]).*", ""),
-        (r"\{(and|or)\}", r" \1 "),
+        (r"\\(?:varnothing|O)(?![a-zA-Z])", r"\\emptyset "),
+        (r"\\(?:mathbb|mathbf|Bbb|mathrm)\s*\{?\s*R\s*\}?(?![a-zA-Z])|\\(?:reals|Reals)(?![a-zA-Z])", r"\\R "),
+        (r"\\(?:backslash|smallsetminus)(?![a-zA-Z])", r"\\setminus "),
+        (r"\\(?:dots|cdots|dotsc|dotsb|hdots)(?![a-zA-Z])|\.\.\.", r"\\ldots "),
+        (r"\\(?:[lr]angle)(?![a-zA-Z])", lambda found: "(" if found[0] == r"\langle" else ")"),
+        (r"[\[(|]?\s*\\begin\{[bvBVp]?(?:matrix|smallmatrix)\}|[\[(|]?\s*\\begin\{array\}(?:\{[^{}]*\})?",
+         r"\\begin{pmatrix}"),
+        (r"\\end\{(?:[bvBVp]?(?:matrix|smallmatrix)|array)\}\s*[\])|]?", r"\\end{pmatrix}"),
+        (r"\\cr(?![a-zA-Z])", r"\\\\"),
+        (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\{(and|or)\}", lambda found: f" {found[1] or found[2]} "),
+        (r"[,;]?\s*\\q?quad\s*(?:(?:and|or)(?![a-z]))?[,;]?(?:\s*\\q?quad)?", ", "),
         (r"(?<![a-zA-Z}])\{\}", ""),
-        (r"(?<=\d),(?=\d{3}(?:,\d{3})*\})", ""),  # \frac{1}{20,000}
-        (r"\\(sin|cos|tan|cot|sec|csc|log|ln)\s*\^\s*(\d)\s*(?=[a-zA-Z])", r"\\\1^{\2} "),
-        (r"\+\s*\\infty", r"\\infty"),
-        (r"(?<=\d)\s+(?=\d{3}(?:\s\d{3})*$)", ""),  # 12 345, from 12\,345
-        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*([\da-zA-Z])", r"\1{\2}"),
-        (r"\\sqrt\s*([\da-zA-Z])", r"\\sqrt{\1}"),
-        (r"\\\$|\$", ""),
+        (r"(?<![\d.,])(\d{1,3})((?:\s\d{3})+)(?![\d])", lambda found: found[0].replace(" ", "")),
+        (r"\*\*([^*]+)\*\*", r"\1"),
+        (r"\s+", " "),
     )
-]
-_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{([^{}]*)\}")
-# Words that change a number's value, so they aren't units.
-_NO_UNITS = frozenset(
-    re.findall(
-        r"\w+",
-        """and or to hundred thousand million billion trillion dozen half pi sqrt sin cos tan log ln exp mod times plus
-        minus over of if for where frac infty cup cdot pm le ge ne in""",
-    )
-)
-_UNIT_TEXT = re.compile(
-    r"^(?P<value>.*[\d})])\s*\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm)\s*\{(?P<words>[^{}\d]*)\}\s*(?:\^\s*\{?\d\}?)?$",
-    re.DOTALL,
-)
-_UNIT_WORDS = re.compile(
-    r"^(?P<value>[^a-zA-Z\\]*\d\S*?|.*\})\s*(?P<words>[a-zA-Z]{2,}(?:[ ./]+[a-zA-Z]+)*)\.?(?:\s*\^\s*\{?\d\}?)?$"
-)
-_NUMBER = re.compile(
-    r"([+-]?)\(?(\d+(?:,\d{3})*(?:\.\d*)?|\.\d+)\)?(?:e([+-]?\d{1,3})|(?:\\times|\\cdot|\*)10\^(?:\{([+-]?\d{1,3})\}|(\d)))?"
-)
-_FRACTION = re.compile(r"([+-]?)(\d*)(?:\\frac\{([+-]?\d+(?:\.\d+)?)\}\{([+-]?\d+(?:\.\d+)?)\})")
-_SLASHED = re.compile(r"([+-]?)(?:(\d+)[ ])?\(?([+-]?\d+(?:\.\d+)?)\)?[ ]?/[ ]?\(?(\d+(?:\.\d+)?)\)?")
+]  # fmt: skip
+_OUTER = re.compile(r"\\\[(.*)\\\]|\\\((.*)\\\)", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{.*\})", re.DOTALL)
+_TEXT = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{\s*\{?([^{}]*)\}?\s*\}")
 
 
+@lru_cache(maxsize=8192)
 def normal(answer: str) -> str:
-    """The answer in one spelling: no dollars, degrees, spacing commands, outer braces, final full stop or unit."""
-    text = answer.strip().translate(_TABLE)
-    text = re.sub(r"^\\[\[(](.*)\\[\])]$", r"\1", text, flags=re.DOTALL).strip()
-    while (box := re.fullmatch(r"\\(?:boxed|fbox)\s*\{(.*)\}", text, re.DOTALL)) and _encloses(text, text.index("{")):
-        text = box.group(1).strip()
+    """Return the answer in one spelling, without dollars, outer braces, stretched brackets and final full stop."""
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda found: f"^{{{found[0].translate(_SUPERSCRIPTS)}}}", answer.strip())
+    text = text.translate(_TABLE)
+    text = _OUTER.sub(lambda found: found[1] or found[2] or "", text) if _OUTER.fullmatch(text) else text
+    while (box := _BOX.fullmatch(text)) and encloses(box[1], 0):
+        text = box[1][1:-1].strip()
+    text = _unbraced(_without_dollars(text.strip()))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = text.strip().rstrip(".,;").strip()
-    text = without_unit(text)
-    text = _TEXT.sub(r" \1 ", text)
-    text = re.sub(r"\s+", " ", text).strip()
-    while text.startswith("{") and _encloses(text, 0):
+    text = text.strip().rstrip(".,; ")
+    text = re.sub(r"^(\\?[A-Za-z](?:_\w)?)\s*\\(?:approx|simeq)(?![a-zA-Z])", r"\1=", text)
+    text = re.sub(
+        r"^\s*\\(?:approx|sim|simeq)(?![a-zA-Z])|(?<=\S)\s*\\(?:approx|simeq)(?![a-zA-Z]).*", "", text
+    ).strip()
+    return _unbraced(text)
+
+
+def _unbraced(text: str) -> str:
+    while text.startswith("{") and encloses(text, 0):
         text = text[1:-1].strip()
     return text
 
 
 def compact(answer: str) -> str:
-    """A normal answer without any space. What is only spaced differently becomes equal."""
+    """Return a normal answer without any space. What is only spaced differently becomes equal."""
     return answer.replace(" ", "")
 
 
-def without_unit(text: str) -> str:
-    r"""`5\text{ cm}^2`, `5 apples` → `5`. A number word (`5 million`) or a single letter (`5x`) is no unit."""
-    for pattern in (_UNIT_TEXT, _UNIT_WORDS):
-        match = pattern.match(text)
-        if match and not _NO_UNITS & set(re.findall(r"[a-z]+", match["words"].lower())):
-            return match["value"].strip().rstrip("\\").strip()
-    return text
+def plain(text: str) -> str:
+    r"""Return a text without the commands around its words: `\text{no solution}` is `no solution`."""
+    return re.sub(r"\s+", " ", _TEXT.sub(r" \1 ", text)).strip()
 
 
-def number(text: str) -> tuple[Fraction, bool] | None:
-    """The rational number that a normal answer is, and whether it is a percentage; None when it is something else."""
-    percent = re.fullmatch(r"(.*?)\s*\\?%", text)
-    if percent:
-        text = percent.group(1)
-    tight = compact(text)
-    if len(tight) > 1000:  # Python refuses to read integers beyond 4300 digits
-        return None
-    if match := _NUMBER.fullmatch(tight):
-        sign, digits, *exponents = match.groups()
-        if "," in digits and not re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", digits):
-            return None
-        value = Fraction(digits.replace(",", "").rstrip(".") or "0") * Fraction(10) ** int(
-            next(filter(None, exponents), 0)
-        )
-    elif match := _FRACTION.fullmatch(tight) or _SLASHED.fullmatch(text):
-        sign, whole, above, below = match.groups()
-        if Fraction(below) == 0:
-            return None
-        value = Fraction(whole or 0) + Fraction(above) / Fraction(below)
-    else:
-        return None
-    return (-value if sign == "-" else value), percent is not None
-
-
-def split_top(text: str, separator: str = ",") -> list[str]:
+def split_top(text: str, separators: str = ",") -> list[str]:
     """Cut at separators that aren't inside brackets."""
-    parts, depth, start = [], 0, 0
+    found, depth, start = [], 0, 0
     for i, character in enumerate(text):
         if character in "([{":
             depth += 1
         elif character in ")]}":
             depth -= 1
-        elif character == separator and depth <= 0:
-            parts.append(text[start:i])
+        elif character in separators and depth <= 0:
+            found.append(text[start:i])
             start = i + 1
-    return [part.strip() for part in [*parts, text[start:]]]
+    return [part.strip() for part in [*found, text[start:]]]
 
 
-def _encloses(text: str, start: int) -> bool:
-    """Whether the brace that opens at `start` closes at the very end."""
+def encloses(text: str, start: int) -> bool:
+    """Return whether the brace that opens at `start` closes at the very end."""
     depth = 0
     for i in range(start, len(text)):
         if text[i] in "{}" and (i == 0 or text[i - 1] != "\\"):
@@ -144,3 +129,11 @@ def _encloses(text: str, start: int) -> bool:
             if depth == 0:
                 return i == len(text) - 1
     return False
+
+
+def _without_dollars(text: str) -> str:
+    r"""Dollars around formulas go; `\$` and a single dollar before a number are money."""
+    text = text.replace(r"\$", _CURRENCY)
+    if text.count("$") % 2:
+        text = re.sub(r"\$(?=\s*[\d.])", lambda _: _CURRENCY, text, count=1)
+    return re.sub(r"\s*\$\$?\s*", " ", text).strip()

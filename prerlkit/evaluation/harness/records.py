@@ -7,15 +7,15 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.attempts import Attempt, Problem, found
+from prerlkit.evaluation.request import Kind
 from prerlkit.files import write_json
 from prerlkit.runs.jsonl import append_lines, group_line, read_json, read_lines, rewrite_lines
 from prerlkit.types import Group, Prompt, Verdict
 
-Kind = Literal["greedy", "sampled"]
 KINDS: tuple[Kind, ...] = ("greedy", "sampled")
 
 
@@ -32,7 +32,7 @@ class Records:
         self._identity = folder / "evaluation.json"
 
     def open(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Go on with what is there if it is the same evaluation, else begin.
+        """Continue the evaluation that is in the folder if it is the same one, else begin it.
 
         Raises:
             UsageError: the folder holds another evaluation, or something else.
@@ -57,7 +57,7 @@ class Records:
         append_lines(self.samples, [{"kind": kind, **group_line(group)} for group in groups])
 
     def read(self, kind: Kind) -> dict[str, Problem]:
-        """What is judged already, by problem."""
+        """Return the problems that are judged already, by id."""
         lines = (line for line in read_lines(self.samples) if line["kind"] == kind)
         return {line["prompt_id"]: _problem(line) for line in lines}
 

@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.harness import evaluate as harness
-from prerlkit.harness.presets import PRESETS
-from prerlkit.harness.targets import find
+from prerlkit.evaluation.harness import evaluate as harness
+from prerlkit.evaluation.harness.presets import PRESETS
+from prerlkit.evaluation.harness.targets import find
 
 FAST = {"dtype": "float32", "device": "cpu"}
 
@@ -241,7 +241,7 @@ PRESET_ROWS = {
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_a_row_of_each_preset_becomes_a_prompt_whose_gold_answer_passes(name, make_tokenizer, tmp_path):
-    from prerlkit.harness.task import of_data
+    from prerlkit.evaluation.harness.task import of_data
     from prerlkit.verify import VerifierInput
     from prerlkit.verify.pool.runner import Runner
 

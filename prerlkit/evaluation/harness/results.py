@@ -10,7 +10,7 @@ from typing import Any
 from prerlkit.evaluation import estimates, thoughts
 from prerlkit.evaluation.attempts import Problem
 from prerlkit.evaluation.estimates import Difference, Estimate, Values
-from prerlkit.harness.settings import EvalSettings
+from prerlkit.evaluation.request import EvalSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What can be evaluated: a run folder, an adapter folder, a Hub id, a base model; found before any weight is loaded."""
+"""Find what can be evaluated, before any weight is loaded: a run folder, an adapter folder, a Hub id, a base model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.request import wrong
 from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
-from prerlkit.recipe.load import load
+from prerlkit.recipe.load import load, packaged
 from prerlkit.recipe.model import Model
-from prerlkit.recipe.packaged import packaged
+from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
 
@@ -43,7 +44,7 @@ class Target:
 
     @property
     def slug(self) -> str:
-        """Its folder's name among results."""
+        """The name of its folder among results."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.text).strip("-.") or "target"
 
     def on_base(self) -> Target:
@@ -59,7 +60,7 @@ def find(
     changes: Mapping[str, Any] | None = None,
     known: Model | None = None,
 ) -> Target:
-    """What `text` means.
+    """Return the target that `text` names.
 
     Args:
         base: another place of an adapter's base model.
@@ -71,7 +72,7 @@ def find(
         UsageError: there is no such thing, a run isn't finished, or a setting is wrong.
     """
     folder = Path(os.path.expanduser(text))
-    if (folder / "recipe.yaml").is_file():
+    if RunFiles(folder).recipe.is_file():
         target = _run(text, folder, checkpoint)
     elif (folder / CONFIG).is_file():
         target = _adapter(text, folder.resolve(), known, base)
@@ -85,12 +86,7 @@ def find(
     try:
         model = Model.model_validate({**target.model.model_dump(), **(changes or {})})
     except ValidationError as error:
-        item = error.errors()[0]
-        where = ".".join(("model", *map(str, item["loc"])))
-        raise UsageError(
-            f"{where}: {item['msg'].removeprefix('Value error, ')}",
-            "`prerlkit eval --help` says what each option takes.",
-        ) from error
+        raise wrong(error, "model") from error
     return replace(target, model=model)
 
 
@@ -100,17 +96,14 @@ def _run(text: str, folder: Path, checkpoint: bool) -> Target:
 
 
 def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> Target:
-    """An adapter of PEFT's. Where it lies in a run folder, the run's recipe says what its base is; else it says so."""
+    """Return an adapter of PEFT. In a run folder the run's recipe names its base, elsewhere its own files do."""
     config = read_json(folder / CONFIG)
     recorded = read_base(folder) or {}
-    beside = folder.parent / "recipe.yaml"
-    if not beside.is_file():
-        beside = folder.parent.parent / "recipe.yaml"  # <run>/adapters/<stage>
-    if beside.is_file():
-        model = load(str(beside)).recipe.model
-        environment = read_json(beside.parent / "environment.json").get("model", {})
-        fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
-        return Target(text, model, adapter=folder, base=fingerprint)
+    for run in (RunFiles(folder.parent), RunFiles(folder.parent.parent)):  # <run>/adapter, <run>/adapters/<stage>
+        if run.recipe.is_file():
+            environment = read_json(run.environment).get("model", {})
+            fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
+            return Target(text, load(str(run.recipe)).recipe.model, adapter=folder, base=fingerprint)
     base_id = recorded.get("id") or config.get("base_model_name_or_path") or base
     if not base_id:
         raise UsageError(f"{text} doesn't say which base model it belongs to.", "Name it: --base FOLDER_OR_HUB_ID.")

@@ -13,7 +13,7 @@ from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
 from prerlkit.data.prompts import PromptSets, build, build_eval
 from prerlkit.errors import UsageError
-from prerlkit.harness.presets import Preset, preset
+from prerlkit.evaluation.harness.presets import Preset, preset
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe, VerifierConfig

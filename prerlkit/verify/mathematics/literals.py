@@ -1,0 +1,168 @@
+"""Answers that are written rather than computed: words, option letters, times, dates, ratios, numerals in a base."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fraction
+from prerlkit.verify.mathematics.grammar import readable
+from prerlkit.verify.mathematics.names import FUNCTIONS
+from prerlkit.verify.mathematics.normal import compact, plain
+
+_LETTER = re.compile(r"\(?([A-Za-z])\)?")
+_OPTION = re.compile(r"\(?([A-Z])[).:]\s*(.+)|\(([A-Z])\)\s*(.*)", re.DOTALL)
+_NAMED_LETTER = re.compile(r"(?:(?:the )?(?:option|choice|answer|letter)\s*:?\s*)?\(?([A-Za-z])\)?[.:]?", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*[A-Za-z]\d{0,2}")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap])?\.?\s*(?:m\.?)?", re.IGNORECASE)
+_RATIO = re.compile(r"(?!\\\{)[^:,()\s<>=]+(?:\s*:\s*[^:,()\s<>=]+)+")
+_TO = re.compile(r"\s+to\s+|\s*:\s*")
+_BASED = re.compile(r"(-?)\{?\(?([0-9A-Za-z,]+)\)?\}?\s*_\s*\{?\s*(\d{1,2}|[a-z]+)\s*\}?")
+_BASES = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16,
+}  # fmt: skip
+_MONTHS = re.findall(
+    r"\S+", """january february march april may june july august september october november december"""
+)
+_DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})")
+_NAMED_DATE = re.compile(
+    r"([A-Za-z]+)\.?\s*(\d{1,2})(?:st|nd|rd|th)?(?:,?\s*(\d{4}))?|(\d{1,2})(?:st|nd|rd|th)?\s*([A-Za-z]+)\.?(?:,?\s*(\d{4}))?"
+)
+
+
+def as_option(gold: str, answer: str) -> bool | None:
+    r"""Option letters, `(B)`, and options with their text, `\textbf{(B)}\ 5`, of which the answer may give either."""
+    gold, answer = plain(gold), plain(answer)
+    if letter := _LETTER.fullmatch(gold):
+        other = _NAMED_LETTER.fullmatch(answer)
+        if other:
+            return letter[1] == other[1]
+        option = _OPTION.fullmatch(answer)
+        return option is not None and (option[1] or option[3]) == letter[1] and gold.isupper() if option else None
+    return None
+
+
+def option_text(gold: str) -> tuple[str, str] | None:
+    """Return the letter and the text of an option `(B) 5`; None where the gold answer is none."""
+    found = re.fullmatch(r"\(([A-Z])\)\s*(.+)", plain(gold), re.DOTALL)
+    return (found[1], found[2]) if found else None
+
+
+def as_words(gold: str, answer: str) -> bool | None:
+    """Words are equal when they are spelled the same, whatever the case of longer ones."""
+    gold = plain(gold)
+    if not is_words(gold):
+        return None
+    answer = re.sub(r"^(?:it is|the|a|an)\s+", "", plain(answer), flags=re.IGNORECASE)
+    gold = re.sub(r"^(?:it is|the|a|an)\s+", "", gold, flags=re.IGNORECASE)
+    if re.search(r"[+*/=^\\<>]", answer):
+        return False
+    left, right = (re.sub(r"[^A-Za-z0-9]", "", text) for text in (gold, answer))
+    return left.lower() == right.lower() if len(left) > 3 or " " in gold else left == right
+
+
+def is_words(text: str) -> bool:
+    """Return whether a text is words or a run of capitals, and no product of variables or functions."""
+    if not _WORDS.fullmatch(text):
+        return False
+    runs = re.findall(r"[A-Za-z]+", text)
+    if any(run in FUNCTIONS for run in runs) or "," in text:
+        return False
+    return any(len(run) > 3 or (len(run) > 1 and run.isupper()) or (len(run) > 2 and run.istitle()) for run in runs)
+
+
+def as_clock(gold: str, answer: str) -> bool | None:
+    """Times of day: hours and minutes the same, and a.m. or p.m. where both say it."""
+    left, right = _CLOCK.fullmatch(plain(gold)), _CLOCK.fullmatch(plain(answer))
+    if not left or not all(int(part) < 60 for part in left.groups()[1:3] if part):
+        return None
+    if not right:
+        pair = ratio(answer)
+        return None if left[4] or pair is None else pair == ratio(gold)
+    if left[4] and right[4] and left[4].lower() != right[4].lower():
+        return False
+    return [int(part) for part in left.groups()[:3] if part] == [int(part) for part in right.groups()[:3] if part]
+
+
+def as_ratio(gold: str, answer: str) -> bool | None:
+    r"""Ratios `2:3`, also as `2 to 3` and, for two parts, as the fraction 2/3. A number is equal to none."""
+    if ":" not in gold and ":" not in answer:
+        return None
+    left, right = ratio(gold), ratio(answer)
+    if ":" not in gold:
+        return False if right is not None else None
+    if left is None:
+        return False if _RATIO.fullmatch(gold) else None
+    return right is not None and [part * right[0] for part in left] == [part * left[0] for part in right]
+
+
+def ratio(text: str) -> list[Fraction] | None:
+    """Return the parts of a ratio, or a written fraction as two parts."""
+    text = plain(text)
+    if re.fullmatch(r"\\frac\s*(?:\{\d+\}|\d)\s*(?:\{\d+\}|\d)|\d+\s*/\s*\d+", text):
+        value = _number(text)
+        return None if value is None else [Fraction(value.numerator), Fraction(value.denominator)]
+    found = [_number(part) for part in _TO.split(text)]
+    return [part for part in found if part is not None] if len(found) > 1 and None not in found and found[0] else None
+
+
+def _number(text: str) -> Fraction | None:
+    formula = readable(text.strip())
+    try:
+        return None if formula is None else fraction(formula)
+    except (NotExact, TooLarge, Undefined):
+        return None
+
+
+def as_date(gold: str, answer: str) -> bool | None:
+    """Dates, by year, month and day, in figures or with the month's name."""
+    left = date(gold)
+    if left is None:
+        return None
+    right = date(answer)
+    return right is not None and left == right
+
+
+def date(text: str) -> tuple[int, int, int] | None:
+    """Return year, month and day; the year is 0 where a month's name and a day stand alone."""
+    text = plain(text)
+    if found := _DATE.fullmatch(compact(text)):
+        year, month, day = (found[1], found[2], found[3]) if found[1] else (found[6], found[4], found[5])
+        return (int(year), int(month), int(day)) if 1 <= int(month) <= 12 and 1 <= int(day) <= 31 else None
+    if found := _NAMED_DATE.fullmatch(text):
+        name, day = (found[1], found[2]) if found[1] else (found[5], found[4])
+        months = [i for i, month in enumerate(_MONTHS, 1) if month == name.lower() or month[:3] == name.lower()]
+        return (int(found[3] or found[6] or 0), months[0], int(day)) if months else None
+    return None
+
+
+def as_based(gold: str, answer: str) -> bool | None:
+    """Numerals in a base, `2215_6`. Where the gold answer names its base the answer may leave it out."""
+    left, right = numeral_in_base(gold), numeral_in_base(answer)
+    if left is None or not left[0]:
+        if right is None:
+            return None
+        decimal = _number(compact(gold)) if right[1] == 10 else None
+        return decimal is not None and decimal == _number(right[0])
+    digits, base = right if right else (re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", compact(plain(answer))), left[1])
+    return base == left[1] and _significant(digits) == _significant(left[0])
+
+
+def _significant(digits: str) -> str:
+    return re.sub(r"^(-?)0+", r"\1", digits.upper())
+
+
+def numeral_in_base(text: str) -> tuple[str, int] | None:
+    """Return digits and base, ("", 0) where the digits don't fit the base; None where the text is no numeral."""
+    found = _BASED.fullmatch(plain(text))
+    if not found:
+        return None
+    sign, digits, written = found[1], found[2].replace(",", ""), found[3]
+    base = int(written) if written.isdigit() else _BASES.get(written, 0)
+    if not 2 <= base <= 36 or not digits:
+        return None
+    fits = all("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(digit) in range(base) for digit in digits.upper())
+    if not digits[0].isdigit() and not (digits.isupper() and len(digits) > 1):
+        return None  # a variable with an index
+    return (sign + digits, base) if fits else ("", 0)

@@ -1,0 +1,148 @@
+"""Takes the answer out of a phrase of prose, whole: "therefore 5 apples, because…" is `5 apples`."""
+
+from __future__ import annotations
+
+import re
+
+from prerlkit.verify.mathematics.units import FRACTIONS, NUMBERS, unit_of
+
+_TAIL = 2_000  # characters at the end in which the last formula or number is looked for
+
+_NUMBER = re.compile(
+    r"[-−]?[$€£]?[ \t]?"
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+)?"  # 1,234 or 1234, then .5, or .5 alone
+    r"(?:(?<=\d)/[1-9]\d*)?(?<=\d)(?:[ \t]?\\?%)?"  # /7, %
+)
+_MATHS = re.compile(
+    r"\$\$([^$]+)\$\$|(?<![\\\w])\$([^$\n]+)\$|\\\(((?:[^\\\n]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]"
+)
+_OPENING = re.compile(
+    r"(?:(?:therefore|thus|then|so|hence|simply|just|clearly|indeed|also|exactly|equal to|given by|found to be|that"
+    r"|:|=|\*+)[\s,]*)+",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(r"[A-Za-z]{2,}\s(?:(?!\bnot\b).)*\b(?:is|are|equals)\s+(?!not\b)(.+)", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"\s*(?:,?\s+(?:because|since|as|which|so|when|where|for|if|by|in total|not|of the|on|at|from|using|due|after|i\.e"
+    r"|that)\b|,\s+(?!and\b|or\b)[a-z]|\s\([a-z]|;\s+[a-z]|\?|!\s).*",
+    re.DOTALL | re.IGNORECASE,
+)
+_BETWEEN = re.compile(r"\s*(?:,|;|,?\s*\b(?:and|or)\b)\s*", re.IGNORECASE)
+_MATHY = re.compile(
+    r"(?:\\[A-Za-z]+|[-+*/=<>^_()\[\]{}|\\\d.,!%$~'√π∞≤≥≠±×÷·°½⅓⅔¼¾²³−€£₹]"
+    r"|(?<![A-Za-z])(?:sqrt|sin|cos|tan|log|ln|pi|exp|abs)(?![a-z])|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+[.,;:!?*]*"
+)
+_OPERATOR = re.compile(r"[-+*/^=<>×·≤≥]|\\(?:cdot|times|pm|le|ge|cup|in)")
+# Words that change what a number next to them says.
+_BEFORE = frozenset(re.findall(r"\S+", """negative minus not least most than plus times over between half"""))
+_AFTER = (
+    NUMBERS.keys()
+    | FRACTIONS.keys()
+    | frozenset(re.findall(r"\S+", """squared cubed times plus minus factorial point percent root"""))
+)
+
+
+def answer_of_phrase(phrase: str) -> str:
+    """Return the answer that a phrase states; all of the phrase where it is something that only looks like one.
+
+    "$5$, because …" is 5, "$5$ and $6$" are both, "at least 5" and "half of 42" stay what they are.
+    """
+    phrase = phrase.strip().strip("*").strip()
+    if named := _NAMED.fullmatch(phrase):
+        phrase = named[1]
+    if opening := _OPENING.match(phrase):
+        phrase = phrase[opening.end() :]
+    formulas = list(_MATHS.finditer(phrase))
+    if formulas and not phrase[: formulas[0].start()].strip("* "):
+        kept, end = [_inside(formulas[0])], formulas[0].end()
+        for formula in formulas[1:]:
+            if not _BETWEEN.fullmatch(phrase[end : formula.start()]):
+                break
+            kept.append(_inside(formula))
+            end = formula.end()
+        rest = phrase[end:].strip(" .*")
+        listed = ", ".join(kept)
+        return listed if not rest or _CLOSING.fullmatch(phrase[end:]) or len(kept) > 1 else f"{listed} {rest}"
+    if closing := _CLOSING.search(phrase):
+        shorter = phrase[: closing.start()].rstrip(" ,")
+        if shorter and re.search(r"[\d\\]", shorter):
+            return shorter
+    return phrase
+
+
+def _inside(formula: re.Match[str]) -> str:
+    return next(group for group in formula.groups() if group).strip()
+
+
+def last_number(text: str) -> str | None:
+    """Return the last number: thousands separators, decimals, a/b, a sign and a percent sign belong to it.
+
+    None where it is part of something longer, as in `5x`, `10^5` or `3 + 4`.
+    """
+    words = text[-_TAIL:].split()
+    for i in range(len(words) - 1, -1, -1):
+        word = re.sub(r"\\(?:boxed|fbox|text)\s*\{|\\[()\[\]]|[{}*\"]|\\(?=%)", "", words[i]).strip("()[];:!?'")
+        if not re.search(r"\d", word) or re.match(r"[A-Za-z]+\d", word):
+            continue  # H2O is a word
+        number = re.split(r"[=≈]", word.rstrip(".,$"))[-1].replace("−", "-")
+        if re.fullmatch(r"[\d.]+(?:,[\d.]+)+", number) and not _NUMBER.fullmatch(number):
+            number = number.rpartition(",")[2]
+        unit = re.fullmatch(r"(.*\d)([A-Za-z]{2,})", number)
+        number = unit[1] if unit and unit_of(unit[2]) else number
+        if not _NUMBER.fullmatch(number):
+            number = number.replace("$", "")
+        sign = words[i - 1] if i else ""
+        if not _NUMBER.fullmatch(number):
+            return None
+        if i and _OPERATOR.fullmatch(sign) and sign != "=":
+            return f"-{number}" if sign in "-−" and (i < 2 or words[i - 2].endswith(("=", ":"))) else None
+        return number
+    return None
+
+
+def last_maths(text: str) -> str | None:
+    """Return the last formula between dollars, brackets or parentheses, or the mathematics in the prose after it."""
+    text = text[-_TAIL:]
+    formulas = list(_MATHS.finditer(text))
+    end = formulas[-1].end() if formulas else 0
+    if (run := _last_run(text[end:])) is not None or not formulas:
+        return run
+    kept = [formulas[-1]]
+    while len(kept) < len(formulas) and _BETWEEN.fullmatch(text[formulas[-len(kept) - 1].end() : kept[0].start()]):
+        kept.insert(0, formulas[-len(kept) - 1])
+    return kept[0].group(kept[0].lastindex or 0) if len(kept) == 1 else ", ".join(map(_inside, kept))
+
+
+def _last_run(text: str) -> str | None:
+    """The last words that are mathematics, with "and" between them, and words next to them that change their value."""
+    words = text.split()
+    end = len(words)
+    while end and not (_MATHY.fullmatch(words[end - 1]) and re.search(r"\d|\\|π|√", words[end - 1])):
+        end -= 1
+    if not end:
+        return None
+    start = end - 1
+    while start and not words[start - 1].endswith((".", ";", ":", "?", "!")):
+        before = words[start - 1]
+        joins = before in ("and", "or") and start > 1 and _MATHY.fullmatch(words[start - 2])
+        if not joins and (not _MATHY.fullmatch(before) or (before in ("a", "I") and not _OPERATOR.match(words[start]))):
+            break
+        start -= 1
+    run = _last_equation(" ".join(words[start:end]).rstrip(".,;:!?*").strip("*"))
+    if re.fullmatch(r"\(\d+\)|\d+\)", run):
+        return None  # a reference
+    if start and words[start - 1].lower() in _BEFORE:
+        run = f"{words[start - 1]} {run}"
+    following = [re.sub(r"\W+$", "", word).lower() for word in words[end : end + 1]]
+    if following and (following[0] in _AFTER or following[0].removesuffix("s") in _AFTER):
+        run = f"{run} {' '.join(words[end : end + 3])}".rstrip(".,;:!?")
+    return run or None
+
+
+def _last_equation(run: str) -> str:
+    """Of sums worked out one after the other, `48/2 = 24, 48 + 24 = 72`, the last result."""
+    if "=" not in run:
+        return run
+    last = re.split(r",\s+", run)[-1]
+    left, _, right = last.rpartition("=")
+    return right.strip() if left and not re.search(r"[A-Za-z\\]", left) else run
