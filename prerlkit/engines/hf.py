@@ -7,7 +7,7 @@ from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
 
 
-class HfEngine(Engine):
+class HfRollouts(Engine):
     """Samples from the policy itself; see `rollout.hf`."""
 
     name = "hf"

@@ -44,7 +44,7 @@ def _distinct(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
 Address = Annotated[str, AfterValidator(_address)]
 
 
-ENGINES = {"hf": "prerlkit.engines.hf:HfEngine", "vllm": "prerlkit.engines.vllm:VllmRollouts"}
+ENGINES = {"hf": "prerlkit.engines.hf:HfRollouts", "vllm": "prerlkit.engines.vllm:VllmRollouts"}
 """The class of each engine, a `prerlkit.engines.engine.Engine`."""
 
 

@@ -164,3 +164,13 @@ def test_a_loss_of_another_shape_stops_the_run(go, made, beside, tmp_path):
         PrerlkitError, match=r"sum.py:Sum: token_losses gave shapes \[\] and \[\d+\] for \[\d+\] tokens"
     ):
         go(made({**BUILT_IN, "loss": "sum.py:Sum"}), tmp_path / "out", recipe_folder=beside)
+
+
+def test_a_plan_traces_a_files_loss_as_it_does_a_built_in_one(made, beside, tiny_model):
+    from prerlkit.plan.device import Device
+    from prerlkit.plan.plan import make_plan
+
+    card = Device("a card", "cuda", 24 << 30, 0)
+    built_in, own = Recipe.model_validate(made(BUILT_IN)), bind(Recipe.model_validate(made(OWN)), beside)
+    planned = [make_plan(recipe, str(tiny_model), card).needed for recipe in (built_in, own)]
+    assert planned[1] == pytest.approx(planned[0], rel=0.01)
