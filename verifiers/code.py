@@ -13,17 +13,16 @@ from typing import Any, Literal
 from prerlkit.errors import PrerlkitError
 from prerlkit.sandbox import Limits, Sandbox, choose
 from prerlkit.sandbox.guest.values import distinct, pack, unpack
-from prerlkit.sandbox.program import Programs as ProgramRunner
-from prerlkit.sandbox.program import Ran
+from prerlkit.sandbox.program import ProgramRunner, Ran
 from prerlkit.sandbox.trial import Candidate, CandidateGone, Program, Result, try_with_tests
 from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.code_tests.asserts import Unreadable, count, job
+from prerlkit.verify.code_tests.asserts import UnreadableTests, count, job
 from prerlkit.verify.code_tests.cheats import cheats
 from prerlkit.verify.code_tests.fences import code_of
 from prerlkit.verify.code_tests.outputs import Spelled, same_text, same_value
 from prerlkit.verify.code_tests.problem import Asserts, Calls, Problem, Programs, asked_for, called, read, solutions
-from prerlkit.verify.code_tests.simple import Call, Case
+from prerlkit.verify.code_tests.simple import AssertedCall, Case
 from prerlkit.verify.code_tests.simple import cases as simple_cases
 from prerlkit.verify.thinking import after_thinking
 
@@ -38,7 +37,7 @@ _APPS = {"input_output": '{"inputs": ["1 2\\n", "3 4\\n"], "outputs": ["3\\n", "
 _CALLS = {"fn_name": "mean", "inputs": [[[1, 2]], [[2, 2]]], "outputs": [1.5, [2]]}
 _ENDS = 400  # characters of a program's last words that are worth keeping
 
-Check = tuple[Sequence[Call], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
+Check = tuple[Sequence[AssertedCall], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
 
 
 class CodeSettings(Settings):
@@ -86,7 +85,7 @@ class Code(Verifier):
                 return Verdict.of(False, "no code")
             with self.off_the_clock():
                 result, total = self._try(problem, code)
-        except Unreadable as error:
+        except UnreadableTests as error:
             return Verdict.unjudged(str(error))
         if result.broken:
             return Verdict.unjudged(result.broken, layer=self._sandbox.layer)
@@ -144,7 +143,7 @@ class Code(Verifier):
 
             return compare
 
-        return [((Call(problem.function, tuple(given), {}),), check(wanted)) for given, wanted in problem.cases]
+        return [((AssertedCall(problem.function, tuple(given), {}),), check(wanted)) for given, wanted in problem.cases]
 
     def _calls(self, program: Program, checks: Sequence[Check]) -> Result:
         """Make the calls of each case, and compare here what they return."""
@@ -158,7 +157,7 @@ class Code(Verifier):
                     why = compare([_call(candidate, call) for call in calls])
                 except CandidateGone as gone:
                     why = str(gone)
-                except (PrerlkitError, Unreadable):
+                except (PrerlkitError, UnreadableTests):
                     raise  # the sandbox or the row is at fault
                 except Exception as error:  # noqa: BLE001 - as the assert would raise, for a value of another type
                     why = f"{type(error).__name__}: {error}"[:_ENDS]
@@ -194,7 +193,7 @@ class Code(Verifier):
             problem = read(row)
             if isinstance(problem, Asserts):
                 _prepared(problem, self._stop)
-        except Unreadable as error:
+        except UnreadableTests as error:
             return str(error)
         return ""
 
@@ -206,7 +205,7 @@ class Code(Verifier):
     def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         try:
             return cheats(called(read(sample.row)))
-        except Unreadable:
+        except UnreadableTests:
             return {}
 
     gold = (
@@ -251,7 +250,7 @@ def _holds(case: Case) -> Callable[[list[Any]], str]:
     return lambda values: "" if case.holds(values, distinct) else case.text
 
 
-def _call(candidate: Candidate, call: Call) -> Any:
+def _call(candidate: Candidate, call: AssertedCall) -> Any:
     """What a call returns, rebuilt from built-in types.
 
     Raises:
@@ -276,4 +275,4 @@ class _RaisedThere(Exception):  # noqa: N818 - what the program raised
 
 
 def _refuse(value: object) -> object:
-    raise Unreadable(f"a call's argument is a {type(value).__name__}")
+    raise UnreadableTests(f"a call's argument is a {type(value).__name__}")

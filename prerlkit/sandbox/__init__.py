@@ -7,6 +7,6 @@ functions called by tests.
 from prerlkit.sandbox.host import choose
 from prerlkit.sandbox.layers import Sandbox
 from prerlkit.sandbox.limits import Limits
-from prerlkit.sandbox.program import Programs, run
+from prerlkit.sandbox.program import ProgramRunner, run
 
-__all__ = ["Limits", "Programs", "Sandbox", "choose", "run"]
+__all__ = ["Limits", "ProgramRunner", "Sandbox", "choose", "run"]

@@ -35,7 +35,7 @@ class Ran:
     seconds: float
 
 
-class Programs:
+class ProgramRunner:
     """One program, run once for each case, each time in a fresh process of one guest. A context manager.
 
     Nothing of a case is there for the next one: its process is gone, and where it has touched the private folder the
@@ -155,7 +155,7 @@ def run(layer: Name, source: str, stdin: bytes, limits: Limits, seconds: float, 
     Raises:
         PrerlkitError: the sandbox doesn't work. Whatever the program does is no error.
     """
-    with Programs(Sandbox(layer, bwrap), source, limits) as programs:
+    with ProgramRunner(Sandbox(layer, bwrap), source, limits) as programs:
         return programs.run(stdin, seconds)
 
 

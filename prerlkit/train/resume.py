@@ -90,7 +90,7 @@ def check_recipe(recipe: Recipe, files: RunFiles) -> list[str]:
     refused = [key for key in changed if not any(re.fullmatch(pattern, key) for pattern in MAY_CHANGE)]
     if refused:
         raise UsageError(
-            f"{files.path} was started with another recipe (-); these keys can't change in a run that goes on (+):\n"
+            f"{files.path} was started with another recipe (-); these keys can't change on a resume (+):\n"
             + _diff(old, new, refused),
             "Resume with the recipe as it was, or run the changed one into another --output. What may change: steps, "
             "evaluation, output, health, probes, memory, rollout.max_sequences, the addresses of vLLM servers, "

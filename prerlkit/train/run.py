@@ -143,7 +143,7 @@ def run(
 def _checkpoint(
     recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
 ) -> Checkpoint | None:
-    """What a run goes on from: the newest checkpoint that is whole, and that this recipe can go on from."""
+    """Return the checkpoint to resume from: the newest that is whole. This recipe must be able to continue it."""
     found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
     if found is None:
         callback.on_message(f"no checkpoint in {writer.files.path} yet: beginning with the first step")
@@ -155,7 +155,7 @@ def _checkpoint(
         )
     resume.check_origin(found, origin)
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
-    callback.on_message(f"going on after step {found.position.step}, from {found.folder}")
+    callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found
 
 

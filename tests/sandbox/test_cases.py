@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prerlkit.sandbox import Limits, Programs, choose, process
+from prerlkit.sandbox import Limits, ProgramRunner, choose, process
 from prerlkit.sandbox.process import Guest
 from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
@@ -81,7 +81,7 @@ def test_nothing_of_a_case_is_there_for_the_next(name, layer, nothing_left) -> N
     source = FREE + TRACES[name]
     if layer == "landlock" and "/tmp" in source:
         pytest.skip("landlock has no folder that can be written")
-    with Programs(choose(layer), source, Limits()) as program:
+    with ProgramRunner(choose(layer), source, Limits()) as program:
         for _ in range(3):
             ran = program.run(b"", 5.0)
             assert ran.stdout == b"clean\n", ran
@@ -125,7 +125,7 @@ for _ in range(60): threading.Thread(target=time.sleep, args=(9,)).start()""",
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_next_case_runs_whatever_the_last_did(name, layer, nothing_left) -> None:
     source = f"if input() == 'attack':\n    {ATTACKS[name].strip().replace(chr(10), chr(10) + '    ')}\nprint('fine')"
-    with Programs(choose(layer), source, Limits()) as program:
+    with ProgramRunner(choose(layer), source, Limits()) as program:
         for _ in range(2):
             ran = program.run(b"attack", 0.5)
             assert ran.stopped or ran.exit_code != 0 or ran.stdout == b"fine\n", ran
@@ -135,7 +135,7 @@ def test_the_next_case_runs_whatever_the_last_did(name, layer, nothing_left) -> 
 
 def test_a_forged_exit_code_is_not_believed(layer) -> None:
     source = ATTACKS["write to every descriptor"] + "\nprint('fine')\nos._exit(3)"
-    with Programs(choose(layer), source, Limits()) as program:
+    with ProgramRunner(choose(layer), source, Limits()) as program:
         assert program.run(b"", 5.0).exit_code == 3
 
 
@@ -154,7 +154,7 @@ def guests(monkeypatch) -> list[str]:
 
 
 def test_all_cases_share_one_guest_until_the_folder_is_touched(layer, guests) -> None:
-    with Programs(choose(layer), "print(input())", Limits()) as program:
+    with ProgramRunner(choose(layer), "print(input())", Limits()) as program:
         for number in range(10):
             assert program.run(str(number).encode(), 5.0).stdout == f"{number}\n".encode()
         assert program.run(b"", 5.0).exit_code == 1
@@ -162,7 +162,7 @@ def test_all_cases_share_one_guest_until_the_folder_is_touched(layer, guests) ->
         assert (len(guests), program.restart_seconds) == (1, 0.0)
     if layer == "bubblewrap":
         guests.clear()
-        with Programs(choose(layer), "open('/tmp/a', 'w')", Limits()) as program:
+        with ProgramRunner(choose(layer), "open('/tmp/a', 'w')", Limits()) as program:
             for _ in range(3):
                 program.run(b"", 5.0)
             assert len(guests) == 3
@@ -229,7 +229,7 @@ def test_thirty_cases_of_a_fifth_of_a_second_pass_with_the_default_settings(laye
 
 def test_no_descriptor_is_lost_whatever_a_case_does(layer) -> None:
     def once() -> None:
-        with Programs(choose(layer), "exec(input())", Limits()) as program:
+        with ProgramRunner(choose(layer), "exec(input())", Limits()) as program:
             for source in (b"print(1)", b"while True: pass", b"1 / 0", b"open('/tmp/a', 'w')", b"print(2)"):
                 program.run(source, 0.3)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from prerlkit.sandbox.host import tried
 from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import make
 
 LAYERS = ("bubblewrap", "landlock")
@@ -145,3 +147,13 @@ def test_what_never_ends_fails_within_its_time() -> None:
         ):
             assert verifier.judge(VerifierInput("", source, None, row)).passed is False
         assert time.monotonic() - start < 20.0
+
+
+def test_the_runners_limit_leaves_the_time_to_the_verifier() -> None:
+    """Else a completion that is slow enough would be unjudged."""
+    row = {"inputs": ["1"] * 12, "outputs": ["1"] * 12}
+    honest, slow = "import time; time.sleep(0.1); print(1)", "import time; time.sleep(1.9); print(1)"
+    use = SimpleNamespace(name="code", settings={"total_seconds": 4.0}, weight=1.0, timeout=1.0)
+    with Runner([use], workers=1) as runner:
+        verdicts = runner.judge([VerifierInput("", text, None, row) for text in (honest, slow)])
+    assert [verdict.passed for verdict in verdicts] == [True, False], verdicts
