@@ -16,6 +16,7 @@ from prerlkit.objective.choices import (
     Aggregate,
     Constant,
     ConstantLength,
+    FileAdvantage,
     GroupMean,
     GroupStd,
     Objective,
@@ -23,6 +24,7 @@ from prerlkit.objective.choices import (
     SequenceMean,
     TokenMean,
 )
+from prerlkit.objective.plugins import file_advantages
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
 
@@ -65,6 +67,8 @@ def advantages(verdicts_G: Sequence[Verdict], choice: Advantage) -> tuple[float 
             values = _standardized(rewards, choice.epsilon)
         case Rloo():
             values = _leave_one_out(rewards)
+        case FileAdvantage():
+            values = file_advantages(choice, rewards, [passed for _, passed in judged])
     remaining = iter(values)
     return tuple(next(remaining) if v.score is not None else None for v in verdicts_G)
 

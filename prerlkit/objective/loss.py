@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prerlkit.objective.choices import Cispo, Clip, Gspo, Kl, Loss, Objective, Reinforce
+from prerlkit.objective.choices import Cispo, Clip, FileLoss, Gspo, Kl, Loss, Objective, Reinforce
+from prerlkit.objective.plugins import file_losses
 
 MAX_LOG_RATIO = 20.0
 """The log-ratio is clamped to ±20 before exp (the reference code)."""
@@ -95,6 +96,8 @@ def token_losses(loss: Loss, terms: TokenTerms) -> tuple[Tensor, Tensor]:
         case Cispo():
             ratio_N = log_ratio_N.exp().detach()
             return -ratio_N.clamp(max=loss.max) * terms.advantages_N * logprobs_N, (ratio_N > loss.max).float()
+        case FileLoss():
+            return file_losses(loss, terms)
 
 
 def truncated_importance(trainer_N: Tensor, sampler_N: Tensor, cap: float) -> tuple[Tensor, Tensor]:
