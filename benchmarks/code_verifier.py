@@ -54,6 +54,11 @@ ROW = {"prompt": PROMPT, "entry_point": "below_distance", "test": TEST}
 CASES = "[" + ", ".join(f"({line[20:].replace(') ==', '),')})" for line in TEST.splitlines()[2:]) + "]"
 LOOP = {**ROW, "test": f"def check(candidate):\n    for (given, limit), close in {CASES}:\n"
         "        assert candidate(given, limit) == close\n"}  # fmt: skip
+PROGRAM = "numbers = list(map(int, input().split()))\nprint(sum(numbers), max(numbers))\n"
+STDIN = {
+    "inputs": [f"{n} {n + 1} {n + 2}\n" for n in range(30)],
+    "outputs": [f"{3 * n + 3} {n + 2}\n" for n in range(30)],
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,12 @@ def main() -> None:
         if arguments.humaneval is not None:
             print(f"{layer:<11} {_agreement(layer, arguments.humaneval, arguments.workers)}")
             continue
-        for kind, row in (("plain asserts", ROW), ("asserts in a loop", LOOP)):
-            print(f"{layer:<11} {kind:<18} {_measure(layer, row, arguments.samples, arguments.workers)}")
+        for kind, row, texts in (
+            ("plain asserts", ROW, (RIGHT, WRONG)),
+            ("asserts in a loop", LOOP, (RIGHT, WRONG)),
+            ("30 cases of stdin", STDIN, (PROGRAM, PROGRAM.replace("max", "min"))),
+        ):
+            print(f"{layer:<11} {kind:<18} {_measure(layer, row, texts, arguments.samples, arguments.workers)}")
 
 
 def _agreement(layer: str, path: Path, workers: int) -> str:
@@ -103,9 +112,11 @@ def _agreement(layer: str, path: Path, workers: int) -> str:
     )
 
 
-def _measure(layer: str, row: dict[str, str], count: int, workers: int) -> str:
+def _measure(layer: str, row: dict[str, Any], texts: tuple[str, str], count: int, workers: int) -> str:
+    """A right completion and a wrong one are `texts`; every fourth is wrong."""
+    right_text, wrong_text = texts
     settings = {"layer": layer, "case_seconds": 10.0, "total_seconds": 20.0}
-    samples = [VerifierInput("", WRONG if i % 4 == 0 else RIGHT, None, row) for i in range(count)]
+    samples = [VerifierInput("", wrong_text if i % 4 == 0 else right_text, None, row) for i in range(count)]
     verifier = make("code", settings)
     singles = [_timed(lambda: [verifier.judge(samples[1])])[1] for _ in range(20)]
     with Runner([Use(settings)], workers=workers) as runner:

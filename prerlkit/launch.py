@@ -79,6 +79,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         callback.on_message("loading libraries")
     with quieted(not launch.verbose):
         from prerlkit.plan.fit import refuse_what_cannot_fit
+        from prerlkit.recipe.plugins import bind
         from prerlkit.trackers.watching import tracked
         from prerlkit.train.callbacks import SilentCallback, StopSignal
         from prerlkit.train.distributed import ALONE
@@ -89,7 +90,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         if world:
             callback.on_message(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
         if not launch.force and (world is None or not recipe.memory.shard_base):  # a plan is for one device
-            callback.on_message(refuse_what_cannot_fit(recipe))
+            callback.on_message(refuse_what_cannot_fit(bind(recipe, launch.recipe_folder)))
         stop = StopSignal()
         watching = tracked(recipe, output, callback) if primary else nullcontext(callback)
         with _signals(stop, callback), watching as watched:

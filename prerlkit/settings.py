@@ -22,6 +22,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class ProbeSettings(Settings):
+    """The base of a probe's settings in a recipe."""
+
+    name: str
+    every: PositiveInt = 1
+    """Steps of a stage between two measurements; its first step is always measured."""
+
+    @property
+    def label(self) -> str:
+        """What metrics and probes.jsonl call it."""
+        return self.name
+
+
 def word_to_kind(value: Any) -> Any:
     """Let a recipe write `loss: clip` for `loss: {kind: clip}`: a choice without knobs is one word."""
     return {"kind": value} if isinstance(value, str) else value

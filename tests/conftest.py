@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,6 +14,57 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: as many threads as proc
 
 import pytest
 import torch
+
+FAST = (
+    "audit/test_rows.py",
+    "compare/test_comparison.py",
+    "data",
+    "docs/test_ablations.py",
+    "docs/test_docs.py",
+    "evaluation/test_estimates.py",
+    "evaluation/test_repetitions.py",
+    "evaluation/test_request.py",
+    "evaluation/test_statistics.py",
+    "metrics",
+    "objective",
+    "page",
+    "policy/test_adapters.py",
+    "policy/test_attention.py",
+    "policy/test_identity.py",
+    "policy/test_logprobs.py",
+    "policy/test_tokens.py",
+    "probes",
+    "recipe/test_dtype.py",
+    "recipe/test_load.py",
+    "recipe/test_packaged.py",
+    "recipe/test_peers.py",
+    "report/test_layers.py",
+    "report/test_learned.py",
+    "report/test_report.py",
+    "rollout/test_canary.py",
+    "rollout/test_generate.py",
+    "rollout/test_restart.py",
+    "rollout/test_sampling.py",
+    "rollout/test_vllm.py",
+    "runs/test_checkpoint.py",
+    "runs/test_run.py",
+    "sandbox/test_values.py",
+    "sweep/test_grid.py",
+    "test_doctor.py",
+    "test_imports.py",
+    "test_names.py",
+    "test_tiers.py",
+    "train/test_batch.py",
+    "train/test_health.py",
+    "train/test_memory.py",
+    "train/test_optim.py",
+    "verifiers/test_choice.py",
+    "verifiers/test_gold_cases.py",
+    "verifiers/test_math_and_regex.py",
+    "verifiers/test_small.py",
+    "verify",
+)
+"""Folders and files of the inner loop, `pytest -m fast`. What is marked slow or network is not in it."""
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] }}<end>{% endfor %}"
@@ -162,3 +215,43 @@ def new_hub():
         sys.modules["test_hub"] = module
         spec.loader.exec_module(module)
     return sys.modules["test_hub"].Hub
+
+
+def is_fast(path: Path) -> bool:
+    place = path.relative_to(Path(__file__).parent)
+    return any(str(one) in FAST for one in (place, *place.parents))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The inner loop doesn't import files of which it runs nothing."""
+    if config.option.markexpr == "fast" and collection_path.name.startswith("test_") and collection_path.is_file():
+        return not is_fast(collection_path) or None
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_fast(item.path) and not any(item.get_closest_marker(name) for name in ("slow", "network")):
+            item.add_marker("fast")
+
+
+@pytest.fixture(autouse=True)
+def _fast_tests_stay_fast(request, monkeypatch):
+    """A fast test that starts the command line as a process, or leaves this machine, fails."""
+    if request.node.get_closest_marker("fast") is None:
+        return
+    start, connect = subprocess.Popen.__init__, socket.socket.connect
+
+    def start_no_run(self, args, *rest, **options):
+        words = [args] if isinstance(args, str) else [os.fspath(word) for word in args]
+        if any(word == "prerlkit" or str(word).endswith("/prerlkit") for word in words):
+            pytest.fail(f"a fast test starts {words}: take its file out of FAST in tests/conftest.py")
+        start(self, args, *rest, **options)
+
+    def connect_to_this_machine(self, address):
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(("127.", "::1", "localhost")):
+            pytest.fail(f"a fast test connects to {address}: take its file out of FAST in tests/conftest.py")
+        return connect(self, address)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_no_run)
+    monkeypatch.setattr(socket.socket, "connect", connect_to_this_machine)

@@ -14,13 +14,26 @@ import prerlkit.verifiers
 ROOT = Path(prerlkit.__file__).resolve().parent
 RANKS = {
     **dict.fromkeys(
-        ("types", "errors", "settings", "seeds", "suggest", "files", "secrets", "quiet", "page", "metrics"), 0
+        (
+            "types",
+            "errors",
+            "settings",
+            "seeds",
+            "suggest",
+            "files",
+            "secrets",
+            "quiet",
+            "page",
+            "metrics",
+        ),
+        0,
     ),
+    "plugins": 0.5,
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("rollout", "verify", "data", "sandbox"), 3),
     **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
-    **dict.fromkeys(("probes", "runs"), 5),
+    **dict.fromkeys(("probes", "runs", "engines"), 5),
     "train": 6,
     **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers", "doctor"), 7),
     **dict.fromkeys(("compare", "sweep", "launch"), 8),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -95,3 +99,38 @@ def test_the_callers_warnings_and_loggers_are_restored(tiny_recipe, tmp_path, ca
     assert set(during) == {logging.ERROR}
     assert logger.level == logging.INFO
     assert warnings.filters == filters
+
+
+SCRIPT = """
+import json, sys
+import prerlkit
+from prerlkit.train.callbacks import SilentCallback
+
+class Printing(SilentCallback):
+    def on_message(self, text):
+        print("message:", text)
+
+summary = prerlkit.run(json.load(open(sys.argv[1])), sys.argv[2], callback=Printing())
+print("ended:", summary.exit_reason)
+"""
+
+
+def test_processes_of_a_launcher_share_the_run(tiny_recipe, tmp_path):
+    """Started by torchrun, the function does as the command: one run, whose messages the first process receives."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "recipe.json").write_text(json.dumps(tiny_recipe()))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
+    done = subprocess.run(
+        [*torchrun, str(tmp_path / "script.py"), str(tmp_path / "recipe.json"), str(tmp_path / "out")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("message: loading libraries") == 1
+    assert done.stdout.count("2 processes share each step") == 1
+    assert done.stdout.count("ended: completed") == 2

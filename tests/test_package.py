@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOOK = """
 import json, sys
 import prerlkit, prerlkit.verifiers.math as ours, verifiers as theirs
-from prerlkit.recipe.packaged import packaged
+from prerlkit.recipe.load import packaged
 from prerlkit.verify.registry import find
 print(json.dumps({
     "prerlkit": prerlkit.__file__,

@@ -6,23 +6,23 @@ sandbox; expected values and outputs are compared in this process. See docs/sand
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.sandbox import Limits, Sandbox, choose, run
+from prerlkit.sandbox import Limits, Sandbox, choose
 from prerlkit.sandbox.guest.values import distinct, pack, unpack
+from prerlkit.sandbox.program import ProgramRunner, Ran
 from prerlkit.sandbox.trial import Candidate, CandidateGone, Program, Result, try_with_tests
 from prerlkit.settings import Bool, NonNegativeFloat, PositiveFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.code_tests.asserts import Unreadable, count, job
+from prerlkit.verify.code_tests.asserts import UnreadableTests, count, job
 from prerlkit.verify.code_tests.cheats import cheats
 from prerlkit.verify.code_tests.fences import code_of
 from prerlkit.verify.code_tests.outputs import Spelled, same_text, same_value
 from prerlkit.verify.code_tests.problem import Asserts, Calls, Problem, Programs, asked_for, called, read, solutions
-from prerlkit.verify.code_tests.simple import Call, Case
+from prerlkit.verify.code_tests.simple import AssertedCall, Case
 from prerlkit.verify.code_tests.simple import cases as simple_cases
 from prerlkit.verify.thinking import after_thinking
 
@@ -37,7 +37,7 @@ _APPS = {"input_output": '{"inputs": ["1 2\\n", "3 4\\n"], "outputs": ["3\\n", "
 _CALLS = {"fn_name": "mean", "inputs": [[[1, 2]], [[2, 2]]], "outputs": [1.5, [2]]}
 _ENDS = 400  # characters of a program's last words that are worth keeping
 
-Check = tuple[Sequence[Call], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
+Check = tuple[Sequence[AssertedCall], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
 
 
 class CodeSettings(Settings):
@@ -48,9 +48,10 @@ class CodeSettings(Settings):
     passes when all do, either way."""
     case_seconds: PositiveFloat = 2.0
     """What the code may take for one case."""
-    total_seconds: PositiveFloat = 4.0
-    """For all cases of a completion. Keep it below the recipe's `timeout`: a completion that is slow here fails, one
-    that the runner has to end is unjudged."""
+    total_seconds: PositiveFloat = 20.0
+    """What the code may take for all cases of a completion, and tests that are code as much again. The sandbox's own
+    time doesn't count. The verifier keeps this time itself: the recipe's `timeout` doesn't apply, but what takes more
+    than a minute is ended by the runner, and unjudged."""
     memory_gib: PositiveFloat = 0.5
     """Address space of the code."""
     float_tolerance: NonNegativeFloat = 1e-6
@@ -82,8 +83,9 @@ class Code(Verifier):
             code = self._code(problem, sample)
             if not code.strip():
                 return Verdict.of(False, "no code")
-            result, total = self._try(problem, code)
-        except Unreadable as error:
+            with self.off_the_clock():
+                result, total = self._try(problem, code)
+        except UnreadableTests as error:
             return Verdict.unjudged(str(error))
         if result.broken:
             return Verdict.unjudged(result.broken, layer=self._sandbox.layer)
@@ -141,47 +143,49 @@ class Code(Verifier):
 
             return compare
 
-        return [((Call(problem.function, tuple(given), {}),), check(wanted)) for given, wanted in problem.cases]
+        return [((AssertedCall(problem.function, tuple(given), {}),), check(wanted)) for given, wanted in problem.cases]
 
     def _calls(self, program: Program, checks: Sequence[Check]) -> Result:
         """Make the calls of each case, and compare here what they return."""
-        result = Result()
-        deadline = time.monotonic() + self.settings.total_seconds
-        with Candidate(self._sandbox, self._limits, program, self.settings.case_seconds, deadline) as candidate:
+        result, settings = Result(), self.settings
+        with Candidate(
+            self._sandbox, self._limits, program, settings.case_seconds, settings.total_seconds
+        ) as candidate:
             for calls, compare in checks:
                 candidate.new_case()
                 try:
                     why = compare([_call(candidate, call) for call in calls])
                 except CandidateGone as gone:
                     why = str(gone)
-                except (PrerlkitError, Unreadable):
+                except (PrerlkitError, UnreadableTests):
                     raise  # the sandbox or the row is at fault
                 except Exception as error:  # noqa: BLE001 - as the assert would raise, for a value of another type
                     why = f"{type(error).__name__}: {error}"[:_ENDS]
                 result.add(not why, why)
-                if self._is_decided(result, deadline):
+                if candidate.is_out_of_time or (self._stop and not result.cases[-1]):
                     break
         return result
 
     def _programs(self, problem: Programs, code: str) -> Result:
+        """Run the program for each case, and compare here what it prints."""
         result = Result()
-        deadline = time.monotonic() + self.settings.total_seconds
-        for given, wanted in problem.cases:
-            seconds = max(0.01, min(self.settings.case_seconds, deadline - time.monotonic()))
-            stdin = given.encode("utf-8", "surrogatepass")
-            ran = run(self._sandbox.layer, code, stdin, self._limits, seconds, self._sandbox.bwrap)
-            if ran.stopped or ran.exit_code != 0:
-                said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
-                result.add(False, (ran.stopped or (said[-1] if said else f"exit code {ran.exit_code}"))[:_ENDS])
-            else:
-                same = same_text(wanted, ran.stdout.decode("utf-8", "replace"), self.settings.float_tolerance)
-                result.add(same, "" if same else "prints another output")
-            if self._is_decided(result, deadline):
-                break
+        left = self.settings.total_seconds
+        with ProgramRunner(self._sandbox, code, self._limits, prelude=True) as program:
+            for given, wanted in problem.cases:
+                ran = program.run(given.encode("utf-8", "surrogatepass"), min(self.settings.case_seconds, left))
+                result.add(*self._printed(ran, wanted))
+                left = left - ran.seconds - program.restart_seconds
+                program.restart_seconds = 0.0
+                if left <= 0 or (self._stop and not result.cases[-1]):
+                    break
         return result
 
-    def _is_decided(self, result: Result, deadline: float) -> bool:
-        return (self._stop and not result.cases[-1]) or time.monotonic() >= deadline
+    def _printed(self, ran: Ran, wanted: str) -> tuple[bool, str]:
+        if ran.stopped or ran.exit_code != 0:
+            said = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+            return False, (ran.stopped or (said[-1] if said else f"exit code {ran.exit_code}"))[:_ENDS]
+        same = same_text(wanted, ran.stdout.decode("utf-8", "replace"), self.settings.float_tolerance)
+        return same, "" if same else "prints another output"
 
     def row_error(self, row: Mapping[str, Any]) -> str:
         """Why the row's tests can't be read."""
@@ -189,7 +193,7 @@ class Code(Verifier):
             problem = read(row)
             if isinstance(problem, Asserts):
                 _prepared(problem, self._stop)
-        except Unreadable as error:
+        except UnreadableTests as error:
             return str(error)
         return ""
 
@@ -201,7 +205,7 @@ class Code(Verifier):
     def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
         try:
             return cheats(called(read(sample.row)))
-        except Unreadable:
+        except UnreadableTests:
             return {}
 
     gold = (
@@ -246,7 +250,7 @@ def _holds(case: Case) -> Callable[[list[Any]], str]:
     return lambda values: "" if case.holds(values, distinct) else case.text
 
 
-def _call(candidate: Candidate, call: Call) -> Any:
+def _call(candidate: Candidate, call: AssertedCall) -> Any:
     """What a call returns, rebuilt from built-in types.
 
     Raises:
@@ -271,4 +275,4 @@ class _RaisedThere(Exception):  # noqa: N818 - what the program raised
 
 
 def _refuse(value: object) -> object:
-    raise Unreadable(f"a call's argument is a {type(value).__name__}")
+    raise UnreadableTests(f"a call's argument is a {type(value).__name__}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.publishing import Base, Checkpoint, Overwrite, Run, Verbose, say
+from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Verbose, say
 
 
 class Dtype(StrEnum):

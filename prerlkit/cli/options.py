@@ -1,10 +1,14 @@
-"""Options that several commands share, so that they are called and explained alike."""
+"""What several commands share: options that are called and explained alike, quiet libraries, and writing a page."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from prerlkit.errors import PrerlkitError, UsageError
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.", metavar="RECIPE")
@@ -16,3 +20,44 @@ Overrides = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Libraries' warnings, and tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table at the end, and errors.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR=1 does the same.")]
+Run = Annotated[Path, typer.Argument(help="A run folder, as `prerlkit run` leaves it.", metavar="RUN")]
+Base = Annotated[
+    str | None,
+    typer.Option("--base", metavar="MODEL", help="Where the run's base lies now: a folder or a Hub id."),
+]
+Checkpoint = Annotated[
+    bool, typer.Option("--checkpoint", help="Take an unfinished run as it was at its last checkpoint.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call left in the folder.")]
+
+
+def say(verbose: bool) -> Callable[[str], None]:
+    """Load the libraries, quietly unless `verbose`, and give the function that shows what is being done."""
+    typer.echo("loading libraries", err=True)
+    if not verbose:
+        from prerlkit.quiet import quiet_libraries
+
+        quiet_libraries()
+    return lambda line: typer.echo(line, err=True)
+
+
+def check_page(path: Path, option: str) -> None:
+    """Raise UsageError where `path` is a folder; `option` names another."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", f"Name a file: {option} {path / 'report.html'}")
+
+
+def write_page(path: Path, text: str, option: str) -> None:
+    """Write `text`, folders above it included.
+
+    Raises:
+        PrerlkitError: it can't be written.
+    """
+    from prerlkit.files import write_text
+
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise PrerlkitError(
+            f"{path} can't be written: {error.strerror}.", f"Choose another place with {option}."
+        ) from None

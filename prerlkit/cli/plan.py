@@ -41,6 +41,7 @@ def plan(
     """
     from prerlkit.cli.render.console import wide_console
     from prerlkit.recipe.load import load
+    from prerlkit.recipe.plugins import bind
 
     if vram and gpu:
         raise UsageError("--vram and --gpu exclude each other.", "Choose one.")
@@ -55,7 +56,7 @@ def plan(
     from prerlkit.plan.fit import plan_and_advice
 
     device = _device(loaded.recipe, vram, gpu)
-    made, advice = plan_and_advice(loaded.recipe, find_config(loaded.recipe.model, config), device)
+    made, advice = plan_and_advice(bind(loaded.recipe, loaded.folder), find_config(loaded.recipe.model, config), device)
     print_plan(console, loaded.recipe, made, advice)
     if probe:
         from prerlkit.cli.render.display import Display

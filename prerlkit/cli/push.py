@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.publishing import Checkpoint, Run, Verbose, say
+from prerlkit.cli.options import Checkpoint, Run, Verbose, say
 
 
 @guarded

@@ -24,8 +24,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from prerlkit.recipe.load import load
-    from prerlkit.recipe.packaged import packaged
+    from prerlkit.recipe.load import load, packaged
 
     table = Table("recipe", "stages", "what it is")
     for name in packaged():

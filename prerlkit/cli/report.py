@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.pages import check_page, write_page
+from prerlkit.cli.options import check_page, write_page
 from prerlkit.errors import UsageError
 
 

@@ -10,6 +10,7 @@ import typer
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Quiet, Verbose
 from prerlkit.errors import UsageError
+from prerlkit.runs.files import RunFiles
 
 
 @guarded
@@ -30,7 +31,7 @@ def resume(
     """
     from prerlkit.recipe.load import load
 
-    recipe = run / "recipe.yaml"
+    recipe = RunFiles(run).recipe
     if not recipe.is_file():
         what = "is not a run (no recipe.yaml)" if run.is_dir() else "does not exist"
         raise UsageError(f"{run} {what}.", "Give the folder that `prerlkit run` wrote to.")

@@ -115,15 +115,15 @@ def check(
 
 
 def _judge_rows(name: str, settings: dict[str, object], rows: Path, as_json: bool, answer: str, timeout: float) -> None:
-    from prerlkit.audit import rows as trial
+    from prerlkit.audit import rows as audit_rows
     from prerlkit.recipe.schema import VerifierConfig
     from prerlkit.verify.gold import outcome
 
-    samples = trial.read(rows, answer)
+    samples = audit_rows.read(rows, answer)
     use = VerifierConfig(name=name, settings=settings, timeout=timeout)
-    for number, verdict in enumerate(trial.judge(use, samples, Path()), 1):
+    for number, verdict in enumerate(audit_rows.judge(use, samples, Path()), 1):
         if as_json:
-            typer.echo(json.dumps(trial.to_json(verdict)))
+            typer.echo(json.dumps(audit_rows.to_json(verdict)))
         else:
             score = "     " if verdict.score is None else f"{verdict.score:.3f}"
             typer.echo(f"{number:>6}  {outcome(verdict):8}  {score}  {json.dumps(verdict.reason)[1:-1]}".rstrip())

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
+from prerlkit.cli.options import Verbose
 from prerlkit.errors import PrerlkitError
 
 
@@ -20,7 +21,7 @@ def verify_resume(
         list[str] | None, typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override a key. Repeatable.")
     ] = None,
     keep: Annotated[Path | None, typer.Option("--keep", help="Keep the two run folders here.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Libraries' warnings, and tracebacks.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run a recipe's first steps once straight and once stopped and resumed, and compare every byte.
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from prerlkit.errors import UsageError
-from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.protocol import Sampling
-from prerlkit.seeds import derive
 from prerlkit.settings import Bool, Int, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 from prerlkit.suggest import nearest
+
+if TYPE_CHECKING:
+    from prerlkit.recipe.schema import Recipe
 
 Kind = Literal["greedy", "sampled"]
 
@@ -26,6 +27,8 @@ _MODEL = ("dtype", "quantization", "device")
 
 class Draws(Settings):
     """How problems are answered, and which estimates are made of the answers."""
+
+    model_config = ConfigDict(defer_build=True)  # the command line reads the fields alone
 
     greedy: Bool = True
     """One greedy answer each."""
@@ -81,6 +84,8 @@ class EvalSettings(Draws):
 
     def passes(self) -> Iterator[tuple[Kind, Sampling]]:
         """Yield how greedy answers and samples are drawn. The seed is fixed, so that differences are the policy's."""
+        from prerlkit.seeds import derive  # brings numpy: the command line reads this module for its help
+
         seed = derive(self.seed, "evaluation")
         if self.greedy:
             yield "greedy", Sampling(1, self.max_new_tokens, None, seed)

@@ -16,6 +16,7 @@ from prerlkit.objective.choices import (
     Aggregate,
     Constant,
     ConstantLength,
+    FileAdvantage,
     GroupMean,
     GroupStd,
     Objective,
@@ -23,6 +24,7 @@ from prerlkit.objective.choices import (
     SequenceMean,
     TokenMean,
 )
+from prerlkit.objective.plugins import file_advantages
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
 
@@ -38,7 +40,7 @@ class TrainSample:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a denominator is made of: tokens and sequences of the samples that count in one step."""
+    """Tokens and sequences of the samples that count in one step: the parts of a denominator."""
 
     tokens: int
     sequences: int
@@ -48,11 +50,11 @@ class Counts:
 
 
 def advantages(verdicts_G: Sequence[Verdict], choice: Advantage) -> tuple[float | None, ...]:
-    """Advantage of each sample of one group; None where the sample is unjudged.
+    """Return the advantage of each sample of one group; None where the sample is unjudged.
 
     Unjudged samples leave the group before any baseline is taken. A group whose rewards are all equal has advantages
-    of exactly 0 under every baseline (rounding must not turn "no signal" into signal); `constant` has no baseline, so
-    there each sample speaks for itself.
+    of exactly 0 under every baseline (rounding must not turn "no signal" into signal). `constant` has no baseline:
+    there an advantage depends on its own sample only.
     """
     judged = [(v.score, bool(v.passed)) for v in verdicts_G if v.score is not None]
     rewards = [score for score, _ in judged]
@@ -65,6 +67,8 @@ def advantages(verdicts_G: Sequence[Verdict], choice: Advantage) -> tuple[float 
             values = _standardized(rewards, choice.epsilon)
         case Rloo():
             values = _leave_one_out(rewards)
+        case FileAdvantage():
+            values = file_advantages(choice, rewards, [passed for _, passed in judged])
     remaining = iter(values)
     return tuple(next(remaining) if v.score is not None else None for v in verdicts_G)
 
@@ -97,7 +101,7 @@ def _leave_one_out(rewards: Sequence[float]) -> list[float]:
 
 
 def select(groups: Iterable[Group], objective: Objective) -> list[TrainSample]:
-    """The samples that count for `objective`, in order. Those that carry no gradient say so and are never run.
+    """Return the samples that count for `objective`, in order. Those without gradient are marked and never run.
 
     `negative` and `positive` choose by the sign of the advantage. `all` counts every judged sample, also those of
     groups without signal: a step with few signals is a small step. An empty completion has no token to learn from.
@@ -128,11 +132,12 @@ def _counts(objective: Objective, completion: Completion, advantage: float) -> b
 
 
 def count(samples: Sequence[TrainSample]) -> Counts:
+    """Return how many tokens and sequences `samples` are."""
     return Counts(sum(len(s.completion.token_ids) for s in samples), len(samples))
 
 
 def token_weight(aggregate: Aggregate, counts: Counts, length: int, max_new_tokens: int) -> float:
-    """What each token of a completion of `length` tokens is multiplied by, given the counts of the whole step."""
+    """Return the factor of each token's loss in a completion of `length` tokens, given the counts of the whole step."""
     match aggregate:
         case TokenMean():
             return 1.0 / counts.tokens

@@ -6,10 +6,12 @@ no class and no branch per algorithm: `prerlkit.objective.presets` gives names t
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from prerlkit.plugins import FILE, FileName, is_file
 from prerlkit.settings import Bool, Float, NonNegativeFloat, PositiveFloat, PositiveInt, Settings, word_to_kind
 
 Space = Literal["conditional", "pretrain"]
@@ -117,9 +119,49 @@ class Kl(Settings):
     `kl_loss_type`."""
 
 
+class FileAdvantage(Settings):
+    """An advantage from a file next to the recipe: a `prerlkit.objective.plugins.AdvantageFunction`."""
+
+    kind: FileName
+    """path/to/file.py:Name"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Its own, checked by its own class."""
+
+
+class FileLoss(Settings):
+    """A loss from a file next to the recipe: a `prerlkit.objective.plugins.LossFunction`."""
+
+    kind: FileName
+    """path/to/file.py:Name"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Its own, checked by its own class."""
+
+
+def kind(value: Any) -> str | None:
+    """Return the tag of a choice: its kind, or `FILE` for the name of a file."""
+    word = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return FILE if is_file(word) else word
+
+
 _word = BeforeValidator(word_to_kind)
-Advantage = Annotated[GroupMean | GroupStd | Rloo | Constant, Field(discriminator="kind"), _word]
-Loss = Annotated[Clip | Reinforce | Gspo | Cispo, Field(discriminator="kind"), _word]
+Advantage = Annotated[
+    Annotated[GroupMean, Tag("group_mean")]
+    | Annotated[GroupStd, Tag("group_std")]
+    | Annotated[Rloo, Tag("rloo")]
+    | Annotated[Constant, Tag("constant")]
+    | Annotated[FileAdvantage, Tag(FILE)],
+    Discriminator(kind),
+    _word,
+]
+Loss = Annotated[
+    Annotated[Clip, Tag("clip")]
+    | Annotated[Reinforce, Tag("reinforce")]
+    | Annotated[Gspo, Tag("gspo")]
+    | Annotated[Cispo, Tag("cispo")]
+    | Annotated[FileLoss, Tag(FILE)],
+    Discriminator(kind),
+    _word,
+]
 Aggregate = Annotated[TokenMean | SequenceMean | ConstantLength, Field(discriminator="kind"), _word]
 
 
@@ -131,9 +173,10 @@ class Objective(Settings):
     samples: Samples
     """Which samples carry gradient, by the sign of the advantage. What is left out never reaches the model."""
     advantage: Advantage
-    """group_mean | group_std | rloo | constant. TRL: `scale_rewards`; verl: `adv_estimator`."""
+    """group_mean | group_std | rloo | constant | path/to/file.py:Name. TRL: `scale_rewards`; verl: `adv_estimator`."""
     loss: Loss
-    """clip | reinforce | gspo | cispo. TRL: `loss_type`, `importance_sampling_level`; verl: `loss_mode`."""
+    """clip | reinforce | gspo | cispo | path/to/file.py:Name. TRL: `loss_type`,
+    `importance_sampling_level`; verl: `loss_mode`."""
     aggregate: Aggregate
     """token_mean | sequence_mean | constant: the denominator, counted over the samples that `samples` chooses. TRL:
     `loss_type`; verl: `loss_agg_mode`."""

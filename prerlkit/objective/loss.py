@@ -1,4 +1,4 @@
-"""Losses: from log-probs and advantages to one loss a token. Everything here is [N], tokens of several sequences.
+"""Losses: from log-probs and advantages to one loss per token. Everything here is [N], tokens of several sequences.
 
 Every loss is written so that its plain weighted sum is the objective: `weights_N` (see `aggregate`) already hold the
 denominator of the whole step, so micro-batches and processes add up by themselves.
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prerlkit.objective.choices import Cispo, Clip, Gspo, Kl, Loss, Objective, Reinforce
+from prerlkit.objective.choices import Cispo, Clip, FileLoss, Gspo, Kl, Loss, Objective, Reinforce
+from prerlkit.objective.plugins import file_losses
 
 MAX_LOG_RATIO = 20.0
 """The log-ratio is clamped to ±20 before exp (the reference code)."""
@@ -19,18 +20,18 @@ MAX_LOG_RATIO = 20.0
 
 @dataclass(frozen=True, slots=True)
 class TokenTerms:
-    """What the model said about the N tokens of a micro-batch that carry gradient.
+    """Log-probs, advantages and weights of the N tokens of a micro-batch that carry gradient.
 
     Attributes:
         logprobs_N: log π(y_t | context, y_<t) of the current policy, nats, with gradient.
-        old_N: the same under the policy that sampled; None when on-policy (one update a rollout): the ratio is then 1.
+        old_N: the same under the policy that sampled; None when on-policy (one update per rollout): ratio 1.
         advantages_N: advantage of the token's sequence.
         weights_N: the token's share of the aggregate (1/denominator).
         sequence_N: index of the token's sequence within the micro-batch, 0 … sequences−1.
         sequences: number of sequences in the micro-batch.
         reference_N: log-probs under the reference policy, when the objective has KL.
         entropy_N: entropy of the next-token distribution, nats, with gradient, when the objective has an entropy bonus.
-        importance_N: what each token's policy loss is multiplied by, where another engine sampled; no gradient.
+        importance_N: factor of each token's policy loss, where another engine sampled; no gradient.
     """
 
     logprobs_N: Tensor
@@ -57,7 +58,7 @@ class LossParts:
 
 
 def objective_loss(objective: Objective, terms: TokenTerms) -> LossParts:
-    """coefficient · (Σ w·loss + β·Σ w·KL − entropy·Σ w·H) over a micro-batch."""
+    """Return coefficient · (Σ w·loss + β·Σ w·KL − entropy·Σ w·H) over a micro-batch."""
     losses_N, clipped_N = token_losses(objective.loss, terms)
     if terms.importance_N is not None:
         losses_N = terms.importance_N * losses_N
@@ -78,7 +79,7 @@ def objective_loss(objective: Objective, terms: TokenTerms) -> LossParts:
 
 
 def token_losses(loss: Loss, terms: TokenTerms) -> tuple[Tensor, Tensor]:
-    """Loss of each token [N], and 1.0 where a bound acted [N]."""
+    """Return the loss of each token [N], and 1.0 where a bound acted [N]."""
     logprobs_N = terms.logprobs_N
     # On-policy the old log-probs are the current ones: same value, no gradient, no second pass.
     old_N = logprobs_N.detach() if terms.old_N is None else terms.old_N
@@ -95,10 +96,12 @@ def token_losses(loss: Loss, terms: TokenTerms) -> tuple[Tensor, Tensor]:
         case Cispo():
             ratio_N = log_ratio_N.exp().detach()
             return -ratio_N.clamp(max=loss.max) * terms.advantages_N * logprobs_N, (ratio_N > loss.max).float()
+        case FileLoss():
+            return file_losses(loss, terms)
 
 
 def truncated_importance(trainer_N: Tensor, sampler_N: Tensor, cap: float) -> tuple[Tensor, Tensor]:
-    """min(π/μ, cap) of each token, and π/μ itself. [N], [N]
+    """Return min(π/μ, cap) of each token, and π/μ itself. [N], [N]
 
     Samples come from the engine's μ, the gradient is of the trainer's π. Truncation bounds the variance at the price of
     a bias where the two differ much (Yao et al., "Your efficient RL framework secretly brings you off-policy RL
@@ -110,7 +113,7 @@ def truncated_importance(trainer_N: Tensor, sampler_N: Tensor, cap: float) -> tu
 
 
 def _clip(loss: Clip, ratio_N: Tensor, advantages_N: Tensor) -> tuple[Tensor, Tensor]:
-    """max(−A·ρ, −A·clip(ρ)); where A < 0 at most dual·|A|."""
+    """Return max(−A·ρ, −A·clip(ρ)); where A < 0 at most dual·|A|."""
     plain_N = -advantages_N * ratio_N
     bounded_N = -advantages_N * ratio_N.clamp(1.0 - loss.low, 1.0 + loss.high)
     losses_N = torch.maximum(plain_N, bounded_N)
@@ -124,14 +127,14 @@ def _clip(loss: Clip, ratio_N: Tensor, advantages_N: Tensor) -> tuple[Tensor, Te
 
 
 def _sequence_mean(values_N: Tensor, terms: TokenTerms) -> Tensor:
-    """Mean of each sequence's values, given back to each of its tokens. [N]"""
+    """Return, for each token, the mean of its sequence's values. [N]"""
     sums_B = values_N.new_zeros(terms.sequences).index_add(0, terms.sequence_N, values_N)
     counts_B = values_N.new_zeros(terms.sequences).index_add(0, terms.sequence_N, torch.ones_like(values_N))
     return (sums_B / counts_B.clamp(min=1.0))[terms.sequence_N]
 
 
 def kl_losses(kl: Kl, logprobs_N: Tensor, reference_N: Tensor) -> Tensor:
-    """The chosen estimator of KL(π‖π_ref) at each token, nats. [N]"""
+    """Return the chosen estimator of KL(π‖π_ref) at each token, nats. [N]"""
     log_ratio_N = (logprobs_N - reference_N).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     match kl.estimator:
         case "k1":

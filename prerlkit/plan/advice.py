@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from prerlkit.engines.engine import Reservation
 from prerlkit.plan.plan import TRAINING, Plan, make_plan
 from prerlkit.plan.traces import Traces
 from prerlkit.recipe.schema import Recipe
@@ -47,7 +48,7 @@ def advise(recipe: Recipe, plan: Plan, traces: Traces) -> list[Advice]:
     over = {phase.name for phase in plan.phases if plan.needed_in(phase) > limit}
     if plan.engine.problem:
         over |= {"rollout", "hand-over"}
-    chosen = [change for change in _changes(recipe) if over & set(change.phases)]
+    chosen = [change for change in _changes(recipe, plan.engine) if over & set(change.phases)]
     found = []
     for change in chosen:
         changed = make_plan(_with(recipe, change), traces.config, plan.device, traces)
@@ -67,7 +68,7 @@ def advise(recipe: Recipe, plan: Plan, traces: Traces) -> list[Advice]:
     return found
 
 
-def _changes(recipe: Recipe) -> Iterator[_Saving]:
+def _changes(recipe: Recipe, engine: Reservation) -> Iterator[_Saving]:
     """Every change that this recipe has not made already. Cheapest first, another experiment last."""
     memory, rollout, everything = recipe.memory, recipe.rollout, _EVERYTHING
     if memory.logits_chunk > 256:
@@ -75,7 +76,7 @@ def _changes(recipe: Recipe) -> Iterator[_Saving]:
     sampling = ("rollout", "evaluation", "hand-over")
     if rollout.max_sequences > 8:
         yield _Saving("rollout.max_sequences", max(8, rollout.max_sequences // 4), "slower rollouts", sampling)
-    if rollout.engine == "vllm" and rollout.vllm.server is None:
+    if engine.total:  # another copy on this device
         yield _Saving("rollout.engine", "hf", "much slower rollouts, no second copy of the weights", _EVERYTHING)
     if memory.microbatch_tokens > 1024:
         smaller = max(1024, memory.microbatch_tokens // 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from prerlkit.errors import UsageError
-from prerlkit.rollout.vllm_memory import FRAGMENTATION
+from prerlkit.rollout.memory import FRAGMENTATION
 from prerlkit.suggest import nearest
 
 GIB = 2**30

@@ -66,7 +66,7 @@ def _decode_seconds(plan: Plan, together: int, length: int, bandwidth: float) ->
     """Of one token for `together` sequences of at most `length` tokens."""
     sizes, rate = plan.sizes, _USE * bandwidth
     cache = together * length / 2 * sizes.cache_bytes_per_token
-    if not plan.engine.in_process:
+    if not plan.in_process:
         return (sizes.dense_bytes + cache) / rate
     packed = sizes.weight_bytes < sizes.dense_bytes
     unpacked = 2 * sizes.dense_bytes if packed else 0  # a copy of each layer is written and read for every token

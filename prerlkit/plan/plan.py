@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from prerlkit.engines.engine import KINDS, Reservation, Shared
+from prerlkit.engines.registry import engine_of
 from prerlkit.plan.device import Device
-from prerlkit.plan.engines import ENGINE, IN_PROCESS, RESERVATIONS, Reservation
 from prerlkit.plan.trace import HAND_OVER, Sizes, Traced
 from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
@@ -44,6 +45,7 @@ class Plan:
     sizes: Sizes
     phases: tuple[Phase, ...]
     engine: Reservation
+    in_process: bool
 
     @property
     def tightest(self) -> Phase:
@@ -51,7 +53,7 @@ class Plan:
 
     def needed_in(self, phase: Phase) -> int:
         """Bytes that a phase takes here, with what the allocator and the process add."""
-        engine = sum(size for kind, size in phase.by_kind.items() if kind in ENGINE)
+        engine = sum(size for kind, size in phase.by_kind.items() if kind in KINDS)
         return self.device.needed(phase.total - engine) + engine
 
     @property
@@ -73,11 +75,12 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
     Args:
         traces: of this config and kind of device, where several recipes are planned that have much in common.
     """
-    engine = recipe.rollout.engine
+    engine = engine_of(recipe)
     traces = traces or Traces(config, device.kind)
-    sizes, sampling = traces.sampling(recipe, here=engine in IN_PROCESS)
+    sizes, sampling = traces.sampling(recipe, here=engine.in_process)
     traced = [*traces.training(recipe), *sampling]
-    reserved = RESERVATIONS[engine](recipe, sizes, device)
+    free = device.memory - device.needed(sizes.weight_bytes)
+    reserved = engine.reserve(recipe, Shared(sizes.config, sizes.dense_bytes, device.kind, device.memory, free))
     size = _BYTES[recipe.model.dtype]
     found: dict[str, list[Phase]] = defaultdict(list)
 
@@ -86,17 +89,17 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
 
     add(LOAD, "", {"base weights": sizes.weight_bytes, "copies while loading": 2 * sizes.largest * size}, traced=False)
     for stage in sampling:
-        if reserved.in_process:  # nothing is handed over
+        if engine.in_process:  # nothing is handed over
             add(HAND_OVER, stage.stage, dict(stage.resident), traced=False)
         else:
             add(ROLLOUT, stage.stage, {**stage.resident, **reserved.rollout}, traced=False)
     for stage in traced:
         for name, peak in stage.peaks.items():
-            extra = reserved.rollout if name == HAND_OVER else {} if reserved.in_process else reserved.training
+            extra = reserved.rollout if name == HAND_OVER else {} if engine.in_process else reserved.training
             add(name, stage.stage, {**peak.by_kind, **extra}, traced=True)
     add(WRITE, "", {**_resident(sampling), "one layer in float32": 8 * sizes.largest}, traced=False)
     worst = tuple(max(found[name], key=lambda p: p.total) for name in _ORDER if found[name])
-    return Plan(device, sizes, worst, reserved)
+    return Plan(device, sizes, worst, reserved, engine.in_process)
 
 
 def _resident(traced: list[Traced]) -> dict[str, int]:

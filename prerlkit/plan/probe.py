@@ -72,7 +72,7 @@ def _measuring(recipe: Recipe, lines: Sequence[Mapping[str, Any]]) -> float:
     total = 0.0
     for stage in recipe.stages:
         for choice in recipe.probes:
-            name = catalogue.PROBE_SECONDS.of(choice.name)
+            name = catalogue.PROBE_SECONDS.of(choice.label)
             took = [float(line[name]) for line in lines if line["stage"] == stage.name and name in line]
             total += -(-stage.steps // choice.every) * took[-1] if took else 0.0
     return total

@@ -8,7 +8,7 @@ from typing import Any
 from prerlkit.plan.trace import Parts, Sizes, Traced, trace
 from prerlkit.recipe.schema import Memory, Recipe
 
-_DRAWING = ("engine", "vllm", "max_sequences")
+_DRAWING = ("engine", "engine_settings", "vllm", "max_sequences")
 """Of a rollout: how its completions are drawn. The steps that train on them take as much whoever drew them."""
 
 

@@ -177,7 +177,7 @@ def packs(base: Any) -> bool:
             model(input_ids=torch.tensor([x + y], device=base.device), use_cache=False)[0][0, len(x) - 1 : -1]
             for x, y in zip(contexts, completions, strict=True)
         ]
-    except (TypeError, ValueError, RuntimeError, IndexError):
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False
     plain_ND = torch.cat(plain).float()
     within = 1e-3 if base.dtype == torch.float32 else 0.05  # 16-bit models round; a wrong row is off by its own size

@@ -13,15 +13,28 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prerlkit.metrics.metric import Metric
 from prerlkit.objective.advantage import advantages
 from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
-from prerlkit.recipe.probes import AlignmentProbe
+from prerlkit.settings import PositiveInt, ProbeSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class AlignmentSettings(ProbeSettings):
+    """Cosine of ∇log P(y) and ∇log P(y|x) on the trainable adapter (arXiv 2604.14142); docs/probes.md has the sums."""
+
+    name: Literal["alignment"] = "alignment"
+    every: PositiveInt = 5
+    """Steps of a stage between two measurements; its first step is always measured. 5: ours."""
+    groups: PositiveInt = 4
+    """How many groups of the step, the first ones: each costs two passes with backward. 4: ours."""
+    weight: Literal["uniform", "advantage"] = "uniform"
+    """uniform: every judged completion counts the same. advantage: by its advantage, as in a policy gradient."""
+
 
 METRICS = (
     Metric("probe/alignment", "cosine over all completions of S"),
@@ -63,11 +76,10 @@ class Alignment(Probe):
     """The probe `alignment`."""
 
     name = "alignment"
+    Settings = AlignmentSettings
     metrics = METRICS
 
-    def __init__(self, settings: AlignmentProbe) -> None:
-        self.every = settings.every
-        self._settings = settings
+    settings: AlignmentSettings
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """Two passes with backward over the chosen completions; sums of gradients lie in main memory."""
@@ -89,13 +101,13 @@ class Alignment(Probe):
         """Judged completions of the first groups. Their sign is what the stage's (first) objective gives them."""
         pairs = [
             (group.prompt, completion, advantage)
-            for group in seen.groups[: self._settings.groups]
+            for group in seen.groups[: self.settings.groups]
             for completion, advantage in zip(
                 group.completions, advantages(group.verdicts, seen.stage.objective[0].advantage), strict=True
             )
             if advantage is not None and completion.token_ids
         ]
-        uniform = self._settings.weight == "uniform"
+        uniform = self.settings.weight == "uniform"
         return [
             _Chosen(prompt.token_ids, y.token_ids, advantage, (1.0 if uniform else advantage) / len(pairs))
             for prompt, y, advantage in pairs

@@ -7,17 +7,28 @@ as "before": in 16 bit, or from another engine, they differ from a pass of the t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prerlkit.metrics.metric import Metric
 from prerlkit.objective.advantage import advantages
-from prerlkit.policy.pieces import token_texts
 from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
-from prerlkit.recipe.probes import ChangeProbe
+from prerlkit.settings import PositiveInt, ProbeSettings
 from prerlkit.types import Completion, Group
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class ChangeSettings(ProbeSettings):
+    """What a step's update did to the log-prob of each token of its completions, behind the prompt and without."""
+
+    name: Literal["change"] = "change"
+    every: PositiveInt = 5
+    """Steps of a stage between two measurements. 5: ours."""
+    groups: PositiveInt = 2
+    """How many groups: each costs four passes without backward, two of them without its prompt. 2: as many as
+    samples.jsonl keeps of a step by default, so that the report can colour each of them."""
+
 
 METRICS = (
     Metric(
@@ -39,21 +50,21 @@ METRICS = (
 )
 
 SPACES = ("conditional", "pretrain")
+_HALF = "\ufffd"
 
 
 class Change(Probe):
     """The probe `change`."""
 
     name = "change"
+    Settings = ChangeSettings
     metrics = METRICS
 
-    def __init__(self, settings: ChangeProbe) -> None:
-        self.every = settings.every
-        self._groups = settings.groups
+    settings: ChangeSettings
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """A pass without backward in each space now, and the same again after the update."""
-        groups = seen.groups[: self._groups]
+        groups = seen.groups[: self.settings.groups]
         before = _scores(seen, groups)
         return (
             ProbeResult(after=lambda later: _reading(later, groups, before)) if before["conditional"] else ProbeResult()
@@ -126,3 +137,25 @@ def _details(
         {"prompt_id": group.prompt.id, "completions": [tokens(completion) for completion in group.completions]}
         for group in groups
     ]
+
+
+def token_texts(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text, special tokens included; joined they are the whole text, where it is valid.
+
+    A character that takes several tokens stands at the last of them, the others add "". Decoded with the tokens of the
+    character before in front, because some tokenizers drop a space at the beginning of what they decode.
+    """
+    texts, begin, done = [], 0, 0
+    for n in range(1, len(token_ids) + 1):
+        before = _decode(tokenizer, token_ids[begin:done])
+        whole = _decode(tokenizer, token_ids[begin:n])
+        if whole.endswith(_HALF) and n < len(token_ids) and n - done < 4:  # a character is four bytes at most
+            texts.append("")
+            continue
+        texts.append(whole[len(before) :])
+        begin, done = done, n
+    return texts
+
+
+def _decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -5,15 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from prerlkit.errors import UsageError
 from prerlkit.metrics.metric import Metric
 from prerlkit.objective.choices import Kl
 from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
-from prerlkit.recipe.probes import DriftProbe
+from prerlkit.settings import PositiveInt, ProbeSettings
 
 if TYPE_CHECKING:
     from prerlkit.probes.factors import Overlap, Spectrum
+    from prerlkit.recipe.schema import Recipe
+
+
+class DriftSettings(ProbeSettings):
+    """How far the policy has gone: KL to the base, norm and effective rank of the adapter, overlap with those below."""
+
+    name: Literal["drift"] = "drift"
+    every: PositiveInt = 5
+    """Steps of a stage between two measurements. 5: ours."""
+    groups: PositiveInt = 4
+    """How many groups the KL is estimated on: each costs two passes without backward. 4: ours."""
+
 
 METRICS = (
     Metric(
@@ -53,11 +66,18 @@ class Drift(Probe):
     """The probe `drift`."""
 
     name = "drift"
+    Settings = DriftSettings
     metrics = METRICS
 
-    def __init__(self, settings: DriftProbe) -> None:
-        self.every = settings.every
-        self._groups = settings.groups
+    settings: DriftSettings
+
+    def check(self, recipe: Recipe) -> None:
+        super().check(recipe)
+        if any(stage.adapter.dora for stage in recipe.stages):
+            raise UsageError(
+                'the probe "drift" reads an adapter as a product B·A, which DoRA isn\'t.',
+                "Leave out the probe, or set adapter.dora: false.",
+            )
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """Two passes without backward for the KL; the rest comes from the adapters' factors, on the CPU."""
@@ -73,7 +93,7 @@ class Drift(Probe):
         from prerlkit.objective.loss import kl_losses
         from prerlkit.probes.passes import rows_behind_prompts, score
 
-        rows = rows_behind_prompts(seen.groups[: self._groups])
+        rows = rows_behind_prompts(seen.groups[: self.settings.groups])
         if not rows:
             return {}
         own = score(seen, rows)

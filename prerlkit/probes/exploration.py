@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from prerlkit.evaluation.attempts import found
 from prerlkit.metrics.metric import Metric
 from prerlkit.probes.protocol import Probe, ProbeInput, ProbeResult
 from prerlkit.probes.self_bleu import self_bleu
-from prerlkit.recipe.probes import ExplorationProbe
+from prerlkit.settings import Bool, PositiveInt, ProbeSettings
 from prerlkit.types import Group
+
+
+class ExplorationSettings(ProbeSettings):
+    """How different a group's completions are: answers, n-grams, self-BLEU, pass@k spread, entropy."""
+
+    name: Literal["exploration"] = "exploration"
+    every: PositiveInt = 1
+    """Steps of a stage between two measurements."""
+    exact_entropy: Bool = False
+    """Also the mean entropy of the distributions that tokens were drawn from, instead of an estimate from the drawn
+    tokens alone: one more pass without backward over the first `groups` groups."""
+    groups: PositiveInt = 4
+    """How many groups that pass is made over."""
+
 
 METRICS = (
     Metric(
@@ -48,11 +63,15 @@ class Exploration(Probe):
     """The probe `exploration`."""
 
     name = "exploration"
+    Settings = ExplorationSettings
     metrics = METRICS
+    cheaper = ", or only exact_entropy"
 
-    def __init__(self, settings: ExplorationProbe) -> None:
-        self.every = settings.every
-        self._settings = settings
+    settings: ExplorationSettings
+
+    @property
+    def makes_passes(self) -> bool:  # type: ignore[override]
+        return self.settings.exact_entropy
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """No pass through the model, but for the exact entropy."""
@@ -72,14 +91,14 @@ class Exploration(Probe):
                 "probe/exploration/pass_at_g": any_of,
                 "probe/exploration/spread": any_of - one,
             }
-        if self._settings.exact_entropy:
+        if self.settings.exact_entropy:
             metrics |= self._entropy(seen)
         return ProbeResult(metrics, {"answers": answers, "passed": [sum(own) for own in passes]})
 
     def _entropy(self, seen: ProbeInput) -> dict[str, float]:
         from prerlkit.probes.passes import rows_behind_prompts, score
 
-        entropies = score(seen, rows_behind_prompts(seen.groups[: self._settings.groups]), entropy=True)
+        entropies = score(seen, rows_behind_prompts(seen.groups[: self.settings.groups]), entropy=True)
         tokens = sum(len(own) for own in entropies)
         total = sum(float(own.double().sum()) for own in entropies)
         return {"probe/exploration/entropy": total / tokens} if tokens else {}

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from prerlkit import settings as _settings
+from prerlkit.errors import UsageError
 from prerlkit.metrics.metric import Metric
 from prerlkit.types import Group
 
 if TYPE_CHECKING:
     from prerlkit.policy.policy import Policy
-    from prerlkit.recipe.schema import Stage
+    from prerlkit.recipe.schema import Recipe, Stage
 
 History = Sequence[tuple[str, Mapping[str, float]]]
 """(stage, metrics) of every step of the run so far, in order."""
@@ -56,18 +58,43 @@ class ProbeResult:
 
 
 class Probe(ABC):
-    """One thing to look at. A new probe is a file here, its settings in `recipe/probes.py`, a line in `make.py` and one
-    in `known.py`.
+    """One thing to look at. A new probe is one file with its settings, its metrics and a subclass of this, and a line
+    in `recipe.probes.PROBES`; or a file next to a recipe.
+
+    A built-in probe's file imports torch and the rooms of recipe and policy only inside functions or for types: it is
+    imported wherever a recipe is checked. A probe from `path/to/file.py:Name` may import what it likes.
 
     Class attributes:
         name: what a recipe calls it.
+        Settings: a frozen pydantic class.
         metrics: every number that it may give: what a stage's rule may ask for, and the table of docs/probes.md.
+        makes_passes: through the model; a shared-out base (`memory.shard_base`) then refuses it.
+        cheaper: a way to do without passes, as the end of an error.
     """
 
-    name: ClassVar[str]
-    metrics: ClassVar[tuple[Metric, ...]]
-    every: int
+    name: str
+    Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    makes_passes: bool = True
+    cheaper: ClassVar[str] = ""
+    every: int = 1
     """It is shown each stage's first step and every so many after it."""
+
+    settings: Any
+
+    def __init__(self, settings: _settings.Settings) -> None:
+        self.settings = settings
+        if isinstance(settings, _settings.ProbeSettings):
+            self.every = settings.every
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise UsageError for a recipe whose model it can't be shown to."""
+        if recipe.memory.shard_base and self.makes_passes:
+            raise UsageError(
+                f'the probe "{self.name}" makes passes through the model in one process, and memory.shard_base needs '
+                "all processes for each pass.",
+                f"Leave out one of the two{self.cheaper}.",
+            )
 
     @abstractmethod
     def measure(self, seen: ProbeInput) -> ProbeResult:

@@ -5,10 +5,23 @@ The paper (arXiv 2604.14142) reports ×14.89 transition and ×6.54 reflection th
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prerlkit.evaluation.thoughts import KINDS, mean_counts
 from prerlkit.metrics.metric import Metric
 from prerlkit.probes.protocol import History, Probe, ProbeInput, ProbeResult
-from prerlkit.recipe.probes import ThoughtsProbe
+from prerlkit.settings import PositiveInt, ProbeSettings
+
+
+class ThoughtsSettings(ProbeSettings):
+    """Transition, reflection, verification and decomposition phrases in the step's completions."""
+
+    name: Literal["thoughts"] = "thoughts"
+    every: PositiveInt = 1
+    """Steps of a stage between two measurements. 1: it costs next to nothing."""
+    start: PositiveInt = 5
+    """The mean of so many first measurements of the run is what ratios are taken to. 5: ours."""
+
 
 METRICS = (
     Metric("probe/thoughts/<kind>", "for each completion, on average", parts=KINDS),
@@ -28,11 +41,11 @@ class Thoughts(Probe):
     """The probe `thoughts`."""
 
     name = "thoughts"
+    Settings = ThoughtsSettings
     metrics = METRICS
+    makes_passes = False
 
-    def __init__(self, settings: ThoughtsProbe) -> None:
-        self.every = settings.every
-        self._start = settings.start
+    settings: ThoughtsSettings
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
         """All completions of the step, unjudged ones too."""
@@ -50,5 +63,5 @@ class Thoughts(Probe):
 
     def _at_start(self, past: History, name: str) -> float:
         """Mean of the run's first measurements; 0 while there are fewer than asked for."""
-        first = [metrics[name] for _, metrics in past if name in metrics][: self._start]
-        return sum(first) / len(first) if len(first) == self._start else 0.0
+        first = [metrics[name] for _, metrics in past if name in metrics][: self.settings.start]
+        return sum(first) / len(first) if len(first) == self.settings.start else 0.0

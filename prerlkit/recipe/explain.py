@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from prerlkit.plugins import FILE
 from prerlkit.recipe.overrides import split
 from prerlkit.recipe.peers import translated
 from prerlkit.recipe.schema import Recipe
@@ -47,10 +48,12 @@ def _what(item: ErrorDetails) -> str:
         return message
     if kind == "union_tag_invalid":
         context = item["ctx"]
-        expected = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
-        return f'"{context["tag"]}" is not one of {", ".join(expected)}{_close(context["tag"], expected)}'
+        tags = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        words = [tag for tag in tags if tag != FILE]
+        clause = _close(context["tag"], words) or (f" (or {FILE})" if FILE in tags else "")
+        return f'"{context["tag"]}" is not one of {", ".join(words)}{clause}'
     if kind == "union_tag_not_found":
-        return "needs `{}`, or a single word".format(item["ctx"]["discriminator"].strip("'"))
+        return "needs `{}`, or a single word".format(item["ctx"]["discriminator"].strip("'()"))
     message = message.replace("Input should be", "expected")
     return message if kind == "unknown_preset" else f"{message}, got {_short(item['input'])}"
 

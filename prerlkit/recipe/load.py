@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+import prerlkit
 from prerlkit.errors import UsageError
 from prerlkit.recipe.explain import explain
 from prerlkit.recipe.overrides import apply
-from prerlkit.recipe.packaged import packaged
 from prerlkit.recipe.schema import Recipe
 from prerlkit.suggest import nearest
 
@@ -31,6 +31,16 @@ class LoadedRecipe:
     def folder(self) -> Path:
         """The recipe's folder: relative data paths and plugins beside it."""
         return self.path.parent
+
+
+def packaged() -> dict[str, Path]:
+    """Recipes that come with the package: in a checkout the top-level `recipes/`, in a wheel beside the code.
+
+    Returns:
+        Files by bare name (path below the folder, without `.yaml`)."""
+    inside = Path(prerlkit.__file__).resolve().parent / "recipes"
+    folder = inside if inside.is_dir() else inside.parents[1] / "recipes"
+    return {str(p.relative_to(folder).with_suffix("")): p for p in sorted(folder.rglob("*.yaml"))}
 
 
 def locate(name: str) -> Path:

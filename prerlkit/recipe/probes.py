@@ -2,67 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Self, Union
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from prerlkit.settings import Bool, Float, NonNegativeInt, PositiveInt, Settings
+from prerlkit.plugins import FILE, FileName, built_in, is_file
+from prerlkit.settings import Float, NonNegativeInt, PositiveInt, ProbeSettings, Settings
 
-
-class AlignmentProbe(Settings):
-    """Cosine of ∇log P(y) and ∇log P(y|x) on the trainable adapter (arXiv 2604.14142); docs/probes.md has the sums."""
-
-    name: Literal["alignment"] = "alignment"
-    every: PositiveInt = 5
-    """Steps of a stage between two measurements; its first step is always measured. 5: ours."""
-    groups: PositiveInt = 4
-    """How many groups of the step, the first ones: each costs two passes with backward. 4: ours."""
-    weight: Literal["uniform", "advantage"] = "uniform"
-    """uniform: every judged completion counts the same. advantage: by its advantage, as in a policy gradient."""
-
-
-class ThoughtsProbe(Settings):
-    """Transition, reflection, verification and decomposition phrases in the step's completions."""
-
-    name: Literal["thoughts"] = "thoughts"
-    every: PositiveInt = 1
-    """Steps of a stage between two measurements. 1: it costs next to nothing."""
-    start: PositiveInt = 5
-    """The mean of so many first measurements of the run is what ratios are taken to. 5: ours."""
+PROBES = {
+    "alignment": "prerlkit.probes.alignment:Alignment",
+    "thoughts": "prerlkit.probes.thoughts:Thoughts",
+    "exploration": "prerlkit.probes.exploration:Exploration",
+    "drift": "prerlkit.probes.drift:Drift",
+    "change": "prerlkit.probes.change:Change",
+}
+"""The class of each probe, a `prerlkit.probes.protocol.Probe`. Its file holds its settings and its metrics too."""
 
 
-class ExplorationProbe(Settings):
-    """How different a group's completions are: answers, n-grams, self-BLEU, pass@k spread, entropy."""
+class FileProbe(ProbeSettings):
+    """A probe from a file next to the recipe: a `prerlkit.probes.protocol.Probe`."""
 
-    name: Literal["exploration"] = "exploration"
-    every: PositiveInt = 1
-    """Steps of a stage between two measurements."""
-    exact_entropy: Bool = False
-    """Also the mean entropy of the distributions that tokens were drawn from, instead of an estimate from the drawn
-    tokens alone: one more pass without backward over the first `groups` groups."""
-    groups: PositiveInt = 4
-    """How many groups that pass is made over."""
+    name: FileName
+    """path/to/file.py:Name"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Its own, checked by its own class."""
 
-
-class DriftProbe(Settings):
-    """How far the policy has gone: KL to the base, norm and effective rank of the adapter, overlap with those below."""
-
-    name: Literal["drift"] = "drift"
-    every: PositiveInt = 5
-    """Steps of a stage between two measurements. 5: ours."""
-    groups: PositiveInt = 4
-    """How many groups the KL is estimated on: each costs two passes without backward. 4: ours."""
-
-
-class ChangeProbe(Settings):
-    """What a step's update did to the log-prob of each token of its completions, behind the prompt and without."""
-
-    name: Literal["change"] = "change"
-    every: PositiveInt = 5
-    """Steps of a stage between two measurements. 5: ours."""
-    groups: PositiveInt = 2
-    """How many groups: each costs four passes without backward, two of them without its prompt. 2: as many as
-    samples.jsonl keeps of a step by default, so that the report can colour each of them."""
+    @property
+    def label(self) -> str:
+        return self.name.rpartition(":")[2]
 
 
 def _word_to_name(value: Any) -> Any:
@@ -76,10 +44,24 @@ def _distinct(probes: tuple[Any, ...]) -> tuple[Any, ...]:
     return probes
 
 
-_Any = AlignmentProbe | ThoughtsProbe | ExplorationProbe | DriftProbe | ChangeProbe
-ProbeChoice = Annotated[
-    _Any, Field(discriminator="name"), BeforeValidator(_word_to_name, json_schema_input_type=str | _Any)
-]
+def name(value: Any) -> str | None:
+    """Return the tag of a probe: its name, or `FILE` for the name of a file."""
+    word = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+    return FILE if is_file(word) else word
+
+
+if TYPE_CHECKING:
+    ProbeChoice = ProbeSettings
+else:  # built from the probes' own files, which import nothing of recipes
+    _Any = Union[
+        (
+            *(Annotated[built_in(where).Settings, Tag(word)] for word, where in PROBES.items()),
+            Annotated[FileProbe, Tag(FILE)],
+        )
+    ]
+    ProbeChoice = Annotated[
+        _Any, Discriminator(name), BeforeValidator(_word_to_name, json_schema_input_type=str | _Any)
+    ]
 ProbeChoices = Annotated[tuple[ProbeChoice, ...], AfterValidator(_distinct)]
 
 

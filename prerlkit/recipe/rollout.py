@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
+from prerlkit.plugins import FileName, is_file
 from prerlkit.settings import Bool, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 MAX_RANK = 512
@@ -42,6 +44,20 @@ def _distinct(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
 Address = Annotated[str, AfterValidator(_address)]
 
 
+ENGINES = {"hf": "prerlkit.engines.hf:HfRollouts", "vllm": "prerlkit.engines.vllm:VllmRollouts"}
+"""The class of each engine, a `prerlkit.engines.engine.Engine`."""
+
+
+def _known_engine(value: Any) -> Any:
+    if isinstance(value, str) and (value in ENGINES or is_file(value)):
+        return value
+    words = " or ".join(f"'{name}'" for name in ENGINES)
+    raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": words})
+
+
+EngineName = Annotated[str, BeforeValidator(_known_engine, json_schema_input_type=Literal["hf", "vllm"] | FileName)]
+
+
 class Vllm(Settings):
     """The vLLM engine: started by the run beside the training, or one or several `vllm serve` that run already."""
 
@@ -73,9 +89,11 @@ class Vllm(Settings):
 class Rollout(Settings):
     """How completions are sampled from the current policy, always with the prompt."""
 
-    engine: Literal["hf", "vllm"] = "hf"
+    engine: EngineName = "hf"
     """hf: the model in training samples itself, nothing to install. vllm: vLLM (`pip install 'prerlkit[vllm]'`). TRL:
     `use_vllm`."""
+    engine_settings: dict[str, Any] = Field(default_factory=dict)
+    """Of an engine from a file, checked by its own class."""
     vllm: Vllm = Vllm()
     """How vLLM is run; without effect with `engine: hf`."""
     group_size: PositiveInt = 8
@@ -106,5 +124,5 @@ class Rollout(Settings):
     def importance(self) -> float | None:
         """The cap that is used; None is off."""
         if self.importance_cap == "auto":
-            return 2.0 if self.engine == "vllm" else None
+            return None if self.engine == "hf" else 2.0
         return self.importance_cap

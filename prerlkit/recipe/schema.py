@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prerlkit.objective.presets import ObjectiveChoice
+from prerlkit.plugins import built_in, is_file
 from prerlkit.recipe.model import Adapter, Model
 from prerlkit.recipe.output import Health, Output
 from prerlkit.recipe.probes import ProbeChoices, Until
-from prerlkit.recipe.rollout import MAX_RANK, Rollout
+from prerlkit.recipe.rollout import ENGINES, Rollout
 from prerlkit.recipe.sources import Data
 from prerlkit.settings import (
     Bool,
@@ -87,7 +88,7 @@ class Schedule(Settings):
     """Where the decay ends, as a share of the learning rate. verl: `min_lr_ratio`."""
 
 
-_RUN_WIDE = ("engine", "vllm", "max_prompt_tokens", "long_prompts", "max_sequences")
+_RUN_WIDE = ("engine", "engine_settings", "vllm", "max_prompt_tokens", "long_prompts", "max_sequences")
 """Keys of `rollout` that are settled once, when the run is built."""
 
 
@@ -256,15 +257,5 @@ class Recipe(Settings):
         """What an engine or backend would refuse later is refused here."""
         if self.model.backend == "unsloth" and self.rollout.engine != "vllm":
             raise ValueError("model.backend: unsloth goes with rollout.engine: vllm; its own decoding is not used here")
-        if self.rollout.engine != "vllm":
-            return
-        for stage in self.stages:
-            if stage.adapter.dora:
-                raise ValueError(
-                    f'stages: "{stage.name}" is DoRA, which vLLM does not take: set dora: false, or rollout.engine: hf'
-                )
-        if self.stacked_rank > MAX_RANK:
-            raise ValueError(
-                f"adapter.rank: the stages together make one adapter of rank {self.stacked_rank}, and vLLM takes at "
-                f"most {MAX_RANK}: lower adapter.rank, use reincarnation: continue, or rollout.engine: hf"
-            )
+        if not is_file(self.rollout.engine):  # a file is not imported here: a recipe can be looked at without trust
+            built_in(ENGINES[self.rollout.engine])().check(self)

@@ -11,6 +11,8 @@ OVERHEAD = 2 << 30
 """Bytes that vLLM takes besides: its CUDA context, activations, graphs. An estimate, not run here."""
 ASLEEP = 1 << 30
 """Of them what it keeps while it sleeps: context and graphs. An estimate, not run here."""
+FRAGMENTATION = 0.08
+"""Share that torch's allocator loses between blocks. Ours: not measured on a GPU yet."""
 SPARE = 1 << 30
 """Bytes of the device that are left alone."""
 

@@ -23,11 +23,11 @@ from prerlkit.files import new_folder, write_json
 from prerlkit.policy.adapters import AdapterStack
 
 _TENSOR = "$tensor"
-"""Key that stands for a tensor in the JSON part of an optimizer's state."""
+"""Key that represents a tensor in the JSON part of an optimizer's state."""
 _STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
 
 
-class Damaged(Exception):  # noqa: N818 -- never leaves this room: the checkpoint before is used
+class Damaged(Exception):  # noqa: N818 -- never leaves runs/: the checkpoint before is used
     """A checkpoint is not what was written; the text says which file and how."""
 
 
@@ -84,7 +84,7 @@ def save(
         origin: what a run must have been made from to resume here (`train.resume.origin`).
 
     Raises:
-        PrerlkitError: the adapter is not finite, so that nobody would want to go on from it; nothing is written.
+        PrerlkitError: the adapter is not finite, so no run could resume from it; nothing is written.
     """
     tensors, layout = _flatten(optimizer.state_dict())
     with new_folder(folder) as temporary:
@@ -94,7 +94,7 @@ def save(
                 raise PrerlkitError(
                     f'The adapter of stage "{layer.name}" holds weights that are not finite at step {position.step}; '
                     "it was not saved.",
-                    "The checkpoint before is whole. Lower the learning rate, then go on with --resume.",
+                    "The checkpoint before is whole. Lower the learning rate, then add --resume.",
                 )
             save_file(state, temporary / _adapter_file(layer.name))
         save_file(tensors, temporary / _OPTIMIZER)

@@ -1,4 +1,4 @@
-"""A run's checkpoints: the last few and the best are kept, and a run goes on from the newest that is whole."""
+"""A run's checkpoints: the last few and the best are kept, and a run resumes from the newest that is whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prerlkit.runs.checkpoint import Checkpoint, Damaged, Position
 
 
 class Checkpoints:
-    """The folder `checkpoints/`, one `step-<n>` each. Their order is that of their steps: no clock is asked.
+    """The folder `checkpoints/`, one `step-<n>` each. They are ordered by step, not by time.
 
     Args:
         keep: how many of the newest are kept.
@@ -35,7 +35,7 @@ class Checkpoints:
         self._saved: Position | None = None
 
     def save(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
-        """Write the checkpoint of `position`, then let go of those that need not be kept.
+        """Write the checkpoint of `position`, then delete those that need not be kept.
 
         Raises:
             PrerlkitError: the adapter is not finite; the checkpoints before stay.
@@ -57,20 +57,20 @@ class Checkpoints:
 
 
 def step_of(path: Path) -> int | None:
-    """The step of a checkpoint's folder; None for anything else."""
+    """Return the step of a checkpoint's folder; None for anything else."""
     match = re.fullmatch(r"step-(\d{6,12})", path.name)
     return int(match[1]) if match and path.is_dir() else None
 
 
 def list_steps(folder: Path) -> list[int]:
-    """Steps of the checkpoints in `folder`, oldest first."""
+    """Return the steps of the checkpoints in `folder`, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(step for path in folder.iterdir() if (step := step_of(path)) is not None)
 
 
 def newest_whole(folder: Path, report: Callable[[str], None] = lambda text: None) -> Checkpoint | None:
-    """The newest checkpoint in `folder` whose every byte is as it was written; None when there are none at all.
+    """Return the newest checkpoint in `folder` whose every byte is as it was written; None when there are none at all.
 
     Args:
         report: receives a line for each that is damaged.
@@ -87,7 +87,7 @@ def newest_whole(folder: Path, report: Callable[[str], None] = lambda text: None
             damaged.append(f"{path}: {error}")
             continue
         for text in damaged:
-            report(f"damaged checkpoint {text}; going on from {path.name}, the one before")
+            report(f"damaged checkpoint {text}; resuming from {path.name}, the one before")
         return found
     if damaged:
         raise PrerlkitError(

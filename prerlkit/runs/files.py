@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,50 +9,23 @@ Existing = Literal["refuse", "resume", "overwrite"]
 """What to do with a run folder that is not empty."""
 
 
-@dataclass(frozen=True, slots=True)
 class RunFiles:
-    """Paths in the run folder `path`. Nothing is read."""
+    """Paths in the run folder `path`. Nothing is read.
 
-    path: Path
+    Attributes:
+        adapters: one folder for each stage.
+        adapter: all stages as one adapter.
+    """
 
-    @property
-    def recipe(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def samples(self) -> Path:
-        return self.path / "samples.jsonl"
-
-    @property
-    def probes(self) -> Path:
-        return self.path / "probes.jsonl"
-
-    @property
-    def evaluations(self) -> Path:
-        return self.path / "evaluations.jsonl"
-
-    @property
-    def adapters(self) -> Path:
-        """One folder for each stage."""
-        return self.path / "adapters"
-
-    @property
-    def adapter(self) -> Path:
-        """All stages as one adapter."""
-        return self.path / "adapter"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.environment = path / "environment.json"
+        self.summary = path / "summary.json"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
+        self.probes = path / "probes.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
+        self.adapters = path / "adapters"
+        self.adapter = path / "adapter"
+        self.checkpoints = path / "checkpoints"

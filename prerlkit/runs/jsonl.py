@@ -1,4 +1,4 @@
-"""The JSON files of a run folder: written whole, read as far as they are. Nothing heavy is imported for that."""
+"""The JSON files of a run folder: written whole, read up to the first torn line. No heavy import."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from prerlkit.files import append_text, write_text
 from prerlkit.metrics.metric import with_current_names
 from prerlkit.types import Group
 
+_TAIL = 1 << 16
+"""Bytes at the end of a file that hold its last line."""
+
 
 def rewrite_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
-    """Put these in the place of a jsonl file's content."""
+    """Replace the content of a jsonl file."""
     write_text(path, "".join(_line(value) for value in values))
 
 
@@ -29,7 +32,7 @@ def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no file.
+    """Return the object in a JSON file; empty where there is no file.
 
     Raises:
         PrerlkitError: it is not readable JSON, or something else than an object.
@@ -46,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of a jsonl file, each an object; from a torn one or one of another kind on, none counts."""
+    """Return the lines of a jsonl file, each an object, up to a torn one or one of another kind."""
     if not path.exists():
         return []
     lines = []
@@ -59,6 +62,23 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             break
         lines.append(line)
     return lines
+
+
+def read_last_line(path: Path) -> dict[str, Any]:
+    """Return the last whole line of a jsonl file without reading all of it; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def group_line(group: Group) -> dict[str, Any]:

@@ -22,7 +22,7 @@ NAME = ".lock"
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder`, which is made if it is missing.
 
-    The file stays behind, unlocked: to delete it could let a third run lock another file of that name.
+    The file stays behind, unlocked: deleting it could let a third run lock another file of that name.
 
     Raises:
         UsageError: another run holds it, with its process and host.
@@ -39,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Raise UsageError if another run holds `folder` now. Makes nothing."""
+    """Raise UsageError if another run holds `folder` now. Creates nothing."""
     try:
         handle = os.open(folder / NAME, os.O_RDWR)
     except OSError:
@@ -51,7 +51,7 @@ def refuse_if_held(folder: Path) -> None:
 
 
 def held(folder: Path) -> bool:
-    """Whether a run goes on in `folder` now."""
+    """Return whether a run holds `folder` now."""
     try:
         refuse_if_held(folder)
     except UsageError:
@@ -65,6 +65,6 @@ def _take(handle: int, folder: Path) -> None:
     except BlockingIOError:
         holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
         raise UsageError(
-            f"{folder} is in use by a run that goes on: {holder}.",
+            f"{folder} is in use by another run: {holder}.",
             "Wait for it or stop it (Ctrl-C there), or choose another --output.",
         ) from None

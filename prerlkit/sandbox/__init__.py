@@ -4,8 +4,9 @@
 functions called by tests.
 """
 
-from prerlkit.sandbox.host import Sandbox, choose
+from prerlkit.sandbox.host import choose
+from prerlkit.sandbox.layers import Sandbox
 from prerlkit.sandbox.limits import Limits
-from prerlkit.sandbox.program import run
+from prerlkit.sandbox.program import ProgramRunner, run
 
-__all__ = ["Limits", "Sandbox", "choose", "run"]
+__all__ = ["Limits", "ProgramRunner", "Sandbox", "choose", "run"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.sandbox import seccomp
-from prerlkit.sandbox.layers import Name, abi, can_change_user
+from prerlkit.sandbox.layers import Name, Sandbox, abi, can_change_user
 from prerlkit.sandbox.limits import Limits
 from prerlkit.sandbox.program import run
 
@@ -44,14 +44,6 @@ def fork():
 attempt("fork", fork)
 print("done")
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """A layer that works here, and bubblewrap's path where it needs that."""
-
-    layer: Name
-    bwrap: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

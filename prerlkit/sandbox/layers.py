@@ -42,6 +42,14 @@ _FEW_USERS = (61_184, 4_336)  # in a container; systemd takes its throw-away use
 
 
 @dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A layer that works here, and bubblewrap's path where it needs that."""
+
+    layer: Name
+    bwrap: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GuestLaunch:
     """How a guest is started: the command up to Python's own arguments, its environment, what it does to itself."""
 
@@ -51,8 +59,13 @@ class GuestLaunch:
     inherited: tuple[int, ...] = ()  # descriptors that the command reads
 
 
-def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> GuestLaunch:
-    """What starts one guest in that layer. A descriptor in `inherited` is the caller's to close."""
+def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = False) -> GuestLaunch:
+    """What starts one guest in that layer. A descriptor in `inherited` is the caller's to close.
+
+    Args:
+        forks: the guest itself runs nothing untrusted and forks processes that do. They get the filter of system calls;
+            the guest gets none, as the filter denies forks.
+    """
     root = can_change_user()
     config: dict[str, Any] = {
         "limits": limits.rlimits(),
@@ -60,8 +73,11 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> GuestLaunch
         "landlock": 0,
         "readable": (),
         "seccomp": None,
+        "child_seccomp": seccomp.build(OWN_PID) if forks and layer != "none" else None,
+        "private": "/tmp" if layer == "bubblewrap" else None,
         "parent": 0,
     }
+    threads = limits.threads + forks
     if layer == "none":
         python = interpreter.base()
         return GuestLaunch((python.executable,), python.environment, config)
@@ -71,21 +87,22 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None) -> GuestLaunch
         python = _interpreter(root, True)
         config["landlock"] = abi()
         config["readable"] = python.readable
-        config["seccomp"] = seccomp.build(OWN_PID)
+        config["seccomp"] = None if forks else seccomp.build(OWN_PID)
         config["parent"] = os.getpid()
         if root:
-            config["limits"]["NPROC"] = limits.threads
+            config["limits"]["NPROC"] = threads
         return GuestLaunch((python.executable,), python.environment, config)
     python = _interpreter(root, False)
-    config["limits"]["NPROC"] = limits.threads
-    fd = _filter_fd()
+    config["limits"]["NPROC"] = threads
+    filters = () if forks else (_filter_fd(),)
     assert bwrap is not None
-    command = (bwrap, *_namespaces(root), *_mounts(python, limits.disk), "--seccomp", str(fd), "--", python.executable)
+    flags = [flag for fd in filters for flag in ("--seccomp", str(fd))]
+    command = (bwrap, *_namespaces(root), *_mounts(python, limits.disk), *flags, "--", python.executable)
     at = command.index("--clearenv") + 1
     for name, value in python.environment.items():
         command = (*command[:at], "--setenv", name, value, *command[at:])
     # Bubblewrap itself starts with no environment: inside, /proc/1/environ would be its own.
-    return GuestLaunch(command, {}, config, (fd,))
+    return GuestLaunch(command, {}, config, filters)
 
 
 @lru_cache

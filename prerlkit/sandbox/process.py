@@ -8,6 +8,7 @@ import marshal
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from functools import lru_cache
@@ -22,7 +23,7 @@ from prerlkit.sandbox.limits import MIB, Limits
 
 LARGEST = 8 * MIB  # bytes of one answer
 START_LIMIT = 20.0  # seconds from start to ready, on a busy machine
-_PATIENCE = 5.0  # seconds for a killed guest to be gone
+PATIENCE = 5.0  # seconds for a killed guest to be gone
 # Reads the guest's modules and its settings, then becomes the last of these modules.
 _STUB = """
 import sys, marshal
@@ -43,6 +44,10 @@ class Ended(Exception):  # noqa: N818 - said of a guest, as is queue.Empty
     """The guest's process is gone, or says what is no answer."""
 
 
+class TooLong(Ended):
+    """The guest wrote a longer message than is read here."""
+
+
 class TimedOut(Exception):  # noqa: N818 - as above
     """The guest didn't answer in time."""
 
@@ -55,6 +60,8 @@ class Guest:
         role: the module of `prerlkit.sandbox.guest` that it becomes.
         stdio: descriptors for its stdin, stdout and stderr; by default /dev/null for all three.
         bwrap: path of bubblewrap, for that layer.
+        forks: it runs each program in a process that it forks; see `prerlkit.sandbox.guest.program`. `control` is then
+            the socket over which it takes descriptors.
     """
 
     def __init__(
@@ -64,11 +71,17 @@ class Guest:
         limits: Limits,
         stdio: tuple[int, int, int] | None = None,
         bwrap: str | None = None,
+        forks: bool = False,
     ) -> None:
-        start = launch(layer, limits, bwrap)
+        start = launch(layer, limits, bwrap, forks)
         guest_reads, self._write_fd = os.pipe()
         self._read_fd, guest_writes = os.pipe()
-        ours = (guest_reads, guest_writes, *start.inherited)
+        self.control: socket.socket | None = None
+        ours = [guest_reads, guest_writes, *start.inherited]
+        if forks:
+            self.control, theirs = socket.socketpair()
+            ours.append(theirs.detach())
+            start.config["control"] = ours[-1]
         stdin, stdout, stderr = stdio or (subprocess.DEVNULL,) * 3
         self._buffer = bytearray()
         self.layer = layer
@@ -81,6 +94,8 @@ class Guest:
         except BaseException:
             os.close(self._write_fd)
             os.close(self._read_fd)
+            if self.control is not None:
+                self.control.close()
             raise
         finally:
             for fd in ours:
@@ -146,7 +161,7 @@ class Guest:
             self._buffer += data
         try:
             return json.loads(body)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise Ended("its process wrote what is no answer") from error
 
     def wait(self, deadline: float) -> int:
@@ -176,8 +191,10 @@ class Guest:
         # One that was about to be tied to its starter is now without: it finds its pipe closed, and ends.
         os.close(self._write_fd)
         self._write_fd = -1
+        if self.control is not None:
+            self.control.close()
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(PATIENCE)
             if self.layer != "none":  # which promises nothing
                 self._drain()
         except subprocess.TimeoutExpired:
@@ -187,7 +204,7 @@ class Guest:
 
     def _drain(self) -> None:
         """Wait until the last process that holds the pipe is gone: bubblewrap's own end comes first."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         try:
             while True:
                 try:
@@ -213,7 +230,7 @@ class Guest:
             return None
         length = int.from_bytes(self._buffer[:4], "big")
         if length > LARGEST:
-            raise Ended(f"its answer is longer than {LARGEST // MIB} MiB")
+            raise TooLong(f"its answer is longer than {LARGEST // MIB} MiB")
         if len(self._buffer) < 4 + length:
             return None
         body = bytes(self._buffer[4 : 4 + length])
@@ -222,7 +239,7 @@ class Guest:
 
     def _how_it_ended(self) -> str:
         try:
-            status = self._process.wait(_PATIENCE)
+            status = self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             return "it closed its pipe"
         return f"killed by signal {-status}" if status < 0 else f"exit code {status}"

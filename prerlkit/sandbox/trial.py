@@ -16,7 +16,7 @@ from typing import Any, Self
 from prerlkit.errors import PrerlkitError
 from prerlkit.sandbox.host import Sandbox
 from prerlkit.sandbox.limits import Limits
-from prerlkit.sandbox.process import Ended, Guest, TimedOut
+from prerlkit.sandbox.process import Ended, Guest, TimedOut, TooLong
 
 
 class CandidateGone(Exception):  # noqa: N818 - said of a candidate
@@ -60,16 +60,17 @@ class Result:
 class Candidate:
     """A program whose functions can be called. A context manager.
 
+    Only the program's own time counts: from each request to its answer, and the start of each further sandbox that it
+    makes necessary. The first sandbox's start is the verifier's.
+
     Args:
         case_seconds: what the program may take for one case, all its calls together.
-        deadline: when everything has to be over, on the monotonic clock.
+        seconds: what it may take in all.
     """
 
-    def __init__(
-        self, sandbox: Sandbox, limits: Limits, program: Program, case_seconds: float, deadline: float
-    ) -> None:
+    def __init__(self, sandbox: Sandbox, limits: Limits, program: Program, case_seconds: float, seconds: float) -> None:
         self._sandbox, self._limits, self._program = sandbox, limits, program
-        self._case_seconds, self._deadline = case_seconds, deadline
+        self._case_seconds, self._total_left = case_seconds, seconds
         self._left = case_seconds
         self._guest: Guest | None = self._start()
         self._loaded = False
@@ -87,6 +88,11 @@ class Candidate:
         """The clock of the case starts afresh."""
         self._left = self._case_seconds
 
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether nothing is left of the time for all cases."""
+        return self._total_left <= 0
+
     def load(self) -> str:
         """Run the program's top level, if that hasn't happened. What it raised, or nothing.
 
@@ -94,7 +100,10 @@ class Candidate:
             Gone: it ended, or took too long.
         """
         if self._guest is None:
+            start = time.monotonic()
             self._guest = self._start()
+            self._guest.wait_ready()
+            self._total_left -= time.monotonic() - start
         if self._loaded:
             return ""
         self._guest.wait_ready()
@@ -120,18 +129,21 @@ class Candidate:
         assert self._guest is not None
         nonce = secrets.token_hex(8)
         start = time.monotonic()
-        deadline = min(self._deadline, start + self._left)
+        deadline = start + max(0.0, min(self._total_left, self._left))
+        why = ""
         try:
             self._guest.send((nonce, op, dict(arguments)), deadline)
             answer = self._guest.receive(deadline)
         except TimedOut:
-            why = f"ran longer than {self._case_seconds:g} s" if deadline < self._deadline else "time is up"
-            self._drop(why)
+            why = "time is up" if self._total_left < self._left else f"ran longer than {self._case_seconds:g} s"
         except Ended as error:
-            self._drop(str(error))
-        self._left = max(0.0, self._left - (time.monotonic() - start))
-        if not _is_answer(answer, nonce):
-            self._drop("its process wrote what is no answer")
+            why = str(error)
+        took = time.monotonic() - start
+        self._left, self._total_left = max(0.0, self._left - took), self._total_left - took
+        if not why and not _is_answer(answer, nonce):
+            why = "its process wrote what is no answer"
+        if why:
+            self._drop(why)
         return answer
 
     def _drop(self, why: str) -> None:
@@ -151,47 +163,75 @@ def try_with_tests(
 
     Args:
         case_seconds: for the program, in one case.
-        seconds: for everything.
+        seconds: for the program in all, and as much again for the tests.
 
     Raises:
-        PrerlkitError: the sandbox doesn't work, or the tests themselves take too long.
+        PrerlkitError: the sandbox doesn't work, or the tests take too long before they have asked the program anything.
     """
-    deadline = time.monotonic() + seconds
     result = Result()
     # Both start at once; what each waits for is mostly the kernel.
     with (
-        Candidate(sandbox, limits, program, case_seconds, deadline) as candidate,
+        Candidate(sandbox, limits, program, case_seconds, seconds) as candidate,
         Guest(sandbox.layer, "judge", limits, bwrap=sandbox.bwrap) as judge,
     ):
+        tests = _Tests(judge, seconds)
         try:
             if why := candidate.load():
                 result.add(False, why)
                 return result
             judge.wait_ready()
-            judge.send(dict(job), deadline)
-            _carry(judge, candidate, result, bool(job["stop"]), deadline)
+            tests.send(dict(job))
+            _carry(tests, candidate, result, bool(job["stop"]))
         except CandidateGone as gone:
             result.add(False, str(gone))
-        except TimedOut:
-            raise PrerlkitError("the tests take too long, though the program answers them") from None
+        except (TimedOut, TooLong) as error:
+            # The gold answer shows that the tests are quick with right answers: these are not.
+            if not tests.answers:
+                raise PrerlkitError("the tests take too long, before they ask the program anything") from None
+            late = isinstance(error, TimedOut)
+            result.add(False, f"the tests {'take too long' if late else 'ask too much'} with what it returns")
         except Ended as ended:
             raise PrerlkitError(f"the tests can't be run: {ended}") from None
     return result
 
 
-def _carry(judge: Guest, candidate: Candidate, result: Result, stop: bool, deadline: float) -> None:
+class _Tests:
+    """The judge's guest, and its time.
+
+    Attributes:
+        answers: how many answers of the program it was given.
+    """
+
+    def __init__(self, guest: Guest, seconds: float) -> None:
+        self._guest, self._left = guest, seconds
+        self.answers = 0
+
+    def send(self, message: dict[str, Any]) -> None:
+        start = time.monotonic()
+        self._guest.send(message, start + max(0.0, self._left))
+        self._left -= time.monotonic() - start
+
+    def receive(self) -> Any:
+        start = time.monotonic()
+        message = self._guest.receive(start + max(0.0, self._left))
+        self._left -= time.monotonic() - start
+        return message
+
+
+def _carry(tests: _Tests, candidate: Candidate, result: Result, stop: bool) -> None:
     """Carry requests to the candidate and answers back until the judge is done."""
     while True:
-        match judge.receive(deadline):
+        match tests.receive():
             case {"op": str(op), **arguments}:
                 try:
                     answer = candidate.ask(op, {str(key): value for key, value in arguments.items()})
                 except CandidateGone as gone:
-                    if stop or time.monotonic() >= deadline:
+                    if stop or candidate.is_out_of_time:
                         raise
                     answer = {"gone": str(gone)}
+                tests.answers += 1
                 try:
-                    judge.send(answer, deadline)
+                    tests.send(answer)
                 except ValueError:  # deeper than marshal goes
                     raise CandidateGone("its answer is nested too deeply") from None
             case {"case": bool(passed), "why": why}:

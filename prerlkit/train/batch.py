@@ -88,27 +88,18 @@ class MicroBatch:
     """Which rows of the train batch these are."""
 
 
-def train_batches(groups: Sequence[Group], stage: Stage, start_id: int, world: World) -> list[TrainBatch]:
-    """Return one batch per optimizer step of this rollout batch: each is made of its share of the groups."""
-    updates = stage.optimizer.updates_per_rollout
-    limit = stage.rollout.max_new_tokens
-    return [train_batch(groups[i::updates], stage.objective, start_id, limit, world) for i in range(updates)]
-
-
-def train_batch(
-    groups: Sequence[Group], objectives: Sequence[Objective], start_id: int, max_new_tokens: int, world: World
-) -> TrainBatch:
+def train_batch(groups: Sequence[Group], stage: Stage, start_id: int, world: World) -> TrainBatch:
     """Return what one optimizer step trains on: advantages, denominators, rows. No model, no communication.
 
     Args:
         groups: the groups of all processes. Each process computes the same denominators and takes its share of rows.
+        stage: its objectives.
         start_id: the token in front of y in pre-train space.
-        max_new_tokens: the rollout's limit; the denominator of `aggregate: constant`.
     """
     parts = []
-    for objective in objectives:
+    for objective in stage.objective:
         samples = select(groups, objective)  # advantages; the samples that count
-        rows = train_rows(samples, objective, count(samples), start_id, max_new_tokens)
+        rows = train_rows(samples, objective, count(samples), start_id, stage.rollout.max_new_tokens)
         local_rows = share_rows(rows, world.rank, world.size)
         parts.append(ObjectiveRows(objective, tuple(local_rows), global_rows=len(rows)))
     return TrainBatch(tuple(parts))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from prerlkit.errors import UsageError
 from prerlkit.metrics.catalogue import OF_STEPS, STAGE, STEP
 from prerlkit.metrics.metric import UNREPEATABLE
-from prerlkit.probes.known import METRICS
 from prerlkit.probes.protocol import History
+from prerlkit.probes.registry import known_probes, make_probes, metric_names
 from prerlkit.recipe.probes import Until
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.suggest import nearest
@@ -47,7 +47,8 @@ def check_until(recipe: Recipe) -> None:
     """Raise UsageError for a rule on a metric that this run will not have: it would never end its stage."""
     always = {metric.name for metric in OF_STEPS if not metric.optional} - {STEP.name, STAGE.name}
     always |= set(verifier_metrics((), recipe.verifiers))
-    measured = {name for probe in recipe.probes for name in METRICS[probe.name]}
+    measured = {name for probe in make_probes(recipe) for name in metric_names(probe)}
+    of_probes = {probe.name: metric_names(probe) for probe in known_probes()}
     for stage in recipe.stages:
         if stage.until is None or stage.until.metric in measured:
             continue
@@ -59,7 +60,7 @@ def check_until(recipe: Recipe) -> None:
             )
         if metric in always:
             continue
-        for probe in (name for name, own in METRICS.items() if metric in own):
+        for probe in (name for name, own in of_probes.items() if metric in own):
             raise UsageError(f"{where}: {metric} needs its probe.", f"Add it to the recipe: probes: [{probe}].")
-        known = sorted(always | {name for own in METRICS.values() for name in own})
+        known = sorted(always | {name for own in of_probes.values() for name in own})
         raise UsageError(f'{where}: there is no metric "{metric}"{nearest(metric, known)}')

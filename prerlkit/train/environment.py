@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -31,8 +32,14 @@ _PACKAGES = (
 )
 
 
-def describe(prepared: Prepared, device: torch.device, recipe_folder: Path | None) -> dict[str, Any]:
-    """The content of environment.json. No environment variables: they hold secrets."""
+def describe(
+    prepared: Prepared, device: torch.device, recipe_folder: Path | None, plugins: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of environment.json. No environment variables: they hold secrets.
+
+    Args:
+        plugins: SHA-256 of each file that the recipe names, by its name there.
+    """
     versions = {"prerlkit": prerlkit.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -52,6 +59,7 @@ def describe(prepared: Prepared, device: torch.device, recipe_folder: Path | Non
     return {
         "versions": versions,
         "hardware": hardware,
+        "plugins": dict(plugins),
         "recipe_folder": str(recipe_folder.resolve()) if recipe_folder else None,
         "model": {
             "origin": prepared.model.origin,

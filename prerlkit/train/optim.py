@@ -15,7 +15,7 @@ from prerlkit.recipe.schema import Optimizer, Schedule
 def make_optimizer(
     parameters: Iterable[nn.Parameter], settings: Optimizer, learning_rate: float
 ) -> torch.optim.Optimizer:
-    """AdamW, or bitsandbytes' 8-bit or paged 8-bit AdamW. Its rate is set anew before each step."""
+    """Return AdamW, or bitsandbytes' 8-bit or paged 8-bit AdamW. The rate is set before each step."""
     arguments: dict[str, Any] = {
         "lr": learning_rate,
         "betas": settings.betas,
@@ -33,7 +33,10 @@ def make_optimizer(
 
 
 def rate_at(step: int, steps: int, learning_rate: float, schedule: Schedule) -> float:
-    """Learning rate of `step` (from 0) of a stage of `steps`: a line up over the warm-up, then the decay to `final`."""
+    """Return the learning rate of `step` (from 0) of a stage of `steps`.
+
+    It rises on a line over the warm-up, then decays to `final`.
+    """
     if step < schedule.warmup_steps:
         return learning_rate * (step + 1) / (schedule.warmup_steps + 1)
     span = max(1, steps - 1 - schedule.warmup_steps)

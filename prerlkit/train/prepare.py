@@ -10,13 +10,14 @@ from pathlib import Path
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
 from prerlkit.data.prompts import PromptSets, build
+from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
 from prerlkit.policy.source import ResolvedModel
 from prerlkit.policy.tokens import Tokens, read_tokens
 from prerlkit.policy.unsloth import check_usable
+from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
-from prerlkit.rollout.vllm_local import check_installed
 from prerlkit.train.validate import check_settings
 
 
@@ -50,8 +51,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
     check_settings(recipe, folder)
     if recipe.model.backend == "unsloth":
         check_usable(pick_device(recipe.model.device))
-    if recipe.rollout.engine == "vllm" and recipe.rollout.vllm.server is None:
-        check_installed()  # not by a dry run: that may be made on another machine
+    engine_of(bind(recipe, folder)).check_installed(recipe)  # not by a dry run: that may be made on another machine
     model = source.resolve(recipe.model, report=report)
     tokens = read_tokens(model.path, recipe.model)
     prompts = build(

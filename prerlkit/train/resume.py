@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import UsageError
+from prerlkit.plugins import located, sha256
 from prerlkit.probes.protocol import History
 from prerlkit.recipe.load import load
+from prerlkit.recipe.plugins import plugin_files
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.files import RunFiles
@@ -37,15 +39,24 @@ trades time for memory, and which servers sample (not whether servers do). A mod
 the commit that it means may not be another."""
 
 
-def origin(prepared: Prepared) -> dict[str, Any]:
+def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str, Any]:
     """What a run is made of beside its recipe; kept in every checkpoint.
 
-    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order).
+    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order), `plugins` (SHA-256 of
+    each file that the recipe names for a loss, an advantage or an engine, by its name there).
+
+    Args:
+        folder: the recipe's, which files are relative to.
     """
     prompts = prepared.prompts
     return {
         "revision": prepared.model.revision,
         "data": {"train": _digest(prompts.train), "eval": _digest(prompts.eval)},
+        "plugins": {
+            name: sha256(located(name, folder, key))
+            for key, name in plugin_files(recipe).items()
+            if not key.startswith("probes")  # a probe changes no run, and may change when it continues
+        },
     }
 
 
@@ -79,7 +90,7 @@ def check_recipe(recipe: Recipe, files: RunFiles) -> list[str]:
     refused = [key for key in changed if not any(re.fullmatch(pattern, key) for pattern in MAY_CHANGE)]
     if refused:
         raise UsageError(
-            f"{files.path} was started with another recipe (-); these keys can't change in a run that goes on (+):\n"
+            f"{files.path} was started with another recipe (-); these keys can't change on a resume (+):\n"
             + _diff(old, new, refused),
             "Resume with the recipe as it was, or run the changed one into another --output. What may change: steps, "
             "evaluation, output, health, probes, memory, rollout.max_sequences, the addresses of vLLM servers, "
@@ -97,6 +108,12 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
                 f"The {part} prompts are not those that {found.folder} was made from: rows, their order, the template "
                 "or the tokenizer changed.",
                 "Put the data back as it was, or start a new run in another --output.",
+            )
+    for name, digest in was.get("plugins", {}).items():
+        if here["plugins"].get(name, digest) != digest:
+            raise UsageError(
+                f"{name} is not the file that {found.folder} was made with: its content changed.",
+                "Restore it, or start a new run in another --output.",
             )
     if was.get("revision") != here["revision"]:
         raise UsageError(

@@ -13,13 +13,16 @@ from typing import Any
 import torch
 
 from prerlkit.data.stream import PromptStream
+from prerlkit.engines.engine import EngineContext
+from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
-from prerlkit.probes.make import make_probes
+from prerlkit.probes.registry import make_probes
 from prerlkit.recipe.dtype import has_bfloat16
 from prerlkit.recipe.load import dump
+from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.lockstep import LockstepEngine
 from prerlkit.rollout.protocol import RolloutEngine
@@ -32,7 +35,6 @@ from prerlkit.train import environment, resume
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
-from prerlkit.train.engines import make_engine
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
@@ -86,21 +88,22 @@ def run(
     """Run `recipe` into the folder `output`.
 
     Args:
-        recipe_folder: where the recipe file lies, for relative paths and plugins beside it.
-        watcher: hears what happens.
-        stop: asked after every step.
-        existing: what to do with a folder that is not empty. `resume` begins anew where there is no checkpoint yet.
+        recipe_folder: where the recipe file is, for relative paths and plugins next to it.
+        callback: receives messages, steps and evaluations.
+        stop: read after every step.
+        existing: what to do with a folder that is not empty. `resume` starts from the beginning without a checkpoint.
         world: the processes of the run, this one among them. Each calls this function.
 
     Raises:
         PrerlkitError: with what to do next; the run folder then says `failed` and keeps its last checkpoint.
     """
     world.agree("recipe or options", (dump(recipe), existing), "Start all of them with the same command and files.")
+    written, recipe = recipe, bind(recipe, recipe_folder)  # what is written down has no path of this machine
     check_processes(recipe, world.size)
     take_device(world, recipe.model.device)
     writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
     writer.check(existing)
-    changes = world.from_primary(lambda: resume.check_recipe(recipe, writer.files) if existing == "resume" else [])
+    changes = world.from_primary(lambda: resume.check_recipe(written, writer.files) if existing == "resume" else [])
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
@@ -111,12 +114,12 @@ def run(
         _engine(recipe, prepared, callback, world.rank) as (policy, engine),
         writer.locked(),
     ):
-        origin = resume.origin(prepared)
+        origin = resume.origin(prepared, written, recipe_folder)
         writer.create(existing, origin)
         found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
         writer.rewind(found.position.step if found else 0)
-        writer.write_recipe(dump(recipe))
-        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder))
+        writer.write_recipe(dump(written))
+        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
         writer.restore_evaluations(world.from_primary(writer.read_evaluations))
         past = world.from_primary(writer.read_history)
         room = RunContext(
@@ -140,7 +143,7 @@ def run(
 def _checkpoint(
     recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
 ) -> Checkpoint | None:
-    """What a run goes on from: the newest checkpoint that is whole, and that this recipe can go on from."""
+    """Return the checkpoint to resume from: the newest that is whole. This recipe must be able to continue it."""
     found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
     if found is None:
         callback.on_message(f"no checkpoint in {writer.files.path} yet: beginning with the first step")
@@ -152,7 +155,7 @@ def _checkpoint(
         )
     resume.check_origin(found, origin)
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
-    callback.on_message(f"going on after step {found.position.step}, from {found.folder}")
+    callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found
 
 
@@ -181,7 +184,9 @@ def _engine(
         )
     for stage in recipe.stages:
         policy.adapters.check(stage.adapter)
-    engine = LockstepEngine(make_engine(recipe, policy, prepared, callback.on_message, rank), policy.rejoin)
+    model, prompts = Path(prepared.model.path), prepared.prompts.train
+    context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
+    engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
     try:
         yield policy, engine
     finally:

@@ -1,12 +1,10 @@
 """The loop. Read this first: `train_step` and `update_policy` are the algorithm, in the order in which it runs.
 
-| what                    | in                                                  | read more in                    |
-|-------------------------|-----------------------------------------------------|---------------------------------|
-| sample, judge           | `sample_and_judge`: P prompts, G completions each   | train/sample_and_judge.py       |
-| advantages, train batch | `train_batches`: what carries gradient, by how much | objective/advantage.py, batch.py |
-| loss and gradient       | `Updater.loss_and_gradient`                         | objective/loss.py, train/step.py |
-| optimizer step          | `Updater.optimizer_step`: clip, step                | train/step.py                   |
-| record                  | `RunContext.record`: metrics, samples               | train/metrics.py                |
+    sample, judge            sample_and_judge             train/sample_and_judge.py
+    advantages, train batch  train_batch                  objective/advantage.py, train/batch.py
+    loss and gradient        Updater.loss_and_gradient    train/step.py, objective/loss.py, policy/logprobs.py
+    optimizer step           Updater.optimizer_step       train/step.py
+    record                   RunContext.record            train/metrics.py, runs/writer.py
 
 Letters on tensors and tuples: P prompts of a step, G completions of a prompt, B sequences, T tokens, V vocabulary,
 D width, N tokens that are scored.
@@ -33,7 +31,7 @@ from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.runs.checkpoint import Position
 from prerlkit.runs.writer import RunWriter
 from prerlkit.seeds import derive
-from prerlkit.train.batch import train_batches
+from prerlkit.train.batch import train_batch
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
@@ -47,7 +45,7 @@ from prerlkit.types import Group, Prompt, StepRecord
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error: the person asked for it, and everything is saved
-    """The run stopped after a step because it was asked to; a checkpoint is written."""
+    """The run stopped after a step on request; a checkpoint is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,10 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
 
 def update_policy(updater: Updater, groups: Sequence[Group], rate: float) -> UpdateStats:
     """Train on judged groups, those of all processes: one optimizer step, or `updates_per_rollout` on a share each."""
-    batches = train_batches(groups, updater.stage, updater.policy.start.id, updater.world)  # advantages, denominators
+    stage, updates = updater.stage, updater.stage.optimizer.updates_per_rollout
+    batches = [  # advantages, denominators, rows: nothing here runs the model
+        train_batch(groups[i::updates], stage, updater.policy.start.id, updater.world) for i in range(updates)
+    ]
     stats = UpdateStats()
     for batch in updater.score(batches):  # old log-probs, where the loss needs them
         loss = updater.loss_and_gradient(batch)

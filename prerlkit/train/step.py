@@ -115,7 +115,7 @@ class Updater:
         self.optimizer = optimizer or make_optimizer(self._parameters, stage.optimizer, stage.learning_rate)
 
     def score(self, batches: Sequence[TrainBatch]) -> list[TrainBatch]:
-        """Return `batches` with the log-probs under the policy as it is now, where a loss will need them.
+        """Return `batches` with the log-probs under the current policy, where a loss will need them.
 
         With one batch the update is on-policy: the ratio is 1 and no old log-probs are needed. With several, the policy
         has moved by the second. Importance weights compare log π(y|x) with the engine's, in every space.
@@ -168,9 +168,7 @@ class Updater:
 
     def gradients(self, groups: Sequence[Group]) -> UpdateStats:
         """Compute this process's part of the on-policy gradient of `groups`, without a step."""
-        limit = self.stage.rollout.max_new_tokens
-        batch = train_batch(groups, self.stage.objective, self.policy.start.id, limit, self.world)
-        (batch,) = self.score([batch])
+        (batch,) = self.score([train_batch(groups, self.stage, self.policy.start.id, self.world)])
         return self.loss_and_gradient(batch)
 
     def _with_given_prompt(self, part: ObjectiveRows) -> ObjectiveRows:
@@ -183,7 +181,7 @@ class Updater:
     @_within_memory
     @torch.no_grad()
     def _logprobs(self, part: ObjectiveRows) -> tuple[Tensor, ...]:
-        """Return the log-probs of each row's completion under the policy as it is now. [tokens of the row] each"""
+        """Return the log-probs of each row's completion under the current policy. [tokens of the row] each"""
         found: dict[int, Tensor] = {}
         for micro in self._micro_batches(part.rows):
             logprobs_N, _ = self._score(micro, entropy=False)

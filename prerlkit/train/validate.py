@@ -6,8 +6,13 @@ import importlib.util
 from pathlib import Path
 
 from prerlkit.data.generators import check as check_generator
+from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
-from prerlkit.probes.known import check_probes
+from prerlkit.objective.choices import FileAdvantage, FileLoss
+from prerlkit.objective.plugins import advantage_function, loss_function
+from prerlkit.plugins import is_file
+from prerlkit.probes.registry import check_probes
+from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import GeneratorSource
 from prerlkit.verify import registry
@@ -27,16 +32,34 @@ def check_settings(recipe: Recipe, folder: Path | None) -> None:
                 f'verifier "{use.name}" needs a gold answer, but data.answer is null: every sample would be unjudged',
                 "Name the column that holds it: data.answer.",
             )
-    check_probes(recipe)
+    bound = bind(recipe, folder)
+    _check_files(bound)
+    check_probes(bound)
     if any(stage.until for stage in recipe.stages):
         from prerlkit.train.early_stop import check_until  # brings torch: a recipe without a rule is checked in a blink
 
-        check_until(recipe)
+        check_until(bound)
     if recipe.memory.shard_base:
         _check_sharding(recipe)
     for source in (recipe.data.train, recipe.data.eval):
         if isinstance(source, GeneratorSource):
             check_generator(source.name, source.settings)
+
+
+def _check_files(recipe: Recipe) -> None:
+    """Import what the recipe names as `file.py:Name`, and check its settings."""
+    for number, stage in enumerate(recipe.stages):
+        for place, objective in enumerate(stage.objective):
+            key = f"stages[{number}].objective[{place}]"
+            if isinstance(objective.loss, FileLoss):
+                loss_function(objective.loss, f"{key}.loss")
+            if isinstance(objective.advantage, FileAdvantage):
+                advantage_function(objective.advantage, f"{key}.advantage")
+    if is_file(recipe.rollout.engine):
+        try:
+            engine_of(recipe).check(recipe)
+        except ValueError as error:
+            raise UsageError(f"rollout.engine: {recipe.rollout.engine}: {error}") from error
 
 
 def check_trackers(recipe: Recipe) -> None:
@@ -56,13 +79,7 @@ def check_processes(recipe: Recipe, processes: int) -> None:
             "memory.shard_base shares the base out over several processes, and this run has one.",
             "Start it with `torchrun --nproc-per-node N -m prerlkit run …`, or leave shard_base out.",
         )
-    rollout = recipe.rollout
-    if processes > 1 and rollout.engine == "vllm" and rollout.vllm.server is None:
-        raise UsageError(
-            f"rollout.engine: vllm starts one engine beside one process, and this run has {processes}.",
-            "Start `vllm serve` on a card of its own and give rollout.vllm.server (docs/engines.md), or use "
-            "rollout.engine: hf.",
-        )
+    engine_of(recipe).check_processes(recipe, processes)
     for stage in recipe.stages:
         if stage.rollout.prompts_per_step < processes:
             raise UsageError(

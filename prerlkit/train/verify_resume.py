@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
 from prerlkit.metrics.metric import UNREPEATABLE
+from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.callbacks import SilentCallback, StopSignal
 from prerlkit.train.run import run
@@ -71,7 +73,7 @@ def prove(
             stop=StopSignal(),
             existing="resume",
         )
-        return _compare(place / "straight", place / "parts", _notes(recipe))
+        return _compare(place / "straight", place / "parts", _notes(bind(recipe, recipe_folder)))
 
 
 class _StopAfter(SilentCallback):
@@ -155,7 +157,7 @@ def _first_difference(first: list[dict[str, Any]], second: list[dict[str, Any]])
 
 def _notes(recipe: Recipe) -> tuple[str, ...]:
     notes = []
-    if recipe.rollout.engine != "hf":
+    if not engine_of(recipe).in_process:
         notes.append(
             f"engine {recipe.rollout.engine}: equal bytes are not promised. Its log-probs depend on what it decodes "
             "together, so that a sample may come out otherwise; order, position and optimizer are exact all the same."

@@ -46,7 +46,7 @@ def named(text: str, options: str, prose: bool = False) -> NamedOptions:
             too, so that the caller can tell "E" of four options from no answer.
         prose: the text is a whole line, in which lone letters are less often options.
     """
-    return _Reader(plain(text), options, prose).read()
+    return _OptionReader(plain(text), options, prose).read()
 
 
 def plain(text: str) -> str:
@@ -57,7 +57,7 @@ def plain(text: str) -> str:
     return _OPENING.sub("", text).strip()
 
 
-class _Reader:
+class _OptionReader:
     """Goes once over the words of a text."""
 
     def __init__(self, text: str, options: str, prose: bool) -> None:

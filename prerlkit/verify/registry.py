@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import sys
@@ -24,6 +23,7 @@ from pydantic import ValidationError
 
 import prerlkit.verifiers
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.plugins import import_file, where
 from prerlkit.suggest import nearest
 from prerlkit.verify.base import Verifier
 from prerlkit.verify.code_tests.function import FunctionVerifier, from_function
@@ -213,7 +213,7 @@ def _load(source: _Source) -> type[Verifier]:
     try:
         module = _import_file(source.where) if isinstance(source.where, Path) else importlib.import_module(source.where)
     except (Exception, SystemExit) as error:
-        raise UsageError(f"verifier {source.name} ({source.origin}) fails to import: {_where(error)}") from error
+        raise UsageError(f"verifier {source.name} ({source.origin}) fails to import: {where(error)}") from error
     if source.class_name is not None:
         named = vars(module).get(source.class_name)
         if inspect.isfunction(named):
@@ -241,27 +241,4 @@ def _import_file(path: Path) -> ModuleType:
     """A file as a module; a built-in's file as the module that it is."""
     if any(path.parent == Path(place).resolve() for place in prerlkit.verifiers.__path__):
         return importlib.import_module(f"prerlkit.verifiers.{path.stem}")
-    digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:12]
-    name = f"prerlkit_verifier_{path.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pydantic look their module up while the class is made
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _where(error: BaseException) -> str:
-    """An exception in a line, with the file and line that raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace is not None else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return import_file(path, "prerlkit_verifier")

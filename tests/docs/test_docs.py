@@ -10,6 +10,7 @@ import pytest
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
+from prerlkit.recipe.probes import PROBES
 from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.train.metrics import step_metrics
 from prerlkit.train.sample_and_judge import RolloutBatch
@@ -37,12 +38,12 @@ def test_every_metric_is_defined_and_nothing_else():
 
 def test_every_number_of_a_probe_is_defined_and_nothing_else():
     from prerlkit.evaluation.thoughts import KINDS
-    from prerlkit.probes.known import METRICS
+    from prerlkit.probes.registry import known_probes, metric_names
 
     page = text("probes.md")
     defined = set(re.findall(r"^\| `(probe/[a-z_0-9/<>]+)` \|", page, re.MULTILINE))
     defined = {name.replace("<kind>", kind) for name in defined for kind in KINDS}
-    assert defined == {name for names in METRICS.values() for name in names}
+    assert defined == {name for probe in known_probes() for name in metric_names(probe)}
 
 
 def test_every_key_of_a_recipe_is_described():
@@ -56,7 +57,8 @@ def test_every_key_of_a_recipe_is_described():
 def test_every_probe_is_listed_among_the_keys_with_its_own():
     (paragraph,) = re.findall(r"^\*\*probes\*\*.*?\n\n", text("recipes.md"), re.DOTALL | re.MULTILINE)
     schema = Recipe.model_json_schema()["$defs"]
-    kinds = [part["properties"] for name, part in schema.items() if name.endswith("Probe")]
+    found = [part["properties"] for part in schema.values() if part.get("properties", {}).get("name")]
+    kinds = [properties for properties in found if properties["name"].get("const") in PROBES]
     assert len(kinds) >= 5
     for properties in kinds:
         (listed,) = re.findall(rf"`{properties['name']['const']}`\s+\((.*?)\)", paragraph, re.DOTALL)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from prerlkit.engines.vllm import serve_command
 from prerlkit.errors import CanaryError, UsageError
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.canary import DRIFT
 from prerlkit.rollout.vllm_server import ServerVllm
 from prerlkit.train.callbacks import StopSignal
-from prerlkit.train.engines import serve_command
 from prerlkit.train.run import run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -113,7 +113,8 @@ def test_three_steps_of_each_stage_give_the_adapters_of_the_kit(script, model, t
     Both draw their own samples. They agree because a token is a function of the probabilities and of a uniform number
     that is derived from (seed, step, prompt, sample) alike; the script has its own copy of those few lines. A number
     that falls within rounding of a boundary would give another token: with this seed none does. Questions and their
-    order are the script's, given to the kit as a file.
+    order are the script's, given to the kit as a file. The script takes the last number as the answer; the kit's `math`
+    verifier agrees on the short completions here, which the rewards show.
     """
     lines = of_the_script(model, tmp_path / "script", warmup=3, steps=3)
     kit = of_the_kit(script, model, tmp_path, warmup=3, steps=3)

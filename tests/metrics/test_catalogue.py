@@ -12,7 +12,7 @@ import pytest
 import prerlkit
 from prerlkit.metrics.catalogue import CATALOGUE, OF_EVALUATIONS, OF_STEPS, STAGE, STEP
 from prerlkit.metrics.metric import Metric, find, with_current_names
-from prerlkit.probes.known import PROBES
+from prerlkit.probes.registry import known_probes
 from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.train.metrics import step_metrics
 from prerlkit.train.sample_and_judge import RolloutBatch
@@ -29,7 +29,11 @@ def test_a_step_records_what_the_catalogue_has_and_nothing_else():
 
 
 def test_names_are_unique_also_those_of_probes():
-    names = [name for metric in (*CATALOGUE, *(m for probe in PROBES for m in probe.metrics)) for name in metric.names]
+    names = [
+        name
+        for metric in (*CATALOGUE, *(m for probe in known_probes() for m in probe.metrics))
+        for name in metric.names
+    ]
     assert len(names) > 70
     assert sorted(names) == sorted(set(names))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from prerlkit.engines.engine import CACHE
+from prerlkit.engines.vllm import beside, trainer_growth
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plan import worst_case
 from prerlkit.plan.advice import advise
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import Device, card, of_size
-from prerlkit.plan.engines import ENGINE_CACHE, beside
 from prerlkit.plan.phases import optimizer_state, train, weights
 from prerlkit.plan.plan import make_plan
 from prerlkit.plan.probe import evaluations, extrapolate, shortened
@@ -25,7 +26,6 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.memory import EngineMemory
-from prerlkit.rollout.vllm_memory import trainer_growth
 from prerlkit.train.distributed import World
 from prerlkit.train.step import Updater
 
@@ -183,7 +183,7 @@ def test_vllm_beside_the_trainer_has_its_share_by_hand():
     need = EngineMemory(weights=4 * GIB, adapter=GIB, cache=9 * GIB, sequence=GIB // 2)
     reserved = beside(need, 12 * GIB, sleeps=True)
     assert sum(reserved.rollout.values()) == 12 * GIB
-    assert reserved.rollout[ENGINE_CACHE] == 5 * GIB  # weights, adapter and 2 GiB of its own are taken off
+    assert reserved.rollout[CACHE] == 5 * GIB  # weights, adapter and 2 GiB of its own are taken off
     assert reserved.at_once == 10
     assert sum(reserved.training.values()) == GIB
     assert beside(need, 12 * GIB, sleeps=False).training == reserved.rollout

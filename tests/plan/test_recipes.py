@@ -10,8 +10,7 @@ import transformers
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import card
 from prerlkit.plan.plan import make_plan
-from prerlkit.recipe.load import load
-from prerlkit.recipe.packaged import packaged
+from prerlkit.recipe.load import load, packaged
 
 HEADS = {name: path.read_text(encoding="utf-8").split("\nname:")[0] for name, path in packaged().items()}
 CARDS = {name: found[1] for name, head in HEADS.items() if (found := re.search(r"--gpu (\S+)", head))}

@@ -154,6 +154,12 @@ def test_a_model_that_looks_at_nothing_but_its_row_is_found_out(make_model):
     model.get_decoder().forward = numbered
     assert not packs(model)
 
+    def odd(*args, position_ids=None, **kwargs):
+        raise AttributeError("no attribute of that name")  # code of a model that transformers doesn't know
+
+    model.get_decoder().forward = odd
+    assert not packs(model)
+
 
 def test_what_a_packed_row_looks_like():
     """Two contexts, then the completions without their last tokens; queries of a length behind their own context."""

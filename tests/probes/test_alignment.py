@@ -7,9 +7,8 @@ import torch
 
 from prerlkit.policy.policy import make_policy
 from prerlkit.policy.tokens import Tokens
-from prerlkit.probes.alignment import Alignment, layer_of
+from prerlkit.probes.alignment import Alignment, AlignmentSettings, layer_of
 from prerlkit.recipe.model import Adapter
-from prerlkit.recipe.probes import AlignmentProbe
 from prerlkit.recipe.schema import Memory
 
 
@@ -69,7 +68,7 @@ def test_alignment_is_that_of_brute_force_whole_by_layer_by_factor_and_by_sign(
     policy.adapters.fresh("rl", Adapter(rank=3, alpha=6, dropout=0.5), seed=0)
     move(policy)
     groups = [make_group("0110", 1), make_group("1?00", 2), make_group("000", 3), make_group("01", 4)]
-    probe = Alignment(AlignmentProbe(groups=3, weight=weight))
+    probe = Alignment(AlignmentSettings(groups=3, weight=weight))
     reading = probe.measure(seen(policy, groups))
 
     expected = sets(groups[:3], weight)
@@ -97,18 +96,18 @@ def test_alignment_is_that_of_brute_force_whole_by_layer_by_factor_and_by_sign(
 def test_a_fresh_adapter_is_aligned_by_b_alone(tiny_policy, seen, make_group):
     """B = 0, so that A has no gradient yet: its cosine is unknown, not 0, and the whole is B's."""
     tiny_policy.adapters.fresh("rl", Adapter(rank=3, alpha=6), seed=0)
-    reading = Alignment(AlignmentProbe()).measure(seen(tiny_policy, [make_group("01")]))
+    reading = Alignment(AlignmentSettings()).measure(seen(tiny_policy, [make_group("01")]))
     factors = reading.details["by_factor"]["all"]
     assert factors["A"] is None
     assert factors["B"] == pytest.approx(reading.metrics["probe/alignment"], abs=1e-12)
 
 
 def test_without_signal_only_the_whole_is_told(policy, seen, make_group):
-    reading = Alignment(AlignmentProbe()).measure(seen(policy, [make_group("00")]))
+    reading = Alignment(AlignmentSettings()).measure(seen(policy, [make_group("00")]))
     assert sorted(reading.metrics) == ["probe/alignment", "probe/alignment/norm_ratio"]
-    nothing = Alignment(AlignmentProbe()).measure(seen(policy, [make_group("??")]))
+    nothing = Alignment(AlignmentSettings()).measure(seen(policy, [make_group("??")]))
     assert nothing.metrics == {}
-    weighted = Alignment(AlignmentProbe(weight="advantage")).measure(seen(policy, [make_group("00")]))
+    weighted = Alignment(AlignmentSettings(weight="advantage")).measure(seen(policy, [make_group("00")]))
     assert weighted.metrics == {}
 
 
@@ -119,7 +118,7 @@ def test_measuring_leaves_gradients_generators_and_modes_alone(policy, seen, mak
     before = [parameter.grad for parameter in parameters]
     weights = [parameter.detach().clone() for parameter in parameters]
     state = torch.get_rng_state()
-    Alignment(AlignmentProbe()).measure(seen(policy, [make_group("01")]))
+    Alignment(AlignmentSettings()).measure(seen(policy, [make_group("01")]))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(now is then for now, then in zip([p.grad for p in parameters], before, strict=True))
     assert all(g is None or bool((g == i).all()) for i, g in enumerate(before))

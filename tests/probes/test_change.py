@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prerlkit.policy.pieces import token_texts
-from prerlkit.probes.change import Change
-from prerlkit.probes.known import METRICS
-from prerlkit.recipe.probes import ChangeProbe
+from prerlkit.probes.change import Change, ChangeSettings, token_texts
+from prerlkit.probes.registry import metric_names
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
 
@@ -27,13 +25,13 @@ def test_changes_are_those_of_the_model_in_both_spaces(policy, move, seen, make_
             logprobs(policy, contexts[space](group), y.token_ids) for group in groups[:2] for y in group.completions
         ]
 
-    first = Change(ChangeProbe(groups=2)).measure(seen(policy, groups))
+    first = Change(ChangeSettings(groups=2)).measure(seen(policy, groups))
     assert (dict(first.metrics), dict(first.details)) == ({}, {})
     before = {space: all_of(space) for space in contexts}
     move(policy, seed=5)
     after = {space: all_of(space) for space in contexts}
     reading = first.after(seen(policy, groups))
-    assert set(reading.metrics) == set(METRICS["change"])
+    assert set(reading.metrics) == set(metric_names(Change))
     for space in contexts:
         changes = [b - a for a, b in zip(before[space], after[space], strict=True)]
         assert float(torch.cat(changes).abs().max()) > 0.01
@@ -50,7 +48,7 @@ def test_changes_are_those_of_the_model_in_both_spaces(policy, move, seen, make_
 
 
 def test_an_update_that_changes_nothing_changes_no_token(policy, seen, make_group):
-    first = Change(ChangeProbe()).measure(seen(policy, [make_group("10")]))
+    first = Change(ChangeSettings()).measure(seen(policy, [make_group("10")]))
     reading = first.after(seen(policy, [make_group("10")]))
     assert set(reading.metrics.values()) == {0.0}
 
@@ -58,7 +56,7 @@ def test_an_update_that_changes_nothing_changes_no_token(policy, seen, make_grou
 def test_completions_without_a_token_have_no_numbers(policy, seen):
     empty, one = Completion((), "", (), False), Completion((65, 66), "AB", (-1.0, -1.0), False)
     verdicts = (Verdict.of(False), Verdict.of(True))
-    probe = Change(ChangeProbe())
+    probe = Change(ChangeSettings())
     assert probe.measure(seen(policy, [Group(Prompt("a", "p", (1,)), (empty, empty), verdicts)])).after is None
     mixed = [Group(Prompt("a", "p", (1,)), (empty, one), verdicts)]
     completions = probe.measure(seen(policy, mixed)).after(seen(policy, mixed)).details["groups"][0]["completions"]

@@ -9,18 +9,17 @@ from collections import Counter
 import pytest
 import torch
 
-from prerlkit.probes.drift import Drift
-from prerlkit.probes.exploration import Exploration, distinct_ngrams
+from prerlkit.probes.drift import Drift, DriftSettings
+from prerlkit.probes.exploration import Exploration, ExplorationSettings, distinct_ngrams
 from prerlkit.probes.self_bleu import self_bleu
-from prerlkit.probes.thoughts import Thoughts
+from prerlkit.probes.thoughts import Thoughts, ThoughtsSettings
 from prerlkit.recipe.model import Adapter
-from prerlkit.recipe.probes import DriftProbe, ExplorationProbe, ThoughtsProbe
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
 
 def test_thoughts_a_completion_a_thousand_tokens_and_to_the_start(policy, seen, make_group):
     group = make_group("01", texts=("Wait, hold on. Alternatively", "nothing"))  # 2 + 3 tokens
-    probe = Thoughts(ThoughtsProbe(start=2))
+    probe = Thoughts(ThoughtsSettings(start=2))
     first = probe.measure(seen(policy, [group])).metrics
     assert first["probe/thoughts/reflection"] == 1.0
     assert first["probe/thoughts/transition"] == 0.5
@@ -38,13 +37,13 @@ def test_exploration_of_groups_by_hand(policy, seen, make_group):
         make_group("0011", 1, answers=("7", "8", "7", None)),  # 7, 8 and none
         make_group("000?", 2, answers=("1", "1", "1", None)),
     ]
-    reading = Exploration(ExplorationProbe()).measure(seen(policy, groups))
+    reading = Exploration(ExplorationSettings()).measure(seen(policy, groups))
     assert reading.details == {"answers": [3, 2], "passed": [2, 0]}
     assert reading.metrics["probe/exploration/answers"] == 2.5
     assert reading.metrics["probe/exploration/pass_at_1"] == 0.25
     assert reading.metrics["probe/exploration/pass_at_g"] == 0.5
     assert reading.metrics["probe/exploration/spread"] == 0.25
-    unnamed = Exploration(ExplorationProbe()).measure(seen(policy, [make_group("001", 1, texts=("a", " a ", "b"))]))
+    unnamed = Exploration(ExplorationSettings()).measure(seen(policy, [make_group("001", 1, texts=("a", " a ", "b"))]))
     assert unnamed.metrics["probe/exploration/answers"] == 2
 
 
@@ -95,7 +94,7 @@ def logits_after(policy, prompt, completion, temperature=0.7):
 @torch.no_grad()
 def test_exact_entropy_is_that_of_the_distributions(policy, seen, make_group):
     group = make_group("01")
-    reading = Exploration(ExplorationProbe(exact_entropy=True)).measure(seen(policy, [group]))
+    reading = Exploration(ExplorationSettings(exact_entropy=True)).measure(seen(policy, [group]))
     rows = [logits_after(policy, group.prompt.token_ids, c.token_ids).log_softmax(-1) for c in group.completions]
     expected = torch.cat([-(row.exp() * row).sum(-1) for row in rows]).mean()
     assert reading.metrics["probe/exploration/entropy"] == pytest.approx(float(expected), abs=1e-4)
@@ -104,7 +103,7 @@ def test_exact_entropy_is_that_of_the_distributions(policy, seen, make_group):
 @torch.no_grad()
 def test_drift_is_to_the_model_without_adapters(policy, seen, make_group):
     groups = [make_group("01", 1), make_group("11", 2), make_group("00", 3)]
-    reading = Drift(DriftProbe(groups=2)).measure(seen(policy, groups))
+    reading = Drift(DriftSettings(groups=2)).measure(seen(policy, groups))
     ratios = []
     for group in groups[:2]:
         for y in group.completions:
@@ -137,7 +136,7 @@ def test_a_second_stage_is_held_against_the_first(policy, move, seen, make_group
     if way == "merge":
         policy.adapters.merge_top()
     policy.adapters.fresh("second", Adapter(rank=2, alpha=4, rslora=True), seed=3)
-    fresh = Drift(DriftProbe()).measure(seen(policy, [make_group("01")]))
+    fresh = Drift(DriftSettings()).measure(seen(policy, [make_group("01")]))
     assert fresh.metrics["probe/drift/norm"] == 0.0
     assert "probe/drift/overlap_inputs" not in fresh.metrics  # B = 0 has no directions yet
     first, second = policy.adapters.state("rl"), policy.adapters.state("second")
@@ -147,7 +146,7 @@ def test_a_second_stage_is_held_against_the_first(policy, move, seen, make_group
             key: (first[key][:2] if "lora_A" in key else -first[key][:, :2]).clone() for key in second
         },
     )
-    reading = Drift(DriftProbe()).measure(seen(policy, [make_group("01")]))
+    reading = Drift(DriftSettings()).measure(seen(policy, [make_group("01")]))
     assert reading.metrics["probe/drift/overlap_inputs"] == pytest.approx(1.0, abs=1e-4)
     assert reading.metrics["probe/drift/overlap_outputs_max"] == pytest.approx(1.0, abs=1e-4)
     name = "model.layers.0.mlp.up_proj"

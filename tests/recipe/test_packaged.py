@@ -8,8 +8,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from prerlkit.recipe.load import dump, load
-from prerlkit.recipe.packaged import packaged
+from prerlkit.recipe.load import dump, load, packaged
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.validate import check_settings
 

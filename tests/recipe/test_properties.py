@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from prerlkit.errors import UsageError
-from prerlkit.recipe.load import dump, load, read_yaml
-from prerlkit.recipe.packaged import packaged
+from prerlkit.recipe.load import dump, load, packaged, read_yaml
 from prerlkit.recipe.schema import Recipe
 
 BASE = load("quickstart_dsrl").recipe.model_dump(mode="json")

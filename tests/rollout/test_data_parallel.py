@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from prerlkit.engines.engine import EngineContext
+from prerlkit.engines.vllm import connect_servers
 from prerlkit.errors import CanaryError, EngineError, PrerlkitError
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.canary import Canary, CanaryEngine
@@ -16,7 +19,6 @@ from prerlkit.rollout.data_parallel import DataParallelVllm
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.rollout.vllm import GoneError, Request, Sampled, VllmEngine
 from prerlkit.rollout.vllm_server import ServerVllm
-from prerlkit.train.engines import connect_servers
 from prerlkit.types import Prompt
 
 END = 9
@@ -247,8 +249,8 @@ def connect(tiny_recipe, addresses, rank=0):
     data["rollout"] = {**data["rollout"], "engine": "vllm", "temperature": 1.0, "vllm": {"server": addresses}}
     recipe, notes = Recipe.model_validate(data), []
     policy = SimpleNamespace(adapters=SimpleNamespace(linear_names=("q_proj",)))
-    prepared = SimpleNamespace(prompts=SimpleNamespace(train=PROMPTS))
-    return notes, connect_servers(recipe, policy, prepared, notes.append, recipe.rollout.vllm.server, rank)
+    context = EngineContext(recipe, policy, PROMPTS, Path("model"), notes.append, rank)
+    return notes, connect_servers(context, recipe.rollout.vllm.server)
 
 
 def test_all_wrong_servers_are_named_before_the_first_step(serve, tiny_recipe):

@@ -113,7 +113,7 @@ def test_a_torn_or_tampered_checkpoint_is_named_and_the_one_before_is_used(store
     assert len(notes) == 1
     assert "step-000002" in notes[0]
     assert said in notes[0]
-    assert "going on from step-000001" in notes[0]
+    assert "resuming from step-000001" in notes[0]
 
 
 def test_with_no_whole_checkpoint_left_each_is_named(store):

@@ -1,6 +1,8 @@
 """A run folder read back: finished, running, killed, torn."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +44,9 @@ def test_a_run_that_goes_on_is_running_also_when_an_older_summary_lies_there(fol
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(UsageError, match="not a run folder"):
         Run.open(tmp_path)
+
+
+def test_a_run_is_read_without_torch():
+    """A report opens in a blink, and a sweep's display asks for many runs."""
+    code = "import sys, prerlkit.runs.find, prerlkit.report.build; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,20 +10,20 @@ import time
 import pytest
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.train import engines
+from prerlkit.policy.policy import Policy
 from prerlkit.train.callbacks import SilentCallback
 from prerlkit.types import Completion
 
 
 def change_engine(monkeypatch, wrap):
     """Have runs use `wrap(real engine)`."""
-    real = engines.local_engine
+    real = Policy.engine
 
-    def wrapped(*args, **options):
-        engine, note = real(*args, **options)
+    def wrapped(policy, *args, **options):
+        engine, note = real(policy, *args, **options)
         return wrap(engine), note
 
-    monkeypatch.setattr(engines, "local_engine", wrapped)
+    monkeypatch.setattr(Policy, "engine", wrapped)
 
 
 class Wrapped:

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from prerlkit.errors import UsageError
-from prerlkit.probes.known import METRICS
-from prerlkit.probes.make import make_probes
+from prerlkit.probes.registry import known_probes, make_probes, metric_names
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train import run as run_module
 from prerlkit.train.validate import check_settings
@@ -59,7 +58,7 @@ def test_each_probe_is_measured_when_it_is_due_and_says_what_it_cost(go, lines, 
         own = [line[f"time/probe/{p['name']}"] for p in ALL if f"time/probe/{p['name']}" in line]
         assert len(own) == (5 if "probe/drift/kl" in line else 4)
         assert 0 < sum(own) <= line["time/probes"]
-    known = {name for names in METRICS.values() for name in names}
+    known = {name for probe in known_probes() for name in metric_names(probe)}
     found = {key for line in steps for key in line if key.startswith("probe/")}
     assert found <= known
     assert {"probe/alignment", "probe/exploration/entropy", "probe/drift/kl", "probe/thoughts/reflection"} <= found

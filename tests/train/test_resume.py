@@ -44,7 +44,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_nothing_e
     (newest / "optimizer.safetensors").write_bytes(b"torn")
     shutil.rmtree(tmp_path / "parts" / "adapters")
     _, callback = go(recipe, tmp_path / "parts", existing="resume")
-    assert any("step-000003" in note and "going on from step-000002" in note for note in callback.notes)
+    assert any("step-000003" in note and "resuming from step-000002" in note for note in callback.notes)
     assert [record.step for record in callback.records] == [3, 4]
     same_run(tmp_path / "straight", tmp_path / "parts")
 
@@ -161,7 +161,7 @@ def test_two_runs_on_one_folder(go, tiny_recipe, tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         for existing in ("resume", "overwrite", "refuse"):
-            with pytest.raises(UsageError, match=f"is in use by a run that goes on: process {holder.pid} on"):
+            with pytest.raises(UsageError, match=f"is in use by another run: process {holder.pid} on"):
                 go(tiny_recipe(), tmp_path / "out", existing=existing)
     finally:
         holder.kill()  # -9: nothing is cleaned up
@@ -299,5 +299,5 @@ def test_resume_needs_nothing_but_the_folder(go, tiny_recipe, tmp_path):
     assert os.getcwd() != str(tmp_path / "project")
     done = CliRunner().invoke(app, ["resume", str(out), "--set", "stages.rl.steps=3"])
     assert done.exit_code == 0, done.stderr
-    assert "going on after step 1" in done.stdout
+    assert "resuming after step 1" in done.stdout
     assert json.loads((out / "summary.json").read_text())["steps"] == 5

@@ -66,6 +66,6 @@ def test_a_thought_that_the_prompt_opens_holds_no_answer():
     ids=lambda text: text[:12],
 )
 def test_long_completions_fail_in_little_time(text):
-    begun = time.perf_counter()
+    begun = time.process_time()  # of this process: what else the machine does is not in it
     assert make("choice", {}).judge(VerifierInput("", text, "C")).passed is False
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2

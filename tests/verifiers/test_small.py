@@ -119,7 +119,7 @@ def test_nasty_completions_get_a_verdict_in_time(name):
     """A pass, a fail or unjudged, within the limit, and none of them passes as an answer."""
     row = {"task": "chain_sum", "question": "", "answer": "B", "metadata": {}}
     samples = [VerifierInput("", text, "B", row, tokens=200) for text in NASTY]
-    with Runner([VerifierConfig(name=name, settings=SETTINGS[name], timeout=5.0)], workers=1) as runner:
+    with Runner([VerifierConfig(name=name, settings=SETTINGS[name], timeout=30.0)], workers=1) as runner:
         verdicts = runner.judge(samples)
         stats = runner.stats()[name]
     assert (stats.timeouts, stats.crashes) == (0, 0), verdicts

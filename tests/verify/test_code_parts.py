@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from prerlkit.verify.code_tests.asserts import Unreadable, count, job
+from prerlkit.verify.code_tests.asserts import UnreadableTests, count, job
 from prerlkit.verify.code_tests.fences import code_of
 from prerlkit.verify.code_tests.outputs import same_text, same_value
-from prerlkit.verify.code_tests.simple import Call, cases
+from prerlkit.verify.code_tests.simple import AssertedCall, cases
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_completions_names_are_those_that_nobody_else_defines() -> None:
 
 def test_tests_that_ask_nothing_are_unreadable() -> None:
     for unit in ("assert len([1])", "f(1)", "assert (", "from solution import *\nassert f(1)"):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableTests):
             job([unit])
 
 
@@ -73,7 +73,7 @@ def test_plain_asserts_become_calls_and_comparisons() -> None:
     )
     assert found is not None
     assert [case.calls for case in found] == [
-        (Call("f", ([1, -2],), {"key": "a"}),), (Call("f", (1,), {}),), (Call("f", (2,), {}),),
+        (AssertedCall("f", ([1, -2],), {"key": "a"}),), (AssertedCall("f", (1,), {}),), (AssertedCall("f", (2,), {}),),
     ]  # fmt: skip
     assert found[0].holds([(3, {"b"})])
     assert not found[0].holds([(3, {"c"})])
@@ -83,7 +83,7 @@ def test_plain_asserts_become_calls_and_comparisons() -> None:
     assert not found[2].holds([0.6])
     check = cases(["def check(candidate):\n    'Text.'\n    assert candidate(1) == 2"], {"f"}, "f")
     assert check is not None
-    assert check[0].calls == (Call("f", (1,), {}),)
+    assert check[0].calls == (AssertedCall("f", (1,), {}),)
 
 
 @pytest.mark.parametrize(

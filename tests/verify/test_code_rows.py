@@ -10,7 +10,7 @@ import zlib
 
 import pytest
 
-from prerlkit.verify.code_tests.asserts import Unreadable, count, job
+from prerlkit.verify.code_tests.asserts import UnreadableTests, count, job
 from prerlkit.verify.code_tests.private import private_cases
 from prerlkit.verify.code_tests.problem import Asserts, Calls, Programs, asked_for, read
 
@@ -68,13 +68,13 @@ class _Call:
     ],
 )  # fmt: skip
 def test_private_cases_that_are_anything_else_are_unreadable(text: str, why: str) -> None:
-    with pytest.raises(Unreadable, match=why):
+    with pytest.raises(UnreadableTests, match=why):
         private_cases(text)
 
 
 def test_private_cases_are_bounded(monkeypatch) -> None:
     monkeypatch.setattr("prerlkit.verify.code_tests.private._LARGEST", 10_000)
-    with pytest.raises(Unreadable, match="larger than"):
+    with pytest.raises(UnreadableTests, match="larger than"):
         private_cases(packed("x" * 20_000))
 
 
@@ -91,7 +91,7 @@ def test_private_cases_come_on_top_of_the_public_ones() -> None:
 
 @pytest.mark.parametrize("private", ["rubbish", packed(_Call()), '{"a": 1}', 3, {"a": 1}, "[3]", '[{"input": "1"}]'])
 def test_a_row_is_never_reduced_to_its_public_cases(private) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableTests):
         read({"public_test_cases": STDIN, "private_test_cases": private})
 
 
@@ -128,7 +128,7 @@ def test_a_functions_name_is_found(place: str) -> None:
     ],
 )
 def test_a_function_that_cannot_be_told_is_unreadable(row: dict, why: str) -> None:
-    with pytest.raises(Unreadable, match=why):
+    with pytest.raises(UnreadableTests, match=why):
         read(row)
 
 
@@ -186,5 +186,5 @@ def test_classes_of_tests_are_found() -> None:
     ],
 )
 def test_tests_that_need_the_programs_own_process_are_unreadable(line: str, why: str) -> None:
-    with pytest.raises(Unreadable, match=why):
+    with pytest.raises(UnreadableTests, match=why):
         job([f"import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        {line}\n"], entry="f")

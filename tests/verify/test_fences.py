@@ -18,6 +18,8 @@ FUNCTIONS = {
     "example usage": PYTHON + "Example usage:\n" + USAGE,
     "example usage, untagged": PYTHON + "Example usage:\n```\nprint(add(1, 2))\n```\n",
     "example usage with an assignment": PYTHON + "```py\nx = add(1, 2)\nassert x == 3\n```",
+    "example usage that binds the name": "```python\nclass Solution:\n    def add(self, a, b): return a + b\n```\n"
+    "```python\nadd = Solution().add\n```",
     "a test of it": PYTHON + "```python\nimport unittest\nclass T(unittest.TestCase): pass\n```",
     "an output block": PYTHON + "Output:\n```\n3\n```",
     "an output block with a language": PYTHON + "```text\n3\n```",
@@ -32,6 +34,9 @@ FUNCTIONS = {
     "with Windows ends of lines": PYTHON.replace("\n", "\r\n"),
     "never closed": f"```python\n{ADD}",
     "never closed, prose behind": f"```python\n{ADD}\nThis function adds the two numbers.",
+    "never closed, prose at once": f"```python\n{ADD}Hope this helps",
+    "never closed, prose without a stop": f"```python\n{ADD}\nThis function adds two numbers and returns the sum",
+    "never closed, a label": f"```python\n{ADD}\n**Explanation:**\nIt adds.",
     "never closed, the next begins": f"```python\n{ADD}```python\nprint(add(1, 2))\n```",
     "never closed, words and the next": f"```python\n{ADD}\nExample usage:\n```python\nprint(add(1, 2))\n```",
     "closed behind the code": "```python\ndef add(a, b):\n    return a + b```\nDone.",
@@ -65,6 +70,7 @@ PROGRAMS = {
     "sample input and output": f"```python\n{PROGRAM}```\nInput:\n```\n1 2\n```\nOutput:\n```\n3\n```\n",
     "untagged, then output": f"```\n{PROGRAM}```\nOutput:\n```\nx = 3\n```\n",
     "a helper shown again": f"```python\n{PROGRAM}```\nThe sum:\n```python\nprint(1 + 2)\n```\n",
+    "an input in a comment": f"```python\n{PROGRAM}```\n```python\n# input: 1 2, output: 3\nx = 3\n```\n",
     "in a list": "1. So:\n   ```python\n   a, b = map(int, input().split())\n   print(a + b)\n   ```\n"
     "   ```\n   3\n   ```",
     "standard input by sys": "```python\nimport sys\nprint(sum(map(int, sys.stdin.read().split())))\n```\n```\n3\n```",

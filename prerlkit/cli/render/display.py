@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +34,6 @@ class Display:
         self.summary: Summary | None = None
         self._console = console
         self._quiet = quiet
-        self._begun = time.monotonic()
         self._rewards: list[float] = []
         self._accuracies: list[float] = []
         self._progress = Progress(

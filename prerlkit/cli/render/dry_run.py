@@ -11,6 +11,7 @@ from rich.table import Table
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
+from prerlkit.recipe.plugins import bind
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
         _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
-    _print_memory(console, recipe)
+    _print_memory(console, bind(recipe, loaded.folder))
     for text in unchecked:
         console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
     console.print("dry run: no weights were loaded, nothing was written")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -15,13 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from prerlkit.metrics.catalogue import REWARD
+from prerlkit.runs.files import RunFiles
+from prerlkit.runs.jsonl import read_last_line
 from prerlkit.sweep.manifest import Entry, log_path
 
 _LOOKS = {"completed": "green", "failed": "red", "running": "cyan", "stopped": "yellow"}
 _ROWS = 30
 """A table that goes along has at most so many; in a larger sweep it shows what is going on or went wrong."""
 _EVERY = 2.0
-_TAIL = 1 << 16
 
 
 class SweepDisplay:
@@ -82,8 +82,8 @@ def points_table(entries: Sequence[Entry], folder: Path, *, short: bool = False)
     if short and len(entries) > _ROWS:
         shown = [entry for entry in entries if entry.state in ("running", "failed", "stopped")][-_ROWS:]
     for entry in shown:
-        run = folder / entry.point.folder
-        step, evaluation = last_line(run / "metrics.jsonl"), last_line(run / "evaluations.jsonl")
+        run = RunFiles(folder / entry.point.folder)
+        step, evaluation = read_last_line(run.metrics), read_last_line(run.evaluations)
         accuracy = (evaluation.get("accuracy") or evaluation.get("average") or {}).get("value")
         table.add_row(
             escape(str(entry.point.folder)),
@@ -96,23 +96,6 @@ def points_table(entries: Sequence[Entry], folder: Path, *, short: bool = False)
             else "–",
         )
     return table
-
-
-def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a jsonl file, without reading all of it; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def duration(seconds: float) -> str:

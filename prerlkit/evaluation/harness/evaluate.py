@@ -1,4 +1,4 @@
-"""Evaluates targets one after another: what is judged already is kept, weights are loaded only for the rest."""
+"""Evaluate targets one after another. Judged problems are kept; weights are loaded only for the others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evaluate(plan: EvalPlan, output: Path, callback: Callback, *, overwrite: boo
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What is the same for every target."""
+    """The parts that are the same for every target."""
 
     task: Task
     settings: EvalSettings
@@ -65,7 +65,7 @@ class _Session:
     callback: Callback
 
     def one(self, target: Target, records: Records, overwrite: bool) -> TargetResult:
-        """Judge what isn't judged yet, and estimate."""
+        """Answer and judge the remaining problems of one target; return its estimates."""
         begun = time.perf_counter()
         local = load.resolve(target, self.callback.on_message)
         every, told = self.task.prompts(local.tokens.tokenizer)
@@ -83,7 +83,7 @@ class _Session:
         return result(target.text, greedy, sampled, self.settings, seconds=seconds, notes=local.notes)
 
     def _identity(self, local: LocalTarget, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        # What may differ when an evaluation goes on: how many problems, which estimates, how much at once.
+        # These may differ when an evaluation is continued: how many problems, which estimates, how much at once.
         free = {"problems", "pass_at", "majority_at", "max_sequences"}
         return {
             "target": local.target.text,
@@ -124,7 +124,7 @@ class _Session:
             del engine, policy
             gc.collect()
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the next target wants the room
+                torch.cuda.empty_cache()  # for the next target
 
     def _tell(self, what: str, before: int, total: int, done: int, _: int) -> None:
         self.callback.progress(what, before + done, total)

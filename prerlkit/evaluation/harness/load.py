@@ -1,4 +1,4 @@
-"""A target's weights: the base, with a run's stages or a PEFT adapter on it, ready to answer."""
+"""Load a target as a policy: its base, with the stages of a run or a PEFT adapter on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LocalTarget:
 
     Attributes:
         resolved: its base.
-        notes: lines for a person.
+        notes: what a person should know about where its base was found.
     """
 
     target: Target
@@ -58,7 +58,7 @@ class LocalTarget:
 
 
 def resolve(target: Target, report: source.Report = None) -> LocalTarget:
-    """Fetch what isn't here and check that the base is the adapter's own. Loads no weights.
+    """Fetch what isn't on this machine and check that the base is the adapter's own. No weights are loaded.
 
     Raises:
         PrerlkitError: the base can't be had, isn't the one that the adapter was trained on, or has no tokenizer.

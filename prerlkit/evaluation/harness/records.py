@@ -32,7 +32,7 @@ class Records:
         self._identity = folder / "evaluation.json"
 
     def open(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Go on with what is there if it is the same evaluation, else begin.
+        """Continue the evaluation that is in the folder if it is the same one, else begin it.
 
         Raises:
             UsageError: the folder holds another evaluation, or something else.
@@ -57,7 +57,7 @@ class Records:
         append_lines(self.samples, [{"kind": kind, **group_line(group)} for group in groups])
 
     def read(self, kind: Kind) -> dict[str, Problem]:
-        """What is judged already, by problem."""
+        """Return the problems that are judged already, by id."""
         lines = (line for line in read_lines(self.samples) if line["kind"] == kind)
         return {line["prompt_id"]: _problem(line) for line in lines}
 

@@ -1,4 +1,4 @@
-"""What can be evaluated: a run folder, an adapter folder, a Hub id, a base model; found before any weight is loaded."""
+"""Find what can be evaluated, before any weight is loaded: a run folder, an adapter folder, a Hub id, a base model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from prerlkit.errors import UsageError
 from prerlkit.evaluation.request import wrong
 from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
-from prerlkit.recipe.load import load
+from prerlkit.recipe.load import load, packaged
 from prerlkit.recipe.model import Model
-from prerlkit.recipe.packaged import packaged
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
@@ -45,7 +44,7 @@ class Target:
 
     @property
     def slug(self) -> str:
-        """Its folder's name among results."""
+        """The name of its folder among results."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.text).strip("-.") or "target"
 
     def on_base(self) -> Target:
@@ -61,7 +60,7 @@ def find(
     changes: Mapping[str, Any] | None = None,
     known: Model | None = None,
 ) -> Target:
-    """What `text` means.
+    """Return the target that `text` names.
 
     Args:
         base: another place of an adapter's base model.
@@ -97,7 +96,7 @@ def _run(text: str, folder: Path, checkpoint: bool) -> Target:
 
 
 def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> Target:
-    """An adapter of PEFT's. Where it lies in a run folder, the run's recipe says what its base is; else it says so."""
+    """Return an adapter of PEFT. In a run folder the run's recipe names its base, elsewhere its own files do."""
     config = read_json(folder / CONFIG)
     recorded = read_base(folder) or {}
     for run in (RunFiles(folder.parent), RunFiles(folder.parent.parent)):  # <run>/adapter, <run>/adapters/<stage>

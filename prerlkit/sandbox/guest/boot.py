@@ -23,7 +23,8 @@ def confine(config: dict[str, Any]) -> None:
 
     Args:
         config: limits (name: value for `resource.RLIMIT_name`), uid (or None), landlock (its ABI, or 0) with the paths
-            that may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its id).
+            that may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its id),
+            child_seccomp (the filter of the processes that this one forks, or None; see `confine_child`).
 
     Raises:
         OSError: the kernel refuses something; nothing untrusted has run then.
@@ -32,7 +33,7 @@ def confine(config: dict[str, Any]) -> None:
     for name, value in config["limits"].items():
         _limit(getattr(resource, f"RLIMIT_{name}"), value)
     libc = None
-    if config["landlock"] or config["seccomp"]:
+    if config["landlock"] or config["seccomp"] or config["child_seccomp"]:
         import ctypes
 
         libc = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +58,23 @@ def confine(config: dict[str, Any]) -> None:
     # Neither the host's paths nor the way in are the program's business.
     sys.argv[1:] = []
     sys.path[:] = [path for path in sys.path if path]
+
+
+def confine_child(config: dict[str, Any], parent: int) -> None:
+    """Shut in a fork of a process that `confine` was applied to: it ends with its parent, and gets the filter.
+
+    Raises:
+        OSError: the kernel refuses something; nothing untrusted has run then.
+    """
+    if not config["child_seccomp"]:
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc, libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        os._exit(1)
+    _seccomp(libc, config["child_seccomp"])
 
 
 def _limit(which: int, value: int) -> None:

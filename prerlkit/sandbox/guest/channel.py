@@ -29,6 +29,11 @@ class Channel:
             os._exit(0)
         return marshal.loads(body)
 
+    def close(self) -> None:
+        """Close both ends. Nothing can be sent or received any more."""
+        self._reader.close()
+        os.close(self._write_fd)
+
     def send(self, message: Any) -> None:
         """Write a message of lists, dicts with text as keys, text, numbers, bools and None."""
         body = to_json(message).encode("ascii")

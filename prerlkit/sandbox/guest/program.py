@@ -1,19 +1,105 @@
-"""Runs a whole program as `python program.py` would: its own stdin and stdout, its own exit code."""
+"""Runs a whole program as `python program.py` would, once for each case, each time in a fresh process.
+
+This process is the parent: it never runs a line of the program. For each case it forks from its own clean state, and
+the child shuts itself in before it runs the program. The host hands over the case's stdin, stdout and stderr as
+descriptors, so neither the parent nor another case sees what a case reads or writes.
+
+host → parent    source and prelude; then for each case CASE with three descriptors; END ends the case
+child → host     {ready: true}, when it is shut in
+parent → host    {exit: code, clean: whether the private folder is untouched}, when the child is gone
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` brings `enum`, which costs as much again
+import _socket
+import gc
+import os
+import select
 import sys
 
+from prerlkit.sandbox.guest.boot import confine_child
 from prerlkit.sandbox.guest.channel import Channel
+from prerlkit.sandbox.guest.prelude import bind
 
 TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
 if TYPE_CHECKING:
     from typing import Any
 
+CASE, END = b"c", b"e"
+
 
 def main(channel: Channel, config: dict[str, Any]) -> None:
-    """Receive the source, and be that program."""
-    source = channel.receive()
+    """Serve cases until the host goes away. In a child: be the program."""
+    program = channel.receive()
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, config["control"])
+    ended, signalled = os.pipe()
+    os.set_blocking(signalled, False)
+    _signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    parent, before = os.getpid(), _state(config["private"])
+    gc.freeze()  # a child that ends then leaves these objects alone, which it shares with this process
+    while True:
+        data, ancillary, *_ = control.recvmsg(1, _socket.CMSG_SPACE(3 * 4))
+        if not data:
+            os._exit(0)
+        if data != CASE:  # the end of a case that had ended by itself
+            continue
+        fds = list(memoryview(ancillary[0][2]).cast("i"))
+        pid = os.fork()
+        if pid == 0:
+            _signal.set_wakeup_fd(-1)
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            for number, fd in enumerate(fds):
+                os.dup2(fd, number)
+            control.close()
+            for fd in (*fds, ended, signalled):
+                os.close(fd)
+            confine_child(config, parent)
+            channel.send({"ready": True})
+            channel.close()
+            os.closerange(3, 1024)
+            return _be(program["source"], program["prelude"])
+        for fd in fds:
+            os.close(fd)
+        code = _wait(pid, control, ended)
+        channel.send({"exit": code, "clean": _state(config["private"]) == before})
+
+
+def _be(source: str, prelude: bool) -> None:
     module = sys.modules["__main__"] = type(sys)("__main__")
     module.__dict__["__builtins__"] = __builtins__
-    exec(compile(source, "program.py", "exec"), module.__dict__)
+    code = compile(source, "program.py", "exec", dont_inherit=True)
+    if prelude:
+        bind(module.__dict__, code, source)
+    exec(code, module.__dict__)
+
+
+def _wait(pid: int, control: Any, ended: int) -> int:
+    """The child's exit code; it is killed when the host says so or goes away."""
+    poll = select.poll()
+    poll.register(control.fileno(), select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    while True:
+        gone, status = os.waitpid(pid, os.WNOHANG)
+        if gone:
+            return os.waitstatus_to_exitcode(status)
+        for fd, _ in poll.poll():
+            if fd == ended:
+                os.read(ended, 512)
+            else:
+                control.recv(1)
+                os.kill(pid, _signal.SIGKILL)
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _state(folder: str | None) -> Any:
+    """What any change in a folder, or of the folder itself, changes."""
+    if folder is None:
+        return None
+    found = os.stat(folder)
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError:
+        entries = None
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_mode, entries

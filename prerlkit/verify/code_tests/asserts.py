@@ -14,7 +14,7 @@ from typing import Any
 _BUILTINS = frozenset(dir(builtins))
 
 
-class Unreadable(ValueError):  # noqa: N818 - said of tests
+class UnreadableTests(ValueError):  # noqa: N818 - said of tests
     """The row's tests can't be used, so that nobody can judge."""
 
 
@@ -31,7 +31,7 @@ def job(
         stop: end at the first assert that fails.
 
     Raises:
-        Unreadable: they don't parse, assert nothing, or call nothing that a completion could define.
+        UnreadableTests: they don't parse, assert nothing, or call nothing that a completion could define.
     """
     trees = [_parse(unit) for unit in units]
     classes = _test_classes(trees)
@@ -45,7 +45,7 @@ def job(
     functions = [name for name in defined if name.startswith("test")]
     check = entry if "check" in defined and entry else ""
     if "check" in defined and not entry:
-        raise Unreadable("the tests define check(candidate), but the row has no entry_point")
+        raise UnreadableTests("the tests define check(candidate), but the row has no entry_point")
     bound = {name for tree in [*trees, helper_tree] if tree is not None for name in _bound(tree)}
     loaded = {name for tree in trees for name in _names(tree, ast.Load)}
     own = {entry.partition("(")[0].partition(".")[0], *targets} - {""}
@@ -55,9 +55,9 @@ def job(
     # could define any name would define `isclose` too.
     remote |= (own & loaded) | (set() if own else free - imports)
     if not remote and not check:
-        raise Unreadable("the tests call nothing that a completion could define")
+        raise UnreadableTests("the tests call nothing that a completion could define")
     if not any(_asserts(node) for tree in trees for node in ast.walk(tree)):
-        raise Unreadable("the tests assert nothing")
+        raise UnreadableTests("the tests assert nothing")
     return {
         "helpers": [] if helper_tree is None else [_compile(helper_tree, "prompt")],
         "imports": sorted(imports),
@@ -116,13 +116,13 @@ def _refuse_what_stays_here(trees: Sequence[ast.Module]) -> None:
     """Tests of a class that replace parts of the program, or write files for it, can't reach it from their process.
 
     Raises:
-        Unreadable: they do.
+        UnreadableTests: they do.
     """
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.Name) and node.id in ("mock", "patch", "MagicMock", "Mock", "mock_open"):
-            raise Unreadable(f"the tests use {node.id}, which can't reach the program in its own process")
+            raise UnreadableTests(f"the tests use {node.id}, which can't reach the program in its own process")
         if isinstance(node, ast.Name) and node.id in ("open", "tempfile", "shutil"):
-            raise Unreadable(f"the tests use {node.id}: the program can't see files of the tests")
+            raise UnreadableTests(f"the tests use {node.id}: the program can't see files of the tests")
 
 
 def _walk_marked(unit: str) -> Iterable[ast.AST]:
@@ -133,7 +133,7 @@ def _parse(source: str) -> ast.Module:
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Unreadable(f"the tests don't parse: {error}") from error
+        raise UnreadableTests(f"the tests don't parse: {error}") from error
 
 
 def _parse_or_none(source: str) -> ast.Module | None:
@@ -141,7 +141,7 @@ def _parse_or_none(source: str) -> ast.Module | None:
         return None
     try:
         return _parse(source)
-    except Unreadable:
+    except UnreadableTests:
         return None
 
 
@@ -149,7 +149,7 @@ def _compile(tree: ast.Module, name: str) -> Any:
     try:
         return compile(tree, f"<{name}>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise Unreadable(f"the tests don't compile: {error}") from error
+        raise UnreadableTests(f"the tests don't compile: {error}") from error
 
 
 def _take_foreign_imports(tree: ast.Module) -> set[str]:
@@ -158,7 +158,7 @@ def _take_foreign_imports(tree: ast.Module) -> set[str]:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in sys.stdlib_module_names:
             if any(alias.name == "*" or alias.asname not in (None, alias.name) for alias in node.names):
-                raise Unreadable(f"the tests import from {node.module or '.'} under other names")
+                raise UnreadableTests(f"the tests import from {node.module or '.'} under other names")
             taken |= {alias.name for alias in node.names}
         else:
             kept.append(node)

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 _FENCE = re.compile(r"(?P<before>[ \t]*(?:(?:[-*+>]|\d{1,3}[.)])[ \t]+)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)
 _PYTHON = re.compile(r"python|py|python[23](\.\d+)?|py[23]", re.IGNORECASE)
 _OTHER_WORDS = re.compile(r"[^\w.+#-]+")
+# Two names side by side are never Python.
+_WORDS = re.compile(r"[A-Z][\w'’]* (?!(?:and|or|not|in|is|if|else|for)\b)[A-Za-z][\w'’]* [A-Za-z].*")
 # A line that a program has and an output seldom: a statement, a call, an assignment.
 _STATEMENT = re.compile(
     r"[ \t]*(?:(?:async +)?def |class |import |from +[\w.]+ +import |return\b|@\w|"
     r"(?:for|while|if|with|try|elif|else)\b[^:]*:|[\w.]+\(|[\w.\[\], ]+[-+*/%|&^]?=[^=])"
 )
 _READS = re.compile(
-    r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*(?:0|['\"]/dev/stdin)|\bfileinput\b|\bos\.read\s*\(\s*0|\binput\b"
+    r"\binput *[(),]|= *input\b|\bstdin\b|\bopen *\( *(?:0|['\"]/dev/stdin)|\bfileinput\b|\bos\.read *\( *0"
 )
 _PROSE = re.compile(r"[A-Z][\w'’]*(?:,? [\w'’`()-]+){2,}.*")
 _LABEL = re.compile(r"[A-Z*][\w '’*-]*:\**\s*")
@@ -78,10 +80,11 @@ def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -
         return before
     python = [block for block in blocks if block.python and block.text.strip()]
     defining = [block for block in python if names and _defines(block.text, names)]
+    assigning = [block for block in python if names and _assigns(block.text, names)]
     reading = [block for block in python if stdin and _READS.search(block.text)]
     tagged = [block for block in python if block.tagged]
     programs = [block for block in python if any(map(_is_statement, block.text.splitlines()))]
-    for found in (defining, reading, tagged, programs, python):
+    for found in (defining, assigning, reading, tagged, programs, python):
         if found:
             return found[-1].text
     return next((block.text for block in reversed(blocks) if block.python), blocks[-1].text)
@@ -139,18 +142,17 @@ def _closes_behind(line: str, block: _FencedBlock) -> bool:
 
 
 def _without_prose(lines: list[str]) -> list[str]:
-    """Lines up to the first paragraph of prose."""
-    for number, line in enumerate(lines[1:], 1):
-        if not lines[number - 1].strip() and _is_prose(line):
-            return lines[:number]
-    return lines
+    """Lines up to the first line of prose behind the code."""
+    return next((lines[:number] for number, line in enumerate(lines) if number and _is_prose(line)), lines)
 
 
 def _is_prose(line: str) -> bool:
-    text = line.rstrip()
-    if text[-1:] not in (".", ":", "!", "?", "*") or _is_statement(line):
+    text = line.rstrip()[:_LINE]
+    if _is_statement(line):
         return False
-    return _PROSE.match(text[:_LINE]) is not None or _LABEL.fullmatch(text[:_LINE]) is not None
+    if _WORDS.fullmatch(text) is not None or _LABEL.fullmatch(text) is not None:
+        return True
+    return line.rstrip()[-1:] in (".", ":", "!", "?", "*") and _PROSE.match(text) is not None
 
 
 def _is_statement(line: str) -> bool:
@@ -162,9 +164,13 @@ def _begins_with_statement(lines: list[str]) -> bool:
 
 
 def _defines(text: str, names: Iterable[str]) -> bool:
-    any_name = "|".join(re.escape(name) for name in names)
-    pattern = rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(?:{any_name})\b|^(?:{any_name})[ \t]*(?::[^=\n]*)?=(?!=)"
-    return re.search(pattern, text, re.MULTILINE) is not None
+    any_name = "|".join(map(re.escape, names))
+    return re.search(rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(?:{any_name})\b", text, re.MULTILINE) is not None
+
+
+def _assigns(text: str, names: Iterable[str]) -> bool:
+    any_name = "|".join(map(re.escape, names))
+    return re.search(rf"^(?:{any_name})[ \t]*(?::[^=\n]*)?=(?!=)", text, re.MULTILINE) is not None
 
 
 def _indent(line: str) -> int:

@@ -13,7 +13,7 @@ import zlib
 from functools import lru_cache
 from typing import Any
 
-from prerlkit.verify.code_tests.asserts import Unreadable
+from prerlkit.verify.code_tests.asserts import UnreadableTests
 
 _LARGEST = 256 << 20  # bytes of one row's tests, unpacked
 _TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE")
@@ -28,14 +28,14 @@ def private_cases(text: str) -> Any:
     Cached: the completions of a group share their row.
 
     Raises:
-        Unreadable: it is in neither form, is too large, or pickles anything but one text.
+        UnreadableTests: it is in neither form, is too large, or pickles anything but one text.
     """
     if text.lstrip()[:1] not in ("[", "{"):
         text = _unpacked(text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"private_test_cases are no JSON: {error}") from error
+        raise UnreadableTests(f"private_test_cases are no JSON: {error}") from error
 
 
 def _unpacked(text: str) -> str:
@@ -44,15 +44,15 @@ def _unpacked(text: str) -> str:
         stream = zlib.decompressobj()
         data = stream.decompress(packed, _LARGEST)
     except (binascii.Error, ValueError, zlib.error) as error:
-        raise Unreadable(f"private_test_cases are neither JSON nor base64 of a zlib stream: {error}") from error
+        raise UnreadableTests(f"private_test_cases are neither JSON nor base64 of a zlib stream: {error}") from error
     if stream.unconsumed_tail:
-        raise Unreadable(f"private_test_cases are larger than {_LARGEST >> 20} MiB when unpacked")
+        raise UnreadableTests(f"private_test_cases are larger than {_LARGEST >> 20} MiB when unpacked")
     if not stream.eof:
-        raise Unreadable("private_test_cases are cut off: their zlib stream has no end")
+        raise UnreadableTests("private_test_cases are cut off: their zlib stream has no end")
     try:
         return data.decode() if data[:1] in (b"[", b"{") else _pickled_text(data)
     except UnicodeDecodeError as error:
-        raise Unreadable(f"private_test_cases are no UTF-8: {error}") from error
+        raise UnreadableTests(f"private_test_cases are no UTF-8: {error}") from error
 
 
 def _pickled_text(data: bytes) -> str:
@@ -67,9 +67,9 @@ def _pickled_text(data: bytes) -> str:
             elif opcode.name in _BYTES:
                 found.append(bytes(argument or b"").decode())
             elif opcode.name not in _HARMLESS:
-                raise Unreadable(f"private_test_cases pickle more than a text ({opcode.name}); it is not loaded")
+                raise UnreadableTests(f"private_test_cases pickle more than a text ({opcode.name}); it is not loaded")
     except (ValueError, IndexError) as error:  # UnicodeDecodeError too
-        raise Unreadable(f"private_test_cases are a broken pickle: {error}") from error
+        raise UnreadableTests(f"private_test_cases are a broken pickle: {error}") from error
     if len(found) != 1 or end != len(data):
-        raise Unreadable("private_test_cases pickle something else than one text; it is not loaded")
+        raise UnreadableTests("private_test_cases pickle something else than one text; it is not loaded")
     return found[0]

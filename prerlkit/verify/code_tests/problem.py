@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prerlkit.verify.code_tests.asserts import Unreadable, defined_by
+from prerlkit.verify.code_tests.asserts import UnreadableTests, defined_by
 from prerlkit.verify.code_tests.private import private_cases
 
 _NESTED = ("input_output", "verification_info")  # columns that may hold the tests as one JSON value
@@ -65,12 +65,12 @@ def read(row: Mapping[str, Any]) -> Problem:
     """The tests of a row.
 
     Raises:
-        Unreadable: there are none, or they make no sense.
+        UnreadableTests: there are none, or they make no sense.
     """
     for place in [row, *(_json(row[column]) for column in _NESTED if row.get(column))]:
         if isinstance(place, Mapping) and (found := _read(place, row)) is not None:
             return found
-    raise Unreadable("the row has no tests: test, test_list, inputs and outputs, or test_cases")
+    raise UnreadableTests("the row has no tests: test, test_list, inputs and outputs, or test_cases")
 
 
 def _read(place: Mapping[str, Any], row: Mapping[str, Any]) -> Problem | None:
@@ -98,7 +98,7 @@ def _cases(place: Mapping[str, Any]) -> Any:
     if isinstance(private, str):
         private = private_cases(private)
     if not isinstance(private, list) or not isinstance(cases, list | None):
-        raise Unreadable("private_test_cases are no list of test cases")
+        raise UnreadableTests("private_test_cases are no list of test cases")
     return [*(cases or ()), *private] or None
 
 
@@ -106,10 +106,10 @@ def _entry(text: str) -> str:
     """A function's name or `Class().method`; nothing where the row names none.
 
     Raises:
-        Unreadable: it is another expression.
+        UnreadableTests: it is another expression.
     """
     if text and not _METHOD.fullmatch(text):
-        raise Unreadable(f"entry_point is neither a name nor Class().method: {text[:80]!r}")
+        raise UnreadableTests(f"entry_point is neither a name nor Class().method: {text[:80]!r}")
     return text
 
 
@@ -138,7 +138,7 @@ def _is_preamble(text: str) -> bool:
 def _mbpp(place: Mapping[str, Any], row: Mapping[str, Any]) -> Asserts:
     tests = _json(place["test_list"])
     if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
-        raise Unreadable("test_list is no list of texts")
+        raise UnreadableTests("test_list is no list of texts")
     imports = _json(place.get("test_imports") or [])
     setup = "\n".join([*(map(str, imports) if isinstance(imports, list) else ()), _text(place.get("test_setup_code"))])
     units = (setup, *tests) if setup.strip() else tuple(tests)
@@ -148,7 +148,7 @@ def _mbpp(place: Mapping[str, Any], row: Mapping[str, Any]) -> Asserts:
 def _pairs(place: Mapping[str, Any], row: Mapping[str, Any]) -> Calls | Programs:
     inputs, outputs = _json(place["inputs"]), _json(place["outputs"])
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs) or not inputs:
-        raise Unreadable("inputs and outputs are not two lists of the same length, above 0")
+        raise UnreadableTests("inputs and outputs are not two lists of the same length, above 0")
     function = _text(place.get("fn_name") or row.get("fn_name"))
     if function:
         pairs = tuple((_arguments(i), o) for i, o in zip(inputs, outputs, strict=True))
@@ -158,20 +158,20 @@ def _pairs(place: Mapping[str, Any], row: Mapping[str, Any]) -> Calls | Programs
 
 def _list(cases: Any, place: Mapping[str, Any], row: Mapping[str, Any]) -> Problem:
     if not isinstance(cases, list) or not cases:
-        raise Unreadable("the list of test cases is no list, or empty")
+        raise UnreadableTests("the list of test cases is no list, or empty")
     if all(isinstance(case, str) for case in cases):
         return Asserts(tuple(cases), entry=_entry(_text(row.get("entry_point"))), targets=_targets(row))
     if not all(isinstance(case, Mapping) and "input" in case and "output" in case for case in cases):
-        raise Unreadable("a test case lacks input or output")
+        raise UnreadableTests("a test case lacks input or output")
     kinds = {_text(case.get("testtype", case.get("type"))) for case in cases}
     if kinds & {*_STDIN} and kinds & {*_FUNCTIONAL}:
-        raise Unreadable("some test cases are programs with stdin and some are calls of a function")
+        raise UnreadableTests("some test cases are programs with stdin and some are calls of a function")
     function = "" if kinds & {*_STDIN} else _function(cases, place, row)
     if function:
         calls = tuple((_arguments(case["input"]), _value(case["output"])) for case in cases)
         return Calls(function, calls, wrapped="function_call" in kinds, prompt=_text(row.get("starter_code")))
     if kinds & {*_FUNCTIONAL}:
-        raise Unreadable("the test cases call a function, and no fn_name, func_name or starter_code names it")
+        raise UnreadableTests("the test cases call a function, and no fn_name, func_name or starter_code names it")
     return _programs((case["input"], case["output"]) for case in cases)
 
 
@@ -179,7 +179,7 @@ def _function(cases: Sequence[Mapping[str, Any]], place: Mapping[str, Any], row:
     """The function that cases call, by the first of: the cases, their metadata, the row, the starter code."""
     named = {name for case in cases for at in (case, _metadata(case)) if (name := _named(at))}
     if len(named) > 1:
-        raise Unreadable(f"the test cases call several functions: {', '.join(sorted(named))}")
+        raise UnreadableTests(f"the test cases call several functions: {', '.join(sorted(named))}")
     places = (place, row, _metadata(place), _metadata(row))
     found = next(iter(named), "") or next((name for at in places if (name := _named(at))), "")
     if found or any(case.get("testtype", case.get("type")) not in _FUNCTIONAL for case in cases):
@@ -193,15 +193,18 @@ def _named(place: Mapping[str, Any]) -> str:
 
 
 def _metadata(place: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A place's `metadata`, which may be JSON."""
-    found = _json(place.get("metadata") or {})
+    """A place's `metadata`, which may be JSON; other texts name no function."""
+    try:
+        found = _json(place.get("metadata"))
+    except UnreadableTests:
+        return {}
     return found if isinstance(found, Mapping) else {}
 
 
 def _programs(pairs: Iterable[tuple[Any, Any]]) -> Programs:
     cases = tuple((_lines(given), _lines(wanted)) for given, wanted in pairs)
     if not any(wanted.strip() for _, wanted in cases):
-        raise Unreadable("every expected output is empty, so that a program that does nothing would pass")
+        raise UnreadableTests("every expected output is empty, so that a program that does nothing would pass")
     return Programs(cases)
 
 
@@ -209,7 +212,7 @@ def _lines(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(map(str, value))
     if not isinstance(value, str):
-        raise Unreadable(f"an input or output is a {type(value).__name__}, not text")
+        raise UnreadableTests(f"an input or output is a {type(value).__name__}, not text")
     return value
 
 
@@ -218,7 +221,7 @@ def _arguments(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     if not isinstance(value, str):
-        raise Unreadable("a call's input is neither a list of arguments nor text")
+        raise UnreadableTests("a call's input is neither a list of arguments nor text")
     return [_value(line) for line in value.splitlines() if line.strip()]
 
 
@@ -228,7 +231,7 @@ def _value(value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"a call's input or output is no JSON: {value[:80]!r}") from error
+        raise UnreadableTests(f"a call's input or output is no JSON: {value[:80]!r}") from error
 
 
 def _json(value: Any) -> Any:
@@ -238,7 +241,7 @@ def _json(value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the tests are no JSON: {error}") from error
+        raise UnreadableTests(f"the tests are no JSON: {error}") from error
 
 
 def _targets(row: Mapping[str, Any]) -> frozenset[str]:
@@ -280,7 +283,7 @@ def solutions(row: Mapping[str, Any]) -> list[str]:
     """A row's right solutions, where it has any: HumanEval's, MBPP's and APPS's columns."""
     try:
         several = _json(row.get("solutions"))
-    except Unreadable:
+    except UnreadableTests:
         several = None
     listed = several if isinstance(several, list) else []
     return [

@@ -25,7 +25,7 @@ Distinct = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class AssertedCall:
     """A function of the completion's, and plain values."""
 
     function: str
@@ -38,7 +38,7 @@ class Case:
     """One assert: its calls, and an expression over what they return."""
 
     text: str
-    calls: tuple[Call, ...]
+    calls: tuple[AssertedCall, ...]
     expression: Any
 
     def holds(self, values: Sequence[Any], distinct: Distinct = list) -> bool:
@@ -133,7 +133,7 @@ class _CallTaker(ast.NodeTransformer):
 
     def __init__(self, names: dict[str, str]) -> None:
         self._names = names
-        self.calls: list[Call] = []
+        self.calls: list[AssertedCall] = []
 
     def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.Call):
@@ -148,7 +148,7 @@ class _CallTaker(ast.NodeTransformer):
             kwargs = {keyword.arg: _literal(keyword.value) for keyword in node.keywords if keyword.arg is not None}
             if len(kwargs) != len(node.keywords):
                 raise _NotSimple
-            self.calls.append(Call(self._names[node.func.id], tuple(arguments), kwargs))
+            self.calls.append(AssertedCall(self._names[node.func.id], tuple(arguments), kwargs))
             return ast.Name(f"__{len(self.calls) - 1}", ast.Load())
         pure = isinstance(node.func, ast.Name) and node.func.id in _PURE
         close = isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "math.isclose"

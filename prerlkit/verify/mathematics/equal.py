@@ -51,7 +51,7 @@ def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool |
     gold, answer = normal(gold), normal(answer)
     if not compact(gold):
         return None
-    return _Comparison(tolerance, symbolic).same(gold, _unlabelled(answer))
+    return _AnswerComparison(tolerance, symbolic).same(gold, _unlabelled(answer))
 
 
 def _unlabelled(answer: str) -> str:
@@ -62,7 +62,7 @@ def _unlabelled(answer: str) -> str:
     return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
 
 
-class _Comparison:
+class _AnswerComparison:
     """The ways of reading, with what all of them need."""
 
     def __init__(self, tolerance: float, symbolic: Symbolic) -> None:

@@ -54,7 +54,7 @@ def read(text: str) -> Formula:
     """
     if len(text) > _LONGEST:
         raise Unreadable("too long")
-    reader = _Reader(text)
+    reader = _FormulaReader(text)
     formula = reader.sum()
     if reader.rest():
         raise Unreadable(f"left over: {reader.rest()[:40]}")
@@ -69,7 +69,7 @@ def readable(text: str) -> Formula | None:
         return None
 
 
-class _Reader(Scanner):
+class _FormulaReader(Scanner):
     """A method for each rule of the grammar, from the loosest binding to the tightest."""
 
     def __init__(self, text: str) -> None:

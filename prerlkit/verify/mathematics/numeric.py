@@ -22,7 +22,7 @@ def context() -> Any:
     return importlib.import_module("mpmath").ctx_mp.MPContext()
 
 
-class Evaluation:
+class NumericEvaluation:
     """The value of formulas at one point, to a number of decimal digits.
 
     Attributes:

@@ -27,7 +27,7 @@ from prerlkit.verify.mathematics.formula import (
     walk,
 )
 from prerlkit.verify.mathematics.grammar import read
-from prerlkit.verify.mathematics.numeric import Evaluation
+from prerlkit.verify.mathematics.numeric import NumericEvaluation
 
 _DIGITS = 60
 _MOST_DIGITS = 3_000
@@ -59,7 +59,7 @@ def within(gold: Formula, answer: Formula, tolerance: float) -> bool:
     if variables(gold) or variables(answer):
         return False
     try:
-        left, right = (Evaluation(_DIGITS, {}).value(one) for one in (gold, answer))
+        left, right = (NumericEvaluation(_DIGITS, {}).value(one) for one in (gold, answer))
         return bool(abs(left - right) <= tolerance * (abs(left) or 1))
     except (TooLarge, Undefined):
         return False
@@ -77,7 +77,7 @@ def proportional(gold: Formula, answer: Formula) -> int:
         return 0
     for point in _points(gold, answer):
         try:
-            value = Evaluation(_DIGITS, point).value(Product((gold, answer)))
+            value = NumericEvaluation(_DIGITS, point).value(Product((gold, answer)))
         except (TooLarge, Undefined):
             continue
         if abs(value) > 1e-30 and abs(value.imag) < 1e-30:
@@ -90,7 +90,7 @@ def ascending(numbers: list[str]) -> list[str]:
     values = []
     for text in numbers:
         try:
-            values.append(float(Evaluation(20, {}).value(read(text))))
+            values.append(float(NumericEvaluation(20, {}).value(read(text))))
         except (TooLarge, Undefined, Unreadable, TypeError, OverflowError):
             return numbers
     return [text for _, text in sorted(zip(values, numbers, strict=True), key=lambda pair: pair[0])]
@@ -156,7 +156,7 @@ def _agree(gold: Formula, answer: Formula, point: dict[str, Fraction]) -> tuple[
 
     The difference of equal values shrinks with the precision, that of others doesn't.
     """
-    rough = Evaluation(_DIGITS, point)
+    rough = NumericEvaluation(_DIGITS, point)
     left, right = rough.value(gold), rough.value(answer)
     digits = _DIGITS + rough.spread
     if digits > _MOST_DIGITS:
@@ -165,7 +165,7 @@ def _agree(gold: Formula, answer: Formula, point: dict[str, Fraction]) -> tuple[
         return False, rough.left_reals
     gaps, size = [], 0
     for precision in (digits, 2 * digits):
-        fine = Evaluation(precision, point)
+        fine = NumericEvaluation(precision, point)
         left, right = fine.value(gold), fine.value(answer)
         gaps.append(abs(left - right))
         size = max(abs(left), abs(right))

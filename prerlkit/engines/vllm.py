@@ -1,0 +1,258 @@
+"""The engine `vllm`: started by the run beside the training, or one or several `vllm serve` that run already.
+
+Its settings are the recipe's `rollout.vllm`. How the trainer and a vLLM on its device share the memory is decided here,
+for the run and the plan alike, so that what was planned is what is started.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prerlkit.engines.engine import CACHE, OTHER, WEIGHTS, Engine, EngineContext, Reservation, Shared
+from prerlkit.errors import UsageError
+from prerlkit.policy.gguf import cache_root
+from prerlkit.recipe.rollout import MAX_RANK
+from prerlkit.rollout import vllm_local, vllm_server
+from prerlkit.rollout.canary import Canary, CanaryEngine
+from prerlkit.rollout.data_parallel import DataParallelVllm, on_each
+from prerlkit.rollout.memory import (
+    ASLEEP,
+    FRAGMENTATION,
+    OVERHEAD,
+    EngineMemory,
+    adapter_sides,
+    engine_memory,
+)
+from prerlkit.rollout.protocol import RolloutEngine
+from prerlkit.rollout.restart import RestartingEngine
+from prerlkit.rollout.vllm import Client, VllmEngine, rank_for
+
+if TYPE_CHECKING:
+    from prerlkit.recipe.schema import Recipe
+
+_GIB = 1 << 30
+
+
+class VllmRollouts(Engine):
+    """vLLM with a copy of the policy, watched by a canary."""
+
+    name = "vllm"
+    install: ClassVar[Mapping[str, str]] = {"vllm": "0.32.0"}
+
+    def check(self, recipe: Recipe) -> None:
+        for stage in recipe.stages:
+            if stage.adapter.dora:
+                raise ValueError(
+                    f'stages: "{stage.name}" is DoRA, which vLLM does not take: set dora: false, or rollout.engine: hf'
+                )
+        if recipe.stacked_rank > MAX_RANK:
+            raise ValueError(
+                f"adapter.rank: the stages together make one adapter of rank {recipe.stacked_rank}, and vLLM takes at "
+                f"most {MAX_RANK}: lower adapter.rank, use reincarnation: continue, or rollout.engine: hf"
+            )
+
+    def check_installed(self, recipe: Recipe) -> None:
+        if recipe.rollout.vllm.server is None:
+            vllm_local.check_installed()
+
+    def check_processes(self, recipe: Recipe, processes: int) -> None:
+        if processes > 1 and recipe.rollout.vllm.server is None:
+            raise UsageError(
+                f"rollout.engine: vllm starts one engine beside one process, and this run has {processes}.",
+                "Start `vllm serve` on a card of its own and give rollout.vllm.server (docs/engines.md), or use "
+                "rollout.engine: hf.",
+            )
+
+    def reserve(self, recipe: Recipe, shared: Shared) -> Reservation:
+        """A server is on another device; an engine beside the trainer has its share while it is awake."""
+        settings = recipe.rollout.vllm
+        if settings.server is not None:
+            return Reservation()
+        need = engine_need(recipe, shared.config, shared.weights)
+        total, on_cuda = need.total, shared.kind == "cuda"
+        if on_cuda:
+            total = int(memory_share(recipe, need, shared.config, shared.memory, shared.free) * shared.memory)
+        return beside(need, total, sleeps=on_cuda and settings.sleep is not False)
+
+    def make(self, context: EngineContext) -> RolloutEngine:
+        recipe, policy, on_message = context.recipe, context.policy, context.on_message
+        settings = recipe.rollout.vllm
+        copied = recipe.model.quantization == "nf4" and settings.base == "same" and settings.server is None
+        same = copied or recipe.model.quantization == "none"
+        # once: it begins at the bare base
+        canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
+        folder = Path(settings.shared_folder or cache_root()) / f"engine-{os.getpid()}"
+        model = context.model
+        if copied:
+            model = folder.with_name(f"{folder.name}-base")
+            on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
+            _write_dense(context, model)
+
+        def decode(ids: Sequence[int]) -> str:
+            return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+        def start() -> RolloutEngine:
+            client = _local(context, model) if settings.server is None else connect_servers(context, settings.server)
+            engine = VllmEngine(client, policy, decode, policy.end_ids, folder)
+            try:
+                watched = CanaryEngine(engine, canary)
+            except BaseException:
+                engine.close()
+                raise
+            on_message(f"canary: without adapters engine and trainer differ by {watched.base_drift:.2g} nats a token")
+            return watched
+
+        return _WithoutCopy(RestartingEngine(start, on_message), model if copied else None)
+
+
+class _WithoutCopy:
+    """An engine that deletes its copy of the base when it closes."""
+
+    def __init__(self, engine: RolloutEngine, copied: Path | None) -> None:
+        self._engine = engine
+        self._copied = copied
+        self.sync_weights = engine.sync_weights
+        self.generate = engine.generate
+
+    def close(self) -> None:
+        self._engine.close()
+        if self._copied:
+            shutil.rmtree(self._copied, ignore_errors=True)
+
+
+def connect_servers(context: EngineContext, addresses: Sequence[str]) -> Client:
+    """All of the recipe's servers. Raises one error on all that are not as they must be."""
+    recipe, prompts = context.recipe, context.prompts
+    at_once = recipe.rollout.max_sequences
+    serve = serve_command(recipe, context.policy.adapters.linear_names)
+    plain = all(s.rollout.temperature == 1.0 and s.rollout.top_p == 1.0 and not s.rollout.top_k for s in recipe.stages)
+
+    def connect(address: str) -> Client:
+        client = vllm_server.ServerVllm(address, connections=at_once, serve=serve)
+        client.check_tokenizer([(p.text, p.token_ids) for p in prompts[:4]])
+        client.check_logprobs(prompts[0].token_ids, plain=plain)
+        client.check_adapters()
+        return client
+
+    first = context.rank % len(addresses)  # or the first prompts of all processes would go to the same server
+    clients = on_each(connect, (*addresses[first:], *addresses[:first]))
+    context.on_message(f"rollouts from the vLLM server{'s' * (len(clients) > 1)} at {', '.join(addresses)}")
+    return DataParallelVllm(clients, at_once=at_once, report=context.on_message)
+
+
+def serve_command(recipe: Recipe, targets: Sequence[str]) -> str:
+    """The command that starts a server as this recipe needs it."""
+    return (
+        f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 vllm serve {recipe.model.id} --dtype {recipe.model.dtype} --enable-lora "
+        f"--max-loras 1 --max-lora-rank {rank_for(recipe.stacked_rank)} --lora-target-modules {' '.join(targets)} "
+        f"--max-model-len {recipe.longest + 1} --logprobs-mode processed_logprobs --generation-config vllm"
+    )
+
+
+def _local(context: EngineContext, model: Path) -> Client:
+    import torch
+
+    recipe, policy = context.recipe, context.policy
+    vllm_local.check_installed()
+    settings = recipe.rollout.vllm
+    config = policy.base.config
+    need = engine_need(recipe, config, sum(file.stat().st_size for file in model.glob("*.safetensors")))
+    on_cpu = policy.device.type == "cpu"
+    share = 0.5  # no bound on a CPU: the cache's size is given in bytes
+    if not on_cpu:
+        torch.cuda.empty_cache()
+        free, device = torch.cuda.mem_get_info()
+        share = memory_share(recipe, need, config, device, free)
+    where = f"{need.cache / 2**30:.2g} GiB of cache" if on_cpu else f"{100 * share:.0f} % of the device's memory"
+    context.on_message(f"starting vLLM with {where}")
+    return vllm_local.LocalVllm(
+        vllm_local.LocalSettings(
+            model=model,
+            dtype=recipe.model.dtype,
+            targets=policy.adapters.linear_names,
+            max_rank=rank_for(recipe.stacked_rank),
+            max_length=recipe.longest + 1,
+            max_sequences=recipe.rollout.max_sequences,
+            sleep=not on_cpu if settings.sleep == "auto" else _checked_sleep(settings.sleep),
+            eager=on_cpu if settings.eager == "auto" else settings.eager,
+            memory_share=share,
+            cache_bytes=need.cache if on_cpu else None,
+            trust_remote_code=recipe.model.trust_remote_code,
+        )
+    )
+
+
+def _checked_sleep(wanted: bool) -> bool:
+    if wanted and not vllm_local.has_sleep():
+        raise UsageError("rollout.vllm.sleep is true, but this build of vLLM has no sleep mode.", "Use sleep: auto.")
+    return wanted
+
+
+def _write_dense(context: EngineContext, folder: Path) -> None:
+    from prerlkit.policy.dense import write_dense
+
+    write_dense(context.policy.base, folder)
+
+
+_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
+    """What vLLM wants for `recipe`: all sequences at full length. `weights`: bytes of those it serves."""
+    return engine_memory(
+        config,
+        weights=weights,
+        rank=rank_for(recipe.stacked_rank),
+        sequences=recipe.rollout.max_sequences,
+        length=recipe.longest,
+        item=_NUMBER[recipe.model.dtype],
+    )
+
+
+def trainer_growth(recipe: Recipe, config: Any) -> int:
+    """Bytes that the trainer holds beside the base at the worst stage: adapters, the top one's gradient and moments."""
+    sides, below, most = adapter_sides(config), 0, 0
+    for index, stage in enumerate(recipe.stages):
+        number, size = _NUMBER[stage.adapter.dtype], stage.adapter.rank * sides
+        moments = 2 * number if stage.optimizer.name == "adamw" else 2  # two of a byte each in 8 bit
+        if index and stage.reincarnation != "stack":
+            below -= recipe.stages[index - 1].adapter.rank * sides * number
+        most = max(most, below + size * (2 * number + moments))
+        below += size * number
+    return int(most * (1 + FRAGMENTATION))
+
+
+def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, free: int) -> float:
+    """vLLM's share (gpu_memory_utilization) of a device of `device` bytes, `free` of them once the base is loaded.
+
+    With `memory_share: auto` it is all that vLLM wants, or what the trainer leaves: sequences then wait for a place.
+    """
+    wanted = recipe.rollout.vllm.memory_share
+    if not isinstance(wanted, str):
+        return wanted
+    return need.share(device, free - trainer_growth(recipe, config))
+
+
+def beside(need: EngineMemory, total: int, *, sleeps: bool) -> Reservation:
+    """An engine of `total` bytes on the trainer's device; what isn't weights, adapter and work space is its cache.
+
+    While it sleeps, its weights wait in the host's memory and the cache is dropped; context and graphs stay.
+    """
+    cache = total - (need.total - need.cache)
+    held = {
+        WEIGHTS: need.weights + need.adapter,
+        CACHE: min(need.cache, max(need.sequence, cache)),
+        OTHER: OVERHEAD,
+    }
+    problem = ""
+    if cache < need.sequence:
+        problem = (
+            f"vLLM's share, {total / _GIB:.1f} GiB, leaves {max(0, cache) / _GIB:.1f} GiB for keys and values, and one "
+            f"sequence of full length takes {need.sequence / _GIB:.1f} GiB: it would not start"
+        )
+    asleep = {OTHER: ASLEEP} if sleeps else held
+    return Reservation(held, asleep, held[CACHE] / need.sequence, total, problem)
