@@ -179,7 +179,7 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _said(rest: str) -> str:
-    """The line that states the answer; with the lines below it where they go on with a list of options."""
+    """Return the line that states the answer; with the line below it where both are a list of options."""
     lines = rest.split("\n")
     while len(lines) > 1 and not plain(lines[0]):
         del lines[0]

@@ -132,7 +132,7 @@ class AdapterStack:
             ValueError: a tensor in the folder has no counterpart in the model. PEFT itself would only warn.
         """
         if self.layers:
-            raise RuntimeError("an adapter of another tool goes on the bare base")
+            raise RuntimeError("only the bare base takes an adapter of another tool")
         self._peft = PeftModel.from_pretrained(self.base, str(folder))
         (key,) = self._peft.peft_config
         weights = folder / "adapter_model.safetensors"

@@ -34,7 +34,7 @@ class LoadedRecipe:
 
 
 def packaged() -> dict[str, Path]:
-    """Recipes that come with the package: in a checkout the top-level `recipes/`, in a wheel beside the code.
+    """Recipes that come with the package: in a checkout the top-level `recipes/`, in a wheel next to the code.
 
     Returns:
         Files by bare name (path below the folder, without `.yaml`)."""

@@ -34,7 +34,7 @@ class DataParallelVllm:
     Args:
         clients: by preference where two have equally little to do.
         at_once: completions that one of them works on at a time.
-        report: hears of a client that is left out.
+        report: called with a line about each client that is left out.
     """
 
     def __init__(self, clients: Sequence[Client], *, at_once: int, report: Callable[[str], None]) -> None:

@@ -120,7 +120,7 @@ class TrackerCallback(SilentCallback):
             try:
                 opened.append((self._open_one(use, own, resumed), own))
             except OSError as error:
-                self._on_message(f"tracker {use.kind} did not start, the run goes on without: {error}")
+                self._on_message(f"tracker {use.kind} did not start, the run continues without it: {error}")
         return opened
 
     def _open_one(self, use: TrackerUse, told: TrackerState, resumed: bool) -> TrackerProcess:
@@ -134,7 +134,7 @@ class TrackerCallback(SilentCallback):
             without_secrets(recipe.model_dump(mode="json")),
             use.model_dump(mode="json"),
         )
-        return self._open(use.kind, asdict(start), self._folder / "trackers" / f"{use.kind}.log", told.hear)
+        return self._open(use.kind, asdict(start), self._folder / "trackers" / f"{use.kind}.log", told.taken)
 
     def _drop_dead(self) -> None:
         for remote, told in [one for one in self._open_ones or () if one[0].error is not None]:
@@ -158,7 +158,7 @@ class TrackerState:
         self.file = file
         try:
             state = read_json(file)
-        except PrerlkitError:  # the worst that comes of it is that a tracker hears something twice
+        except PrerlkitError:  # the worst that comes of it is that a tracker receives something twice
             state = {}
         self.id: str = state.get("id", "")
         self.step: int = state.get("step", 0)
@@ -167,7 +167,7 @@ class TrackerState:
     def is_new(self, step: int, evaluation: str) -> bool:
         return evaluation not in self.evaluations if evaluation else step > self.step
 
-    def hear(self, message: Mapping[str, Any]) -> None:
+    def taken(self, message: Mapping[str, Any]) -> None:
         """The tracker took a message. Called in the tracker's thread, and only there after the opening."""
         if message.get("evaluation"):
             self.evaluations.append(message["evaluation"])

@@ -35,7 +35,7 @@ def check_data(loaded: LoadedRecipe) -> Iterator[tuple[str, str]]:
             yield NOT_CHECKED, f"{what}: the model's tokenizer is not on this machine"
             return
         tokens = read_tokens(str(here), recipe.model)
-        yield "start token", f"{tokens.start} stands in front of y in P(y); {len(tokens.end_ids)} end tokens"
+        yield "start token", f"{tokens.start} precedes y in P(y); {len(tokens.end_ids)} end tokens"
         prompts = build(
             recipe.data,
             tokenizer=tokens.tokenizer,

@@ -58,7 +58,7 @@ class HealthWatch:
 
     Args:
         settings: the recipe's.
-        report: hears each warning when its condition begins to hold.
+        report: called with each warning when its condition begins to hold.
         history: (stage, metrics) of steps that are done, of a run that goes on.
     """
 

@@ -46,7 +46,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
 
     Args:
         folder: the recipe's folder, for relative paths and plugins beside it.
-        report: hears the phases of a download.
+        report: called with the phases of a download.
     """
     check_settings(recipe, folder)
     if recipe.model.backend == "unsloth":

@@ -76,7 +76,7 @@ def _be(source: str, prelude: bool) -> None:
 
 
 def _wait(pid: int, control: Any, ended: int) -> int:
-    """The child's exit code; it is killed when the host says so or goes away."""
+    """Return the child's exit code; kill it when the host asks for it or is gone."""
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(ended, select.POLLIN)
