@@ -27,9 +27,9 @@ from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.streamed import StreamedModel
 from prerlkit.publish.weights import INDEX, Weights
+from prerlkit.recipe.dtype import Dtype
 from prerlkit.runs.trained import TrainedRun
 
-Dtype = Literal["bfloat16", "float16", "float32"]
 Gguf = Literal["bf16", "q8_0"]
 Report = Callable[[str], None]
 
