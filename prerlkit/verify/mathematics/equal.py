@@ -120,13 +120,14 @@ class _AnswerComparison:
         """Sets of reals, where one of the two can be nothing else."""
         if not is_set(gold) and not (is_set(answer) and bracketed(gold)):
             return ...
-        left = real_set(gold)
-        if left is None or (r"\{" in gold and r"\cup" not in gold and real_set(answer) is None):
-            return ...
-        right = real_set(answer)
-        if right is None:
-            return ... if relation(gold) else False
-        return same_sets(left, right, self.same)
+        left, right = real_set(gold), real_set(answer)
+        if left is not None and right is not None:
+            return same_sets(left, right, self.same)
+        points = [piece.low for piece in left.pieces if piece.low == piece.high] if left else []
+        if left and points and len(points) == len(left.pieces):  # as a list: 1, -1 for {1, -1}
+            known = as_list(", ".join(points), answer, self.same)
+            return self.same(points[0], answer) if known is ... else known
+        return ... if left is None or r"\{" in gold or relation(gold) else False
 
     def _list(self, gold: str, answer: str) -> Verdict:
         return as_list(gold, answer, self.same)

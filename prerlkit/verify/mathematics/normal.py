@@ -97,8 +97,8 @@ def _unbraced(text: str) -> str:
 
 
 def compact(answer: str) -> str:
-    """Return a normal answer without any space. What is only spaced differently becomes equal."""
-    return answer.replace(" ", "")
+    """Return a normal answer without its spaces, but those between digits: `3 1/2` is not 31/2."""
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", answer)
 
 
 def plain(text: str) -> str:
