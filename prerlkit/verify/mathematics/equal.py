@@ -27,7 +27,7 @@ Symbolic = Callable[[str, str], bool | None]
 _INTEGER = re.compile(r"-?\d{1,18}")
 _LABEL = re.compile(
     r"(?:(?:the |my )?(?:final )?answers?(?: is| are)?\s*[:=]?|[A-Za-z][A-Za-z ]{2,30}:"
-    r"|(?:room|option|choice|day|page|number|problem|question|no\.|chapter|step|case|grade|level|team|group|player)(?=\s*\d))\s*",
+    r"|(?:room|option|choice|day|page|number|problem|question|no\.|chapter|grade|level|team|group|player)(?=\s*\d))\s*",
     re.IGNORECASE,
 )
 _MOD = re.compile(

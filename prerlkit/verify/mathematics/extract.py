@@ -23,6 +23,7 @@ _LABEL = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*(?:is)?\s*[:=]\s*", re.IG
 _HEADING = re.compile(
     r"\d+[.)]\s+[A-Za-z]|[A-Za-z]+(?:\s+\d+)?\s*[:.]|(?:\w+\s+)*(?:answer|solution|conclusion)\b", re.IGNORECASE
 )
+_TITLE = re.compile(r"(?m)^#+(?=[^\n]*[A-Za-z]{3})[^\n]*$")
 _SAID = re.compile(
     r"\b(?:(?:answers?|solutions?|results?)\b[ \t]*(?:is|are|was|were|[:=])|answers?[ \t]*\*\*[ \t]*:?)"
     r"[ \t:]*(?:\*\*)?[ \t]*(?=\S)",
@@ -37,7 +38,7 @@ def auto(text: str) -> str | None:
         return _first(inner, boxes, hashes, said) or answer_of_phrase(inner) or None
     if (found := boxes(text)) is not None and found.strip():
         return found
-    return _first(text, hashes, said, last_maths)
+    return _first(text, hashes, said, lambda whole: last_maths(_TITLE.sub("", whole[-_LONGEST:])))
 
 
 def _first(text: str, *ways: object) -> str | None:
