@@ -214,7 +214,7 @@ def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
 
 
 def trainer_growth(recipe: Recipe, config: Any) -> int:
-    """Return the bytes that the trainer adds to the base at the worst stage: adapters, the top's gradient and moments."""
+    """Return the bytes that the trainer adds to the base at the worst stage: adapters, top gradient and moments."""
     sides, below, most = adapter_sides(config), 0, 0
     for index, stage in enumerate(recipe.stages):
         number, size = _NUMBER[stage.adapter.dtype], stage.adapter.rank * sides
