@@ -1,6 +1,7 @@
 """What the math verifier says, against what it should: on judged cases, on changed and on rewritten gold answers.
 
     python -m benchmarks.verdicts [--cases FILE] [--gold FILE ...] [--count 10000] [--seed 1] [--show 20]
+                                [--json FILE]
 
 `--cases`: JSON lines with `verifier`, `settings`, `row` (its completion, answer and other columns) and `expected`
 (pass, fail or unjudged). `--gold`: parquet files with a column `answer`; of GSM8K's, what follows `####` counts. Of the
@@ -51,15 +52,21 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=20)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.cases:
         judge_cases(options.cases, options.show)
+    results = {}
     for path in options.gold:
         answers = gold_answers(path)
         print(f"{path.name}: {len(answers)} gold answers")
-        judge_constants(answers)
-        judge_variants("one symbol changed", changed, "fail", answers, options)
-        judge_variants("written otherwise", rewritten, "pass", answers, options)
+        results[path.name] = {
+            "constants": judge_constants(answers),
+            "changed": judge_variants("one symbol changed", changed, "fail", answers, options),
+            "rewritten": judge_variants("written otherwise", rewritten, "pass", answers, options),
+        }
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def gold_answers(path: Path) -> list[str]:
@@ -97,8 +104,8 @@ def judge(verifier: Verifier, completion: str, answer: str | None, row: dict[str
         return "unjudged"
 
 
-def judge_constants(answers: list[str]) -> None:
-    """Print the constant texts that pass for most distinct gold answers."""
+def judge_constants(answers: list[str]) -> dict[str, int]:
+    """Print the constant texts that pass for most distinct gold answers, and return for how many each passes."""
     verifier = make("math", {})
     distinct = Counter(answers)
     passed = Counter(
@@ -109,6 +116,7 @@ def judge_constants(answers: list[str]) -> None:
     )
     most = ", ".join(f"{text!r} {count}" for text, count in passed.most_common(5))
     print(f"    {len(CONSTANTS)} constant texts pass for at most so many distinct gold answers: {most}")
+    return dict(passed)
 
 
 def judge_variants(
@@ -117,8 +125,8 @@ def judge_variants(
     expected: str,
     answers: list[str],
     options: argparse.Namespace,
-) -> None:
-    """Print the share of variants of gold answers that come out as expected, and those that don't."""
+) -> list[str]:
+    """Print how many variants of gold answers come out as expected, and return those that don't."""
     verifier = make("math", {})
     begun, wrong = time.perf_counter(), []
     for gold, way, text in variants(write, answers, options.count, options.seed):
@@ -130,6 +138,7 @@ def judge_variants(
         f"    {title}: {options.count - len(wrong)} of {options.count} {expected}, {counts}, {milliseconds:.2f} ms each"
     )
     print(*(f"        {line}" for _, line in wrong[: options.show]), sep="\n")
+    return [line for _, line in wrong]
 
 
 def variants(

@@ -1,8 +1,9 @@
 """Checks a mathematical answer against the gold one, which says how both are read; see docs/verifiers.md.
 
-Nothing that a completion writes can take long: sizes are bounded before anything is worked out, and an answer beyond
-the bounds fails. Where the gold answer can't be read the sample is unjudged, never right or wrong. math-verify's own
-time limits are off: they use `signal.alarm`, which fails outside the main thread and can't stop work in C.
+Nothing that a completion writes can take long: sizes are bounded before anything is worked out, processor time is
+limited, and an answer beyond the bounds fails. Where the gold answer can't be read the sample is unjudged, never right
+or wrong. math-verify's own time limits are off: they use `signal.alarm`, which can't stop work in C and fails outside
+the main thread.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from pydantic import model_validator
 
 from prerlkit.settings import NonNegativeFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.algebra import symbolic
 from prerlkit.verify.mathematics.equal import same
 from prerlkit.verify.thinking import after_thinking
 
+_SECONDS = 1.0  # of processor time for one answer. No answer tried took a tenth; what takes longer fails
 _LONGEST = 500  # characters; nothing longer in a box is an answer
+
+
+class _NotLoaded(Exception):  # noqa: N818 - no error
+    """Computer algebra is needed for the first time."""
 
 
 class MathSettings(Settings):
@@ -61,6 +68,19 @@ class Math(Verifier):
         gold = sample.answer or ""
         if not gold.strip():
             return Verdict.unjudged("the gold answer is empty")
+        try:
+            with cpu_limit(_SECONDS):
+                return self._judge(sample, gold)
+        except _NotLoaded:
+            with self.off_the_clock():  # a second of imports that isn't the sample's
+                import math_verify  # noqa: F401
+            # It warns that its time limits are off, and of every formula that it can't read.
+            logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+            return self.judge(sample)
+        except TooExpensive:
+            return self._too_expensive(gold)
+
+    def _judge(self, sample: VerifierInput, gold: str) -> Verdict:
         answer = self._extract(sample)
         if answer is None or not answer.strip():
             return Verdict.of(False, "no answer found")
@@ -71,6 +91,15 @@ class Math(Verifier):
         if equal is None:
             return Verdict.unjudged(f"the gold answer can't be read: {gold[:_LONGEST]}", answer=answer)
         return Verdict.of(equal, "" if equal else "another answer", answer=answer)
+
+    def _too_expensive(self, gold: str) -> Verdict:
+        """The completion's fault, unless the gold answer alone takes as long."""
+        try:
+            with cpu_limit(_SECONDS):
+                same(gold, "0", self.settings.tolerance, self._symbolic)
+        except TooExpensive:
+            return Verdict.unjudged(f"the gold answer takes too long to be worked out: {gold[:_LONGEST]}")
+        return Verdict.of(False, "the answer takes too long to be worked out")
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         """In a box; after `####` where only a number counts. A whole solution as it is: its own last number counts."""
@@ -96,12 +125,9 @@ class Math(Verifier):
         return ways[self.settings.extract](text)
 
     def _symbolic(self, gold: str, answer: str) -> bool | None:
-        """By computer algebra, which takes milliseconds, and a second to import."""
+        """By computer algebra, which takes milliseconds."""
         if "math_verify" not in sys.modules:
-            with self.off_the_clock():
-                import math_verify  # noqa: F401 - so that its time isn't the sample's
-            # It warns that its time limits are off, and of every formula that it can't read.
-            logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+            raise _NotLoaded
         return symbolic(gold, answer)
 
     gold = (

@@ -40,6 +40,43 @@ def test_answers_meant_to_hang_do_not(answer: str) -> None:
     assert verdicts[1].passed is True
 
 
+@pytest.mark.parametrize("gold", ["5", "x+1", r"\frac{1}{2^{98}}", "2004!", r"\sum_{k=1}^{3} k"])
+def test_an_answer_too_expensive_to_judge_fails(gold: str) -> None:
+    """Unjudged, it would escape its 0."""
+    answers = [
+        r"\binom{10^9}{5\cdot10^8}",
+        r"\Gamma(10^9)",
+        "((2^{999})^{999})^{999}",
+        "(a+b+c+d)^{60}",
+        r"\lfloor e^{e^{e^e}}\rfloor",
+        r"\sum_{k=1}^{10^9} k",
+        r"\cos x\cos 2x\cos 3x\cos 4x\cos 5x\cos 6x",
+        r"\sqrt[3]{" * 100,
+        "(" * 400,
+    ]
+    with Runner([use("math", 10.0)], workers=1) as runner:
+        verdicts = runner.judge([VerifierInput("", rf"\boxed{{{answer}}}", gold) for answer in answers])
+    assert [verdict.passed for verdict in verdicts] == [False] * len(answers)
+
+
+def test_a_judgement_that_runs_out_of_processor_time_is_the_answers_fault(monkeypatch) -> None:
+    from prerlkit.verifiers import math
+
+    real = math.same
+    monkeypatch.setattr(math, "_SECONDS", 0.05)
+    monkeypatch.setattr(
+        math, "same", lambda gold, answer, *rest: real(gold, answer, *rest) if answer == "0" else spin()
+    )
+    assert make("math", {}).judge(VerifierInput("", "so 5", "5")).passed is False
+    monkeypatch.setattr(math, "same", lambda *arguments: spin())
+    assert make("math", {}).judge(VerifierInput("", "so 5", "5")).judged is False
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
 def test_math_leaves_the_algebra_alone_until_it_needs_it() -> None:
     code = """
 import sys

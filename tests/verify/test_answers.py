@@ -65,7 +65,26 @@ def test_auto_takes_the_surest_place_first(text: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [r"\boxed{", "{", "$", "1,", "answer is ", r"\[", "$a", "#### ", "1/", " ", "-", "}", r"\("]
+    "piece",
+    [
+        r"\boxed{",
+        "{",
+        "$",
+        "1,",
+        "answer is ",
+        r"\[",
+        "$a",
+        "#### ",
+        "1/",
+        " ",
+        "-",
+        "}",
+        r"\(",
+        r"\sqrt[3]{",
+        r"\a",
+        "sqrt",
+        "=1, ",
+    ],
 )
 def test_hostile_megabytes_are_read_in_time(piece: str) -> None:
     text = piece * (10**6 // len(piece))
