@@ -6,6 +6,8 @@ import copy
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,16 @@ def test_a_loss_of_another_shape_stops_the_run(go, made, files, tmp_path):
         PrerlkitError, match=r"sum.py:Sum: token_losses gave shapes \[\] and \[\d+\] for \[\d+\] tokens"
     ):
         go(made({**BUILT_IN, "loss": "sum.py:Sum"}), tmp_path / "out", recipe_folder=files)
+
+
+def test_recipes_with_built_in_probes_and_engines_are_checked_without_torch():
+    """Their files hold settings and checks, and are imported for each recipe: torch is imported inside functions."""
+    code = (
+        "import sys; from prerlkit.recipe.load import load; load('smoke', ['rollout.engine=vllm', 'probes=[drift]']); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_a_plan_traces_a_files_loss_as_it_does_a_built_in_one(made, files, tiny_model):
