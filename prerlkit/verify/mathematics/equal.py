@@ -102,7 +102,8 @@ class _AnswerComparison:
         """`x \\equiv 3 \\pmod 7`: the same modulus, and residues that are the same by it."""
         left, right = _MOD.fullmatch(plain(gold)), _MOD.fullmatch(plain(answer))
         if not left:
-            return ... if not right else self.same(gold, right["rest"])
+            modulus = _exactly(readable(right["mod"])) if right else None
+            return ... if not right else modulus is not None and self.same(gold, right["rest"])
         if not right or self.same(left["mod"], right["mod"]) is not True:
             return False
         if left["name"] and right["name"] and compact(left["name"]) != compact(right["name"]):

@@ -7,6 +7,7 @@ takes time in proportion to its text: a megabyte of unclosed braces takes no lon
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from prerlkit.verify.mathematics.phrase import answer_of_phrase, last_maths, last_number
 
@@ -41,12 +42,9 @@ def auto(text: str) -> str | None:
     return _first(text, hashes, said, lambda whole: last_maths(_TITLE.sub("", whole[-_LONGEST:])))
 
 
-def _first(text: str, *ways: object) -> str | None:
-    for way in ways:
-        found = way(text)  # type: ignore[operator]
-        if found is not None and found.strip():
-            return str(found)
-    return None
+def _first(text: str, *ways: Callable[[str], str | None]) -> str | None:
+    """The first answer that is not empty."""
+    return next((found for way in ways if (found := way(text)) is not None and found.strip()), None)
 
 
 def tagged(text: str) -> str | None:

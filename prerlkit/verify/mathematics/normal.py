@@ -57,6 +57,7 @@ _REWRITES = [
         (r"[\[(|]?\s*\\begin\{[bvBVp]?(?:matrix|smallmatrix)\}|[\[(|]?\s*\\begin\{array\}(?:\{[^{}]*\})?",
          r"\\begin{pmatrix}"),
         (r"\\end\{(?:[bvBVp]?(?:matrix|smallmatrix)|array)\}\s*[\])|]?", r"\\end{pmatrix}"),
+        (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(?:percent(?:age)?|pct|\\?%)\s*([^{}]*)\}", r"\\% \1"),
         (r"\\cr(?![a-zA-Z])", r"\\\\"),
         (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\{(and|or)\}", lambda found: f" {found[1] or found[2]} "),
         (r"[,;]?\s*\\q?quad\s*(?:(?:and|or)(?![a-z]))?[,;]?(?:\s*\\q?quad)?", ", "),

@@ -14,6 +14,7 @@ _REALS = re.compile(r"\\R|(?:all|any|every)?(?:thesetof)?(?:all)?realnumbers?|al
 _EMPTY = re.compile(r"\\emptyset|\\\{\\\}|\{\}|(?:the)?empty(?:set)?|no(?:real)?solutions?|null(?:set)?", re.IGNORECASE)
 _BUILDER = re.compile(r"\\\{\s*(?P<name>[^{}:|]+?)\s*(?:\\mid|\\vert|\||:)\s*(?P<rule>.+)\\\}", re.DOTALL)
 _OPPOSITE = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
+_SET = re.compile(r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{")
 _MOST = 32  # pieces
 
 
@@ -71,9 +72,8 @@ def real_set(text: str) -> RealSet | None:
 
 def is_set(text: str) -> bool:
     """Return whether a text can only be a set of reals: not a pair of brackets, which may be a point."""
-    return re.search(
-        r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{", text
-    ) is not None or bool(_REALS.fullmatch(compact(plain(text))))
+    tight = compact(plain(text))
+    return any((_SET.search(text), _REALS.fullmatch(tight), _EMPTY.fullmatch(tight)))
 
 
 def same_sets(gold: RealSet, answer: RealSet, same: Same) -> bool:
