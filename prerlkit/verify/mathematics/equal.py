@@ -15,9 +15,9 @@ from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fra
 from prerlkit.verify.mathematics.formula import Formula, Number, Product, variables
 from prerlkit.verify.mathematics.grammar import readable
 from prerlkit.verify.mathematics.lists import Verdict, as_list, as_matrix, as_tuple, bracketed
-from prerlkit.verify.mathematics.normal import compact, normal, plain
+from prerlkit.verify.mathematics.normal import compact, normal, plain, split_top
 from prerlkit.verify.mathematics.quantity import Quantity, quantity
-from prerlkit.verify.mathematics.relations import as_relation, relation
+from prerlkit.verify.mathematics.relations import as_relation, is_name, relation
 from prerlkit.verify.mathematics.sets import is_set, real_set, same_sets
 from prerlkit.verify.mathematics.units import same_label
 from prerlkit.verify.mathematics.value import equal_values, within
@@ -59,7 +59,22 @@ def _unlabelled(answer: str) -> str:
     text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*)\}", r"\1 ", answer)
     if (label := _LABEL.match(text)) and text[label.end() :].strip():
         answer = normal(text[label.end() :])
-    return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
+    answer = re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
+    while (inner := re.fullmatch(r"\((.*)\)", answer, re.DOTALL)) and _balanced(inner[1]):
+        if len(split_top(inner[1], ",;")) > 1:
+            break
+        answer = inner[1].strip()
+    return answer
+
+
+def _balanced(text: str) -> bool:
+    """Whether no bracket closes that isn't opened before."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 class _AnswerComparison:
@@ -73,6 +88,9 @@ class _AnswerComparison:
             return None if not gold else False
         if compact(gold) == compact(answer) or compact(plain(gold)) == compact(plain(answer)):
             return True
+        found = relation(answer)
+        if found and found.signs == ("=",) and is_name(found.sides[0]) and not relation(gold) and found.sides[1]:
+            return self.same(gold, found.sides[1])  # x = 5 for 5
         for way in (self._option, self._literal, self._congruence, self._matrix, self._set, self._list, self._tuple):
             if (known := way(gold, answer)) is not ...:
                 return known

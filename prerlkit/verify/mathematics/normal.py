@@ -68,7 +68,7 @@ _REWRITES = [
     )
 ]  # fmt: skip
 _OUTER = re.compile(r"\\\[(.*)\\\]|\\\((.*)\\\)", re.DOTALL)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{.*\})", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox|mathbf|boldsymbol|underline)\s*(\{.*\})", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{\s*\{?([^{}]*)\}?\s*\}")
 
 
@@ -78,7 +78,7 @@ def normal(answer: str) -> str:
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda found: f"^{{{found[0].translate(_SUPERSCRIPTS)}}}", answer.strip())
     text = text.translate(_TABLE)
     text = _OUTER.sub(lambda found: found[1] or found[2] or "", text) if _OUTER.fullmatch(text) else text
-    while (box := _BOX.fullmatch(text)) and encloses(box[1], 0):
+    while (box := _BOX.fullmatch(text)) and encloses(box[1], 0) and ("box" in text[:6] or len(box[1]) > 4):
         text = box[1][1:-1].strip()
     text = _unbraced(_without_dollars(text.strip()))
     for pattern, replacement in _REWRITES:
