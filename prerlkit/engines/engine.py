@@ -1,4 +1,4 @@
-"""What an engine is to a recipe: what it can't do, the memory it takes beside the trainer, and how it is started."""
+"""What an engine is to a recipe: what it can't do, the memory it takes on the trainer's device, how it is started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine `vllm`: started by the run beside the training, or one or several `vllm serve` that run already.
+"""The engine `vllm`: started by the run next to the training, or one or several `vllm serve` that run already.
 
 Its settings are the recipe's `rollout.vllm`. How the trainer and a vLLM on its device share the memory is decided here,
 for the run and the plan alike, so that what was planned is what is started.
@@ -68,7 +68,7 @@ class VllmRollouts(Engine):
             )
 
     def reserve(self, recipe: Recipe, shared: Shared) -> Reservation:
-        """A server is on another device; an engine beside the trainer has its share while it is awake."""
+        """A server is on another device; an engine on the trainer's device has its share while it is awake."""
         settings = recipe.rollout.vllm
         if settings.server is not None:
             return Reservation()
@@ -214,7 +214,7 @@ def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
 
 
 def trainer_growth(recipe: Recipe, config: Any) -> int:
-    """Bytes that the trainer holds beside the base at the worst stage: adapters, the top one's gradient and moments."""
+    """Return the bytes that the trainer adds to the base at the worst stage: adapters, top gradient and moments."""
     sides, below, most = adapter_sides(config), 0, 0
     for index, stage in enumerate(recipe.stages):
         number, size = _NUMBER[stage.adapter.dtype], stage.adapter.rank * sides

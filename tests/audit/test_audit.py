@@ -32,7 +32,6 @@ def line(result: Audit, name: str):
     return found
 
 
-@pytest.mark.xfail(reason="math takes 2x = 4 for 4 until it compares equations", strict=False)
 def test_a_strict_reward_gives_nothing_away(recipe):
     result = audit(recipe({"name": "math", "settings": {"extract": "boxed"}}), None, 12)
     gold = line(result, "gold")

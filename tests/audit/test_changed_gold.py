@@ -133,12 +133,7 @@ def test_a_constant_is_no_attack_on_a_row_whose_answer_it_is(gold, constant):
     [
         ("choice", {}, "ABCD"),
         ("choice", {"gold": "from_0"}, "0123"),
-        pytest.param(
-            "math",
-            {},
-            ["4", "-9", "17", "250"],
-            marks=pytest.mark.xfail(reason="math takes 2x = 4 for 4 until it compares equations", strict=False),
-        ),
+        ("math", {}, ["4", "-9", "17", "250"]),
     ],
 )
 def test_the_built_in_verifiers_pass_none_on_plain_answers(name, settings, golds):

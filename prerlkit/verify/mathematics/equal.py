@@ -15,9 +15,9 @@ from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fra
 from prerlkit.verify.mathematics.formula import Formula, Number, Product, variables
 from prerlkit.verify.mathematics.grammar import readable
 from prerlkit.verify.mathematics.lists import Verdict, as_list, as_matrix, as_tuple, bracketed
-from prerlkit.verify.mathematics.normal import compact, normal, plain
+from prerlkit.verify.mathematics.normal import compact, normal, plain, split_top
 from prerlkit.verify.mathematics.quantity import Quantity, quantity
-from prerlkit.verify.mathematics.relations import as_relation, relation
+from prerlkit.verify.mathematics.relations import as_relation, is_name, relation
 from prerlkit.verify.mathematics.sets import is_set, real_set, same_sets
 from prerlkit.verify.mathematics.units import same_label
 from prerlkit.verify.mathematics.value import equal_values, within
@@ -27,7 +27,7 @@ Symbolic = Callable[[str, str], bool | None]
 _INTEGER = re.compile(r"-?\d{1,18}")
 _LABEL = re.compile(
     r"(?:(?:the |my )?(?:final )?answers?(?: is| are)?\s*[:=]?|[A-Za-z][A-Za-z ]{2,30}:"
-    r"|(?:room|option|choice|day|page|number|problem|question|no\.|chapter|step|case|grade|level|team|group|player)(?=\s*\d))\s*",
+    r"|(?:room|option|choice|day|page|number|problem|question|no\.|chapter|grade|level|team|group|player)(?=\s*\d))\s*",
     re.IGNORECASE,
 )
 _MOD = re.compile(
@@ -59,7 +59,22 @@ def _unlabelled(answer: str) -> str:
     text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*)\}", r"\1 ", answer)
     if (label := _LABEL.match(text)) and text[label.end() :].strip():
         answer = normal(text[label.end() :])
-    return re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
+    answer = re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
+    while (inner := re.fullmatch(r"\((.*)\)", answer, re.DOTALL)) and _balanced(inner[1]):
+        if len(split_top(inner[1], ",;")) > 1:
+            break
+        answer = inner[1].strip()
+    return answer
+
+
+def _balanced(text: str) -> bool:
+    """Whether no bracket closes that isn't opened before."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 class _AnswerComparison:
@@ -73,6 +88,9 @@ class _AnswerComparison:
             return None if not gold else False
         if compact(gold) == compact(answer) or compact(plain(gold)) == compact(plain(answer)):
             return True
+        found = relation(answer)
+        if found and found.signs == ("=",) and is_name(found.sides[0]) and not relation(gold) and found.sides[1]:
+            return self.same(gold, found.sides[1])  # x = 5 for 5
         for way in (self._option, self._literal, self._congruence, self._matrix, self._set, self._list, self._tuple):
             if (known := way(gold, answer)) is not ...:
                 return known
@@ -102,7 +120,8 @@ class _AnswerComparison:
         """`x \\equiv 3 \\pmod 7`: the same modulus, and residues that are the same by it."""
         left, right = _MOD.fullmatch(plain(gold)), _MOD.fullmatch(plain(answer))
         if not left:
-            return ... if not right else self.same(gold, right["rest"])
+            modulus = _exactly(readable(right["mod"])) if right else None
+            return ... if not right else modulus is not None and self.same(gold, right["rest"])
         if not right or self.same(left["mod"], right["mod"]) is not True:
             return False
         if left["name"] and right["name"] and compact(left["name"]) != compact(right["name"]):
@@ -120,13 +139,14 @@ class _AnswerComparison:
         """Sets of reals, where one of the two can be nothing else."""
         if not is_set(gold) and not (is_set(answer) and bracketed(gold)):
             return ...
-        left = real_set(gold)
-        if left is None or (r"\{" in gold and r"\cup" not in gold and real_set(answer) is None):
-            return ...
-        right = real_set(answer)
-        if right is None:
-            return ... if relation(gold) else False
-        return same_sets(left, right, self.same)
+        left, right = real_set(gold), real_set(answer)
+        if left is not None and right is not None:
+            return same_sets(left, right, self.same)
+        points = [piece.low for piece in left.pieces if piece.low == piece.high] if left else []
+        if left and points and len(points) == len(left.pieces):  # as a list: 1, -1 for {1, -1}
+            known = as_list(", ".join(points), answer, self.same)
+            return self.same(points[0], answer) if known is ... else known
+        return ... if left is None or r"\{" in gold or relation(gold) else False
 
     def _list(self, gold: str, answer: str) -> Verdict:
         return as_list(gold, answer, self.same)

@@ -7,6 +7,7 @@ takes time in proportion to its text: a megabyte of unclosed braces takes no lon
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from prerlkit.verify.mathematics.phrase import answer_of_phrase, last_maths, last_number
 
@@ -23,6 +24,7 @@ _LABEL = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*(?:is)?\s*[:=]\s*", re.IG
 _HEADING = re.compile(
     r"\d+[.)]\s+[A-Za-z]|[A-Za-z]+(?:\s+\d+)?\s*[:.]|(?:\w+\s+)*(?:answer|solution|conclusion)\b", re.IGNORECASE
 )
+_TITLE = re.compile(r"(?m)^#+(?=[^\n]*[A-Za-z]{3})[^\n]*$")
 _SAID = re.compile(
     r"\b(?:(?:answers?|solutions?|results?)\b[ \t]*(?:is|are|was|were|[:=])|answers?[ \t]*\*\*[ \t]*:?)"
     r"[ \t:]*(?:\*\*)?[ \t]*(?=\S)",
@@ -37,15 +39,12 @@ def auto(text: str) -> str | None:
         return _first(inner, boxes, hashes, said) or answer_of_phrase(inner) or None
     if (found := boxes(text)) is not None and found.strip():
         return found
-    return _first(text, hashes, said, last_maths)
+    return _first(text, hashes, said, lambda whole: last_maths(_TITLE.sub("", whole[-_LONGEST:])))
 
 
-def _first(text: str, *ways: object) -> str | None:
-    for way in ways:
-        found = way(text)  # type: ignore[operator]
-        if found is not None and found.strip():
-            return str(found)
-    return None
+def _first(text: str, *ways: Callable[[str], str | None]) -> str | None:
+    """The first answer that is not empty."""
+    return next((found for way in ways if (found := way(text)) is not None and found.strip()), None)
 
 
 def tagged(text: str) -> str | None:

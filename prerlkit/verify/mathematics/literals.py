@@ -59,7 +59,7 @@ def as_words(gold: str, answer: str) -> bool | None:
     if re.search(r"[+*/=^\\<>]", answer):
         return False
     left, right = (re.sub(r"[^A-Za-z0-9]", "", text) for text in (gold, answer))
-    return left.lower() == right.lower() if len(left) > 3 or " " in gold else left == right
+    return left == right if left.isupper() and len(left) < 4 else left.lower() == right.lower()
 
 
 def is_words(text: str) -> bool:
@@ -139,7 +139,8 @@ def date(text: str) -> tuple[int, int, int] | None:
 
 def as_based(gold: str, answer: str) -> bool | None:
     """Numerals in a base, `2215_6`. Where the gold answer names its base the answer may leave it out."""
-    left, right = numeral_in_base(gold), numeral_in_base(answer)
+    left = numeral_in_base(gold)
+    right = numeral_in_base(answer, any_case=left is not None)
     if left is None or not left[0]:
         if right is None:
             return None
@@ -153,8 +154,12 @@ def _significant(digits: str) -> str:
     return re.sub(r"^(-?)0+", r"\1", digits.upper())
 
 
-def numeral_in_base(text: str) -> tuple[str, int] | None:
-    """Return digits and base, ("", 0) where the digits don't fit the base; None where the text is no numeral."""
+def numeral_in_base(text: str, any_case: bool = False) -> tuple[str, int] | None:
+    """Return digits and base, ("", 0) where the digits don't fit the base; None where the text is no numeral.
+
+    Args:
+        any_case: `ff_{16}` is one: the gold answer is a numeral. By itself it could be a product with an index.
+    """
     found = _BASED.fullmatch(plain(text))
     if not found:
         return None
@@ -163,6 +168,6 @@ def numeral_in_base(text: str) -> tuple[str, int] | None:
     if not 2 <= base <= 36 or not digits:
         return None
     fits = all("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(digit) in range(base) for digit in digits.upper())
-    if not digits[0].isdigit() and not (digits.isupper() and len(digits) > 1):
+    if not digits[0].isdigit() and not ((any_case or digits.isupper()) and len(digits) > 1):
         return None  # a variable with an index
     return (sign + digits, base) if fits else ("", 0)

@@ -23,7 +23,8 @@ MARKS = frozenset(re.findall(r"\S+", """overline bar vec hat tilde widehat overr
 STYLES = frozenset(
     re.findall(
         r"\S+",
-        """text textbf textit textrm textsf texttt textnormal mbox hbox mathrm mathbf mathit mathsf mathtt mathcal
+        """text textbf textit
+        underline textrm textsf texttt textnormal mbox hbox mathrm mathbf mathit mathsf mathtt mathcal
     operatorname boldsymbol bm rm normal""",
     )
 )

@@ -57,6 +57,7 @@ _REWRITES = [
         (r"[\[(|]?\s*\\begin\{[bvBVp]?(?:matrix|smallmatrix)\}|[\[(|]?\s*\\begin\{array\}(?:\{[^{}]*\})?",
          r"\\begin{pmatrix}"),
         (r"\\end\{(?:[bvBVp]?(?:matrix|smallmatrix)|array)\}\s*[\])|]?", r"\\end{pmatrix}"),
+        (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(?:percent(?:age)?|pct|\\?%)\s*([^{}]*)\}", r"\\% \1"),
         (r"\\cr(?![a-zA-Z])", r"\\\\"),
         (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\{(and|or)\}", lambda found: f" {found[1] or found[2]} "),
         (r"[,;]?\s*\\q?quad\s*(?:(?:and|or)(?![a-z]))?[,;]?(?:\s*\\q?quad)?", ", "),
@@ -67,7 +68,7 @@ _REWRITES = [
     )
 ]  # fmt: skip
 _OUTER = re.compile(r"\\\[(.*)\\\]|\\\((.*)\\\)", re.DOTALL)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{.*\})", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox|mathbf|boldsymbol|underline)\s*(\{.*\})", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text[a-z]*|mbox|hbox|mathrm|mathbf|mathit|operatorname)\s*\{\s*\{?([^{}]*)\}?\s*\}")
 
 
@@ -77,7 +78,7 @@ def normal(answer: str) -> str:
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda found: f"^{{{found[0].translate(_SUPERSCRIPTS)}}}", answer.strip())
     text = text.translate(_TABLE)
     text = _OUTER.sub(lambda found: found[1] or found[2] or "", text) if _OUTER.fullmatch(text) else text
-    while (box := _BOX.fullmatch(text)) and encloses(box[1], 0):
+    while (box := _BOX.fullmatch(text)) and encloses(box[1], 0) and ("box" in text[:6] or len(box[1]) > 4):
         text = box[1][1:-1].strip()
     text = _unbraced(_without_dollars(text.strip()))
     for pattern, replacement in _REWRITES:
@@ -97,8 +98,8 @@ def _unbraced(text: str) -> str:
 
 
 def compact(answer: str) -> str:
-    """Return a normal answer without any space. What is only spaced differently becomes equal."""
-    return answer.replace(" ", "")
+    """Return a normal answer without its spaces, but those between digits: `3 1/2` is not 31/2."""
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", answer)
 
 
 def plain(text: str) -> str:

@@ -36,6 +36,8 @@ _MATHY = re.compile(
 _OPERATOR = re.compile(r"[-+*/^=<>×·≤≥]|\\(?:cdot|times|pm|le|ge|cup|in)")
 # Words that change what a number next to them says.
 _BEFORE = frozenset(re.findall(r"\S+", """negative minus not least most than plus times over between half"""))
+_PROSE = ("a", "A", "I")  # words of one letter
+_DENIED = re.compile(r"(?:not|never|cannot|no|neither|nor|\w+n't)", re.IGNORECASE)
 _AFTER = (
     NUMBERS.keys()
     | FRACTIONS.keys()
@@ -123,15 +125,22 @@ def _last_run(text: str) -> str | None:
     if not end:
         return None
     start = end - 1
+    while end < len(words) and _is_mathy(words[end]) and words[end - 1][-1] not in ".,;:" and words[end] not in _PROSE:
+        end += 1  # 5 ≤ x
     while start and not words[start - 1].endswith((".", ";", ":", "?", "!")):
         before = words[start - 1]
         joins = before in ("and", "or") and start > 1 and _is_mathy(words[start - 2])
-        if not joins and (not _is_mathy(before) or (before in ("a", "I") and not _OPERATOR.match(words[start]))):
+        if not joins and (not _is_mathy(before) or (before in _PROSE and not _OPERATOR.match(words[start]))):
             break
         start -= 1
-    run = _last_equation(" ".join(words[start:end]).rstrip(".,;:!?*").strip("*"))
+    run = _last_equation(re.sub(r"(?<!\d)[.,;:!?*]+$|[.,;:?*]+$", "", " ".join(words[start:end])).strip("*"))
     if re.fullmatch(r"\(\d+\)|\d+\)", run):
         return None  # a reference
+    place = start
+    while place and not re.search(r"\d|[.;:?!]$", words[place - 1]):
+        place -= 1
+        if _DENIED.fullmatch(words[place].strip(",").replace("’", "'")):
+            return f"not {run}"
     if start and words[start - 1].lower() in _BEFORE:
         run = f"{words[start - 1]} {run}"
     following = [re.sub(r"\W+$", "", word).lower() for word in words[end : end + 1]]

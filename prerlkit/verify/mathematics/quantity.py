@@ -61,7 +61,7 @@ def quantity(text: str) -> Quantity:
     if behind := re.fullmatch(r"(.*\d)\s*\\(dollar|euro|pound|yen|rupee)", text):
         return Quantity(behind[1], Fraction(1), behind[2], unit_of(behind[2]))
     percent = _PERCENT.fullmatch(text)
-    if percent and percent["value"].strip():
+    if percent and percent["value"].strip() and re.fullmatch(r"[^%\d]*", percent["rest"]):
         rest = plain(percent["rest"])
         return Quantity(_unwrapped(percent["value"]), Fraction(1), f"% {rest}".strip(), None)
     if (degrees := _DEGREES.fullmatch(text)) and degrees["value"].strip() and not _ANGLES.search(degrees["value"]):

@@ -14,6 +14,7 @@ _REALS = re.compile(r"\\R|(?:all|any|every)?(?:thesetof)?(?:all)?realnumbers?|al
 _EMPTY = re.compile(r"\\emptyset|\\\{\\\}|\{\}|(?:the)?empty(?:set)?|no(?:real)?solutions?|null(?:set)?", re.IGNORECASE)
 _BUILDER = re.compile(r"\\\{\s*(?P<name>[^{}:|]+?)\s*(?:\\mid|\\vert|\||:)\s*(?P<rule>.+)\\\}", re.DOTALL)
 _OPPOSITE = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
+_SET = re.compile(r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{")
 _MOST = 32  # pieces
 
 
@@ -39,6 +40,8 @@ _LINE = Piece(r"-\infty", False, r"\infty", False)
 def real_set(text: str) -> RealSet | None:
     """Return the set of real numbers that a normal text describes; None where it describes none."""
     text = text.strip()
+    if re.search(r"\\(?:pm|mp)(?![a-z])", text):
+        return None
     tight = compact(plain(text))
     if _REALS.fullmatch(tight):
         return RealSet(None, (_LINE,))
@@ -49,6 +52,8 @@ def real_set(text: str) -> RealSet | None:
         variable = compact(name.sides[0] if name else builder["name"])
         inner = real_set(builder["rule"])
         return RealSet(None, inner.pieces) if inner and inner.variable == variable else None
+    if (found := relation(text)) and found.signs == (r"\ne",):
+        return _chain(text)
     for joint, combine in (
         (r"\\cup(?![a-z])|\\lor(?![a-z])|\\vee(?![a-z])|\bor\b", _union),
         (r"\band\b|\\land(?![a-z])|\\wedge(?![a-z])|,", _overlap),
@@ -67,9 +72,8 @@ def real_set(text: str) -> RealSet | None:
 
 def is_set(text: str) -> bool:
     """Return whether a text can only be a set of reals: not a pair of brackets, which may be a point."""
-    return re.search(
-        r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{", text
-    ) is not None or bool(_REALS.fullmatch(compact(plain(text))))
+    tight = compact(plain(text))
+    return any((_SET.search(text), _REALS.fullmatch(tight), _EMPTY.fullmatch(tight)))
 
 
 def same_sets(gold: RealSet, answer: RealSet, same: Same) -> bool:
@@ -131,6 +135,16 @@ def _holes(points: list[str]) -> tuple[Piece, ...]:
     return tuple(Piece(low, False, high, False) for low, high in pairwise(ends))
 
 
+def _size(name: str, sign: str, limit: str) -> RealSet | None:
+    r"""`|x| \le 2` and `|x| > 2`."""
+    low, closed = f"-({limit})", sign in (r"\le", r"\ge")
+    if sign in ("<", r"\le"):
+        return RealSet(name, (Piece(low, closed, limit, closed),))
+    if sign in (">", r"\ge"):
+        return RealSet(name, (Piece(r"-\infty", False, low, closed), Piece(limit, closed, r"\infty", False)))
+    return None
+
+
 def _interval(text: str) -> RealSet | None:
     if len(text) < 2 or text[0] not in "([" or text[-1] not in ")]" or not _one_bracket(text):
         return None
@@ -163,8 +177,10 @@ def _chain(text: str) -> RealSet | None:
         return None
     if len(sides) == 2:
         (left, right), sign = sides, signs[0]
-        if not is_name(left):
+        if not is_name(left) and not left.startswith("|"):
             left, right, sign = right, left, _OPPOSITE[sign]
+        if (size := re.fullmatch(r"\|\s*([^|]+?)\s*\|", left)) and is_name(size[1]):
+            return _size(compact(size[1]), sign, right)
         if not is_name(left):
             return None
         pieces = {

@@ -48,10 +48,10 @@ _THINGS = frozenset(
     package case container barrel tank bin pile stack row column book page chapter notebook magazine newspaper
     letter word line paragraph story poem essay stamp card sticker pencil pen crayon marker eraser ruler folder
     paper sheet poster photo picture painting drawing song video movie game toy doll ball balloon marble bead button
-    ribbon block brick tile coin bill note ticket token prize medal point goal run hit score vote mark win loss game
+    ribbon block brick tile coin bill note ticket token prize medal point goal run hit  vote mark win loss game
     match round set lap trip step jump flight stop station ride person people man men woman women child children kid
     boy girl baby babies student pupil teacher worker employee member friend player guest passenger customer visitor
-    patient doctor nurse driver resident villager soldier guard couple team group class classroom school family
+    patient doctor nurse driver resident villager soldier guard  team group class classroom school family
     household club company office dog cat puppy kitten horse pony cow calf pig sheep goat chicken hen rooster duck
     goose geese bird fish shark rabbit hamster mouse mice turtle frog spider ant bee butterfly lion tiger bear
     elephant monkey animal pet insect car truck bus van bike bicycle motorcycle train plane airplane boat ship wheel
@@ -59,10 +59,10 @@ _THINGS = frozenset(
     apartment shirt pant dress skirt sock shoe hat coat jacket sweater scarf glove uniform shorts side angle vertex
     vertice vertices edge face diagonal triangle square rectangle circle cube sphere polygon line segment solution
     root zero value number digit integer factor divisor multiple prime term element subset permutation combination
-    arrangement outcome possibility possibilities choice option function pair triple triplet path route question
+    arrangement outcome possibility possibilities choice option function    path route question
     problem answer test exam quiz lesson course assignment task job project hour shift item object thing part
     section area unit mark entry entries copy copies kind type color colour size tour event meeting session day
-    night morning evening afternoon weekend time month dozenth hole cave hill mountain rock stone shell acre hectare
+    night morning evening afternoon weekend time month  hole cave hill mountain rock stone shell acre hectare
     lane street block phone computer laptop tablet camera battery batteries television tv machine tool nail screw
     bolt board plank rope string rope wire pole post fence panel gift present toothpick stick match candle flag sign
     lightbulb bulb""",
@@ -116,7 +116,7 @@ def unit_of(words: str) -> Unit | None:
     """
     text = re.sub(r"[{}~]", " ", words.replace(r"\cdot", " ").replace("\\", " ")).strip(" .")
     text = re.sub(r"\bper\b|\ba(?=\s+(?:day|week|month|year|hour|minute|second)\b)", "/", text)
-    if (of := _OF.fullmatch(text)) and not re.search(r"\b(?:of (?:which|them))\b", text):
+    if (of := _OF.fullmatch(text)) and not re.search(r"\bof which\b", text):
         text = of[1]
         if not text:
             return Unit(Fraction(1), ())
