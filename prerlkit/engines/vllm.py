@@ -62,8 +62,8 @@ class VllmRollouts(Engine):
     def check_processes(self, recipe: Recipe, processes: int) -> None:
         if processes > 1 and recipe.rollout.vllm.server is None:
             raise UsageError(
-                f"rollout.engine: vllm starts one engine beside one process, and this run has {processes}.",
-                "Start `vllm serve` on a card of its own and give rollout.vllm.server (docs/engines.md), or use "
+                f"rollout.engine: vllm starts one engine next to one process, and this run has {processes}.",
+                "Start `vllm serve` on its own card and give rollout.vllm.server (docs/engines.md), or use "
                 "rollout.engine: hf.",
             )
 
@@ -76,7 +76,7 @@ class VllmRollouts(Engine):
         total, on_cuda = need.total, shared.kind == "cuda"
         if on_cuda:
             total = int(memory_share(recipe, need, shared.config, shared.memory, shared.free) * shared.memory)
-        return beside(need, total, sleeps=on_cuda and settings.sleep is not False)
+        return next_to_trainer(need, total, sleeps=on_cuda and settings.sleep is not False)
 
     def make(self, context: EngineContext) -> RolloutEngine:
         recipe, policy, on_message = context.recipe, context.policy, context.on_message
@@ -237,7 +237,7 @@ def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, f
     return need.share(device, free - trainer_growth(recipe, config))
 
 
-def beside(need: EngineMemory, total: int, *, sleeps: bool) -> Reservation:
+def next_to_trainer(need: EngineMemory, total: int, *, sleeps: bool) -> Reservation:
     """An engine of `total` bytes on the trainer's device; what isn't weights, adapter and work space is its cache.
 
     While it sleeps, its weights wait in the host's memory and the cache is dropped; context and graphs stay.

@@ -24,6 +24,7 @@ from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
 from prerlkit.publish.streamed import StreamedModel
+from prerlkit.rollout.vllm import RANKS
 from prerlkit.runs.trained import Part, TrainedRun
 
 Report = Callable[[str], None]
@@ -32,8 +33,8 @@ RECORD = "export.json"
 TOLERANCE = 0.01
 """How far the loaded adapter may be from the live stack, as a share of how far that is from the base, in float32; sums
 in another order come on top (`proof.FLOOR`). Ours."""
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM 0.32 takes for --max-lora-rank."""
+LEAST_VLLM_RANK = 8
+"""The smallest --max-lora-rank that is advised; vLLM takes 1 too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def export(
 
 def vllm_rank(rank: int) -> int | None:
     """The --max-lora-rank that serves an adapter of this rank; None when vLLM takes none so large."""
-    return next((allowed for allowed in VLLM_RANKS if rank <= allowed), None)
+    return next((allowed for allowed in RANKS if allowed >= max(rank, LEAST_VLLM_RANK)), None)
 
 
 class _Reference:

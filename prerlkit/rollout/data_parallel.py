@@ -109,7 +109,7 @@ class DataParallelVllm:
         if len(self._living) == 1:
             raise gone
         self._living.remove(client)
-        self._report(f"{gone.message}; going on with {len(self._living)} of {len(self._clients)} until the run ends")
+        self._report(f"{gone.message}; continuing with {len(self._living)} of {len(self._clients)} until the run ends")
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ ADMIT_AT = 0.25
 
 
 class HfEngine:
-    """Samples from the model that is being trained: nothing is handed over, so nothing can drift.
+    """Samples from the model that is being trained: no weights are synced, so nothing can drift.
 
     Args:
         base: the causal LM, adapters in place.

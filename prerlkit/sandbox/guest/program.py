@@ -1,7 +1,7 @@
 """Runs a whole program as `python program.py` would, once for each case, each time in a fresh process.
 
 This process is the parent: it never runs a line of the program. For each case it forks from its own clean state, and
-the child shuts itself in before it runs the program. The host hands over the case's stdin, stdout and stderr as
+the child shuts itself in before it runs the program. The host passes the case's stdin, stdout and stderr as
 descriptors, so neither the parent nor another case sees what a case reads or writes.
 
 host → parent    source and prelude; then for each case CASE with three descriptors; END ends the case
