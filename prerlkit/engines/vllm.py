@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prerlkit.engines.engine import CACHE, OTHER, WEIGHTS, Engine, EngineContext, Reservation, Shared
 from prerlkit.errors import UsageError
 from prerlkit.policy.gguf import cache_root
+from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.rollout import MAX_RANK
 from prerlkit.rollout import vllm_local, vllm_server
 from prerlkit.rollout.canary import Canary, CanaryEngine
@@ -198,9 +199,6 @@ def _write_dense(context: EngineContext, folder: Path) -> None:
     write_dense(context.policy.base, folder)
 
 
-_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-
 def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
     """What vLLM wants for `recipe`: all sequences at full length. `weights`: bytes of those it serves."""
     return engine_memory(
@@ -209,7 +207,7 @@ def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
         rank=rank_for(recipe.stacked_rank),
         sequences=recipe.rollout.max_sequences,
         length=recipe.longest,
-        item=_NUMBER[recipe.model.dtype],
+        item=BYTES[recipe.model.dtype],
     )
 
 
@@ -217,7 +215,7 @@ def trainer_growth(recipe: Recipe, config: Any) -> int:
     """Return the bytes that the trainer adds to the base at the worst stage: adapters, top gradient and moments."""
     sides, below, most = adapter_sides(config), 0, 0
     for index, stage in enumerate(recipe.stages):
-        number, size = _NUMBER[stage.adapter.dtype], stage.adapter.rank * sides
+        number, size = BYTES[stage.adapter.dtype], stage.adapter.rank * sides
         moments = 2 * number if stage.optimizer.name == "adamw" else 2  # two of a byte each in 8 bit
         if index and stage.reincarnation != "stack":
             below -= recipe.stages[index - 1].adapter.rank * sides * number

@@ -119,7 +119,7 @@ class Kl(Settings):
     `kl_loss_type`."""
 
 
-class FromFile(Settings):
+class FileChoice(Settings):
     """A choice from a file next to the recipe."""
 
     kind: FileName
@@ -128,11 +128,11 @@ class FromFile(Settings):
     """Its own, checked by its own class."""
 
 
-class FileAdvantage(FromFile):
+class FileAdvantage(FileChoice):
     """An advantage from a file next to the recipe: a `prerlkit.objective.plugins.AdvantageFunction`."""
 
 
-class FileLoss(FromFile):
+class FileLoss(FileChoice):
     """A loss from a file next to the recipe: a `prerlkit.objective.plugins.LossFunction`."""
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prerlkit.objective.loss import TokenTerms
 
 
-class _FromFile:
+class _FileFunction:
     """A class that a recipe names by its file.
 
     Class attributes:
@@ -30,7 +30,7 @@ class _FromFile:
         self.settings = settings
 
 
-class LossFunction(_FromFile, ABC):
+class LossFunction(_FileFunction, ABC):
     """A loss of the policy. KL, entropy, importance weights and the coefficient are added to it as to any other."""
 
     @abstractmethod
@@ -41,7 +41,7 @@ class LossFunction(_FromFile, ABC):
         """
 
 
-class AdvantageFunction(_FromFile, ABC):
+class AdvantageFunction(_FileFunction, ABC):
     """From the rewards of one group to one signed number for each sample."""
 
     @abstractmethod

@@ -11,11 +11,11 @@ from prerlkit.plan.device import Device
 from prerlkit.plan.trace import WEIGHT_SYNC, Sizes, Traced
 from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
+from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.schema import Recipe
 
 LOAD, WRITE = "load", "write adapter"
 _ORDER = (LOAD, "merge", WEIGHT_SYNC, ROLLOUT, EVALUATION, "log-probs", "backward", "optimizer", WRITE)
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
     traced = [*traces.training(recipe), *sampling]
     free = device.memory - device.needed(sizes.weight_bytes)
     reserved = engine.reserve(recipe, Shared(sizes.config, sizes.dense_bytes, device.kind, device.memory, free))
-    size = _BYTES[recipe.model.dtype]
+    size = BYTES[recipe.model.dtype]
     found: dict[str, list[Phase]] = defaultdict(list)
 
     def add(name: str, stage: str, by_kind: dict[str, int], *, traced: bool) -> None:

@@ -1,4 +1,4 @@
-"""A run on paper: its stages, steps and rollouts in order, on a policy without values, every byte counted.
+"""A run traced on shapes: its stages, steps and rollouts in order, on a policy without values, every byte counted.
 
 What runs here is the run's own code (`train/step.py`, `policy/`, `rollout/hf.py`): when that changes, so does the plan.
 """

@@ -99,28 +99,28 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
-    folder = Path(output) if output else opened.folder / "export"
+    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    folder = Path(output) if output else trained.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
-    source = opened.resolve_base(base, report)
-    reference = _Reference(opened, source)
+    source = trained.resolve_base(base, report)
+    reference = _Reference(trained, source)
     config, tensors, reduction = reference.config, reference.tensors, None
     if rank is not None:
         config, tensors, reduction = reduced(config, tensors, rank)
     with disk_advice(folder), new_folder(folder) as work:
-        _write(work, config, tensors, opened, source)
+        _write(work, config, tensors, trained, source)
         report("checking: loaded by PEFT and by transformers, against the live policy in float32")
-        checks = reference.check(work, opened.parts, config, reduced=reduction is not None)
+        checks = reference.check(work, trained.parts, config, reduced=reduction is not None)
         made = []
         if stages:
-            for part, own in zip(opened.parts, reference.configs, strict=True):
+            for part, own in zip(trained.parts, reference.configs, strict=True):
                 place = work / "stages" / part.name
-                _write(place, own, part.tensors, opened, source)
+                _write(place, own, part.tensors, trained, source)
                 reference.check(place, (part,), own, reduced=False)
                 made.append(folder / "stages" / part.name)
-        write_json(work / RECORD, _record(opened, config.r, checks, reduction))
+        write_json(work / RECORD, _record(trained, config.r, checks, reduction))
     return Exported(folder, tuple(made), config.r, checks, reduction)
 
 

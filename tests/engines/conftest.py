@@ -43,7 +43,7 @@ def vllm_recipe(small, tiny_recipe):
 
 
 class Callback:
-    """Keeps what it hears; `on_step` is called after each step."""
+    """Keeps every event; `on_step` is called after each step."""
 
     def __init__(self):
         self.notes, self.records, self.on_step = [], [], lambda record: None

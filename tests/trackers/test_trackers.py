@@ -1,4 +1,4 @@
-"""Trackers hear what a run does, once, and none of them can stop it."""
+"""Trackers receive what a run does, once, and none of them can stop it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_steps_that_a_killed_run_had_told_are_not_told_again(tiny_recipe, tmp_pa
     assert sorted(recorded(tmp_path)["eval/accuracy"]) == [0]
 
 
-def test_without_trackers_the_watcher_is_itself(tiny_recipe, tmp_path):
+def test_without_trackers_the_callback_is_itself(tiny_recipe, tmp_path):
     callback = Notes()
     with tracked(Recipe.model_validate(tiny_recipe()), tmp_path, callback) as same:
         assert same is callback

@@ -26,7 +26,7 @@ METRICS = {
 
 
 class Listener:
-    """Hears everything; asks to stop after a given step."""
+    """Keeps everything; asks to stop after a given step."""
 
     def __init__(self, stop: StopSignal, stop_after: int | None = None) -> None:
         self.notes: list[str] = []
