@@ -57,7 +57,7 @@ class Callback:
     def progress(self, *_):
         pass
 
-    def evaluated(self, *_):
+    def on_evaluate(self, *_):
         pass
 
     def on_step_end(self, record, *_):
