@@ -84,7 +84,7 @@ def push(
     hub_base = base or hub_id(trained.recipe)
     if not merged and hub_base is None:
         raise UsageError(
-            f"The base of this adapter is {base_name(trained.recipe)}: nobody who downloads it could load it.",
+            f"The base of this adapter is {base_name(trained.recipe)}: no user who downloads it could load it.",
             "Name the same base on the Hub with --base user/model, or push the whole model with --merged.",
         )
     hub = None if dry_run else Hub(repo, revision)
