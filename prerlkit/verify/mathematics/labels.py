@@ -43,7 +43,7 @@ _JOINTS = frozenset(["of", "in", "for", "per", "at", "on", "from", "to", "by", "
 _DONE = frozenset(
     re.findall(r"\S+", "left remaining needed required spent earned saved paid sold bought made used eaten traveled is")
 )
-_OPERATIVE = frozenset(
+OPERATIVE = frozenset(
     re.findall(
         r"\S+",
         """
@@ -79,7 +79,7 @@ def is_quantity(words: str) -> bool:
 def _owner(words: list[str]) -> bool:
     """Whether words say what a quantity belongs to: `the roots`, `apples left`, `triangle ABC`."""
     for i, word in enumerate(words):
-        if word.lower() in _OPERATIVE and not (word.lower() in ("roots", "squares", "cubes") and i == len(words) - 1):
+        if word.lower() in OPERATIVE and not (word.lower() in ("roots", "squares", "cubes") and i == len(words) - 1):
             return False
         if not re.fullmatch(r"[A-Za-z][a-z'-]+", word) and not _SYMBOLS.fullmatch(word):
             return False
