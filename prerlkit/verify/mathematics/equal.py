@@ -17,10 +17,11 @@ from prerlkit.verify.mathematics.grammar import readable
 from prerlkit.verify.mathematics.lists import Verdict, as_list, as_matrix, as_tuple, bracketed
 from prerlkit.verify.mathematics.normal import compact, normal, plain, split_top
 from prerlkit.verify.mathematics.quantity import Quantity, quantity
-from prerlkit.verify.mathematics.relations import as_relation, is_name, relation
+from prerlkit.verify.mathematics.relations import as_relation, by_names, is_name, relation
 from prerlkit.verify.mathematics.sets import is_set, real_set, same_sets
-from prerlkit.verify.mathematics.units import same_label
+from prerlkit.verify.mathematics.units import same_kind, same_label
 from prerlkit.verify.mathematics.value import equal_values, within
+from prerlkit.verify.mathematics.words import operative
 
 Symbolic = Callable[[str, str], bool | None]
 
@@ -30,6 +31,12 @@ _LABEL = re.compile(
     r"|(?:room|option|choice|day|page|number|problem|question|no\.|chapter|grade|level|team|group|player)(?=\s*\d))\s*",
     re.IGNORECASE,
 )
+_SHARE = re.compile(
+    r"(?:of (?!(?:x|y)\b)[a-z ]{2,}|chance|probability|likelihood|increase|decrease|profit|loss|gain|discount|off|interest"
+    r"|rate|growth|markup|tax|tip|full|empty|complete|per [a-z]+|a year|annually)?",
+    re.IGNORECASE,
+)
+"""What may follow a percent sign: nothing that changes the number."""
 _MOD = re.compile(
     r"(?:(?P<name>.+?)\s*\\equiv\s*)?(?P<rest>.+?)\s*\(?\s*\\?[pb]?mod\s*\{?\s*(?P<mod>[^{}()]+?)\s*\}?\s*\)?",
     re.DOTALL,
@@ -57,7 +64,7 @@ def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool |
 def _unlabelled(answer: str) -> str:
     """Without the label before an answer, `Answer: 42` or `Room 5`, and with a minus for the word."""
     text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*)\}", r"\1 ", answer)
-    if (label := _LABEL.match(text)) and text[label.end() :].strip():
+    if (label := _LABEL.match(text)) and text[label.end() :].strip() and not operative(label[0]):
         answer = normal(text[label.end() :])
     answer = re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
     while (inner := re.fullmatch(r"\((.*)\)", answer, re.DOTALL)) and _balanced(inner[1]):
@@ -90,7 +97,7 @@ class _AnswerComparison:
             return True
         found = relation(answer)
         if found and found.signs == ("=",) and is_name(found.sides[0]) and not relation(gold) and found.sides[1]:
-            return self.same(gold, found.sides[1])  # x = 5 for 5
+            return self.same(gold, by_names(*found.sides))  # x = 5 for 5
         for way in (self._option, self._literal, self._congruence, self._matrix, self._set, self._list, self._tuple):
             if (known := way(gold, answer)) is not ...:
                 return known
@@ -121,7 +128,10 @@ class _AnswerComparison:
         left, right = _MOD.fullmatch(plain(gold)), _MOD.fullmatch(plain(answer))
         if not left:
             modulus = _exactly(readable(right["mod"])) if right else None
-            return ... if not right else modulus is not None and self.same(gold, right["rest"])
+            value, rest = (_exactly(readable(text)) for text in (gold, right["rest"] if right else ""))
+            if value is None or rest is None or not modulus:
+                return ... if not right else modulus is not None and self.same(gold, right["rest"])
+            return 0 <= value < modulus and (rest - value) % modulus == 0  # 17 mod 5 is 2
         if not right or self.same(left["mod"], right["mod"]) is not True:
             return False
         if left["name"] and right["name"] and compact(left["name"]) != compact(right["name"]):
@@ -172,6 +182,8 @@ class _AnswerComparison:
         if gold.label == answer.label or not answer.label:
             return [one, 100 * one] if gold.label.startswith("%") and not answer.label else [one]
         if answer.label.startswith("%"):
+            if not _SHARE.fullmatch(answer.label[1:].strip()):
+                return []
             if gold.label:
                 return [one] if gold.label.startswith("%") and "" in (gold.label[1:], answer.label[1:]) else []
             number = _exactly(value)
@@ -180,8 +192,10 @@ class _AnswerComparison:
         if not gold.label:
             return [one] if answer.unit is not None else []
         if gold.unit and answer.unit:
+            if not same_kind(gold.label, answer.label):
+                return []
             return [answer.unit.scale / gold.unit.scale] if gold.unit.dimensions == answer.unit.dimensions else []
-        return [one] if same_label(gold.label, answer.label) else []
+        return [one] if not (gold.unit or answer.unit) and same_label(gold.label, answer.label) else []
 
     def _equal(self, gold: Formula, answer: Formula) -> bool:
         return equal_values(gold, answer) or (self._tolerance > 0 and within(gold, answer, self._tolerance))

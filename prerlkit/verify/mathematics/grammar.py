@@ -24,11 +24,13 @@ from prerlkit.verify.mathematics.formula import (
     without_degrees,
 )
 from prerlkit.verify.mathematics.names import (
+    CALLED,
     FUNCTIONS,
     GREEK,
     INVERSE,
     MARKS,
     NO_FACTORS,
+    RAW,
     SAME,
     STYLES,
     TRIGONOMETRIC,
@@ -41,7 +43,6 @@ _DEEPEST = 40  # brackets in brackets: more are no answer, and Python's stack is
 _LONGEST = 4_000  # characters
 _RADIANS = quotient(Symbol("pi"), Number(Fraction(180)))
 _WORD = re.compile(r"[A-Za-z]+")
-_RAW = sorted([*FUNCTIONS, "sqrt", "abs", "floor", "ceil", "factorial", "cbrt", "Gamma", "binom"], key=len)[::-1]
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 
 
@@ -175,7 +176,7 @@ class _FormulaReader(Scanner):
         if word == "pi":
             self.take("pi")
             return Symbol("pi")
-        for name in _RAW:
+        for name in RAW:
             if word.startswith(name):
                 self.take(name)
                 if name in FUNCTIONS:
@@ -185,13 +186,14 @@ class _FormulaReader(Scanner):
         return self._symbol(word[0])
 
     def _raw_call(self, name: str) -> Formula:
-        if not self.take("("):
+        opening = self.take("(", "\\{")
+        if not opening:
             raise Unreadable(f"{name} needs brackets")
         arguments = [self.sum()]
         while self.take(","):
             arguments.append(self.sum())
-        if not self.take(")"):
-            raise Unreadable(") is missing")
+        if not self.take(_CLOSING[opening]):
+            raise Unreadable("a bracket is missing")
         if name in ("sqrt", "cbrt") and len(arguments) == 1:
             return Call("root", (arguments[0], Number(Fraction(2 if name == "sqrt" else 3))))
         return Call({"binom": "binomial", "Gamma": "gamma"}.get(name, name), tuple(arguments))
@@ -224,6 +226,8 @@ class _FormulaReader(Scanner):
             return self._styled()
         if name in FUNCTIONS:
             return self._function(name)
+        if name in CALLED:
+            return self._raw_call(name)
         if name in MARKS:
             return self._symbol(f"{name} " + re.sub(r"[\s{}\\]", "", self.group()))
         match name:
@@ -250,8 +254,8 @@ class _FormulaReader(Scanner):
     def _styled(self) -> Formula:
         """A letter, function or word in another typeface; a word is a symbol."""
         text = re.sub(r"\s+", " ", self.group().replace("~", " ").replace("\\", " ")).strip()
-        if text in FUNCTIONS:
-            return self._function(text)
+        if text in FUNCTIONS or text in CALLED:
+            return self._function(text) if text in FUNCTIONS else self._raw_call(text)
         if len(text) == 1 and text.isalpha():
             return self._symbol(text)
         if numeral(text):

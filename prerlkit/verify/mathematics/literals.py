@@ -59,7 +59,7 @@ def as_words(gold: str, answer: str) -> bool | None:
     if re.search(r"[+*/=^\\<>]", answer):
         return False
     left, right = (re.sub(r"[^A-Za-z0-9]", "", text) for text in (gold, answer))
-    return left == right if left.isupper() and len(left) < 4 else left.lower() == right.lower()
+    return left == right if left.isupper() and left not in ("YES", "NO", "TRUE", "NONE", "EVEN", "ODD") else left.lower() == right.lower()
 
 
 def is_words(text: str) -> bool:

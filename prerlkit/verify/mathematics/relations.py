@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -24,20 +25,25 @@ from prerlkit.verify.mathematics.formula import (
 )
 from prerlkit.verify.mathematics.grammar import read, readable
 from prerlkit.verify.mathematics.names import GREEK, SAME
-from prerlkit.verify.mathematics.normal import compact
+from prerlkit.verify.mathematics.normal import compact, split_top
 from prerlkit.verify.mathematics.value import equal_values, is_constant, proportional
+from prerlkit.verify.mathematics.words import operative
 
 Same = Callable[[str, str], bool | None]
 
 _SIGN = re.compile(r"\\(?:le|ge|ne|in|equiv)(?![a-z])|[<>=]")
 _GREEK = "|".join(sorted([*GREEK, *SAME], key=len, reverse=True))
+_SYMBOL = rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\w))?'*"
 _NAME = re.compile(
-    rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{[^{{}}]*\}}|\w))?'*(?:\([^=<>]*\))?"  # x_1, f(x), P(A)
+    rf"{_SYMBOL}(?:\({_SYMBOL}(?:,{_SYMBOL})*\))?|[fghpqrFGHPQRSTNVCE](?:_\w)?'*\([^=<>()]*\)"  # x_1, f(x), P(2)
     r"|(?:m\s*)?\\(?:angle|triangle)\s*[A-Z]+|\[[A-Z]{3,}\]|[A-Z]{2,4}"  # ∠ABC, [ABC], AB
-    r"|\\(?:overline|vec|hat|bar|mathbf|mathrm|mathit|overrightarrow|text[a-z]*)\s*\{[^{}]*\}(?:_(?:\{[^{}]*\}|\w))?"
+    r"|\\(?:overline|vec|hat|bar|overrightarrow)\s*\{[^{}]*\}(?:_(?:\{[^{}]*\}|\w))?"
+    r"|\\det\(?[A-Z]\)?"
     r"|\|[A-Z]{2}\||\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z](?:_\{?\w+\}?)?:[A-Z](?:_\{?\w+\}?)?"  # |AB|, AB/CD, A:B
-    r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)|[A-Z][a-z]{3,}|[a-z]{4,}"  # (x, y), Total
+    r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)"  # (x, y)
 )
+_STYLED_NAME = re.compile(r"\\(?:math(?:bf|rm|it)|text[a-z]*|operatorname)\s*\{([^{}]*)\}\s*([A-Z]{0,4}|_(?:\{[^{}]*\}|\w))")
+_WORD = re.compile(r"[A-Z]?[a-z]*[^aeiouy\W][a-z]*[aeiouy][a-z]*")  # letters that can be spoken, not a product
 
 
 class Relation(NamedTuple):
@@ -85,7 +91,24 @@ def assignment(text: str) -> tuple[str, str] | None:
 
 def is_name(text: str) -> bool:
     """Return whether a text is a single symbol, or a word that names something."""
-    return _NAME.fullmatch(compact(text)) is not None
+    if styled := _STYLED_NAME.fullmatch(text.strip()):
+        words = styled[1].split()
+        return bool(words) and re.fullmatch(r"[A-Za-z .()']+", styled[1]) is not None and not operative(styled[1])
+    if _NAME.fullmatch(compact(text)):
+        return True
+    words = text.split()
+    return all(
+        (_WORD.fullmatch(word) and len(word) > 3) or word in ("of", "the", "sum", "in") for word in words
+    ) and not operative(text) and bool(words) and not re.match(r"(?:arc)?(?:sin|cos|tan|log|ln|cot|sec|csc)[a-z]?$", text)
+
+
+def by_names(names: str, value: str) -> str:
+    """Return a point in the order of the alphabet: of `(y, x) = (2, 3)`, (3, 2). Any other value as it is."""
+    keys, inner = names.strip("() ").split(","), re.fullmatch(r"\((.*)\)", value, re.DOTALL)
+    parts = split_top(inner[1]) if inner else []
+    if not names.startswith("(") or len(keys) != len(parts):
+        return value
+    return f"({', '.join(part for _, part in sorted(zip(map(compact, keys), parts, strict=True)))})"
 
 
 def _contradicts(side: str, value: str) -> bool:
@@ -171,7 +194,10 @@ def _multiple(gold: tuple[Formula, str], answer: tuple[Formula, str]) -> bool:
         return False
     sign = proportional(gold[0], answer[0])
     if gold[1] in ("=", r"\ne"):
-        return bool(sign) or bool(proportional(_above(gold[0])[0], _above(answer[0])[0]))
+        (left, below), (right, under) = _above(gold[0]), _above(answer[0])
+        if any(equal_values(one, Number(Fraction(0))) for one in (below, under)):
+            return False
+        return bool(sign) or bool(proportional(left, right))
     return sign > 0
 
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from prerlkit.verify.mathematics.exact import PRIMES, NotExact, TooLarge, Undefined, fraction, residue
 from prerlkit.verify.mathematics.formula import (
     MINUS_ONE,
+    Call,
     Formula,
     Number,
     Power,
@@ -34,6 +35,8 @@ _MOST_DIGITS = 3_000
 _MOST_NODES = 1_000
 _AGREEING = 4  # points that must agree; the first four have all patterns of signs of two variables
 _RANGES = ((0.2, 2.5), (0.05, 0.9), (1.1, 7.0))
+_WIDE = ((8.0, 90.0), (90.0, 2_000.0))
+_PIECEWISE = frozenset(["abs", "floor", "ceil", "root", "max", "min"])
 
 
 def equal_values(gold: Formula, answer: Formula) -> bool:
@@ -124,7 +127,8 @@ def _at_points(gold: Formula, answer: Formula) -> bool:
     if not variables(gold) and not variables(answer):
         return _agree(gold, answer, {})[0]
     real, unreal = 0, []
-    for point in _points(gold, answer):
+    piecewise = any(isinstance(one, Call) and one.name in _PIECEWISE for side in (gold, answer) for one in walk(side))
+    for point in _points(gold, answer, piecewise):
         try:
             agree, left_reals = _agree(gold, answer, point)
         except Undefined:
@@ -133,16 +137,27 @@ def _at_points(gold: Formula, answer: Formula) -> bool:
             unreal.append(agree)
         elif not agree:
             return False
-        elif (real := real + 1) == _AGREEING:
+        elif (real := real + 1) == _AGREEING and not piecewise:
             return True
     return real > 1 or (bool(unreal) and all(unreal))
 
 
-def _points(gold: Formula, answer: Formula) -> Iterator[dict[str, Fraction]]:
-    """Twelve points, the same ones for the same variables, with fractions that are special for no formula."""
+def _points(gold: Formula, answer: Formula, piecewise: bool = False) -> Iterator[dict[str, Fraction]]:
+    """Twelve points, the same ones for the same variables, with fractions that are special for no formula.
+
+    Args:
+        piecewise: |x - 100| is 100 - x near 0, and so points on both sides of the formulas' own numbers are wanted.
+    """
     names = sorted(variables(gold) | variables(answer))
     numbers = random.Random(f"prerlkit {names}")
-    for low, high in _RANGES:
+    ranges = _RANGES
+    if piecewise:
+        written = {abs(one.value) for side in (gold, answer) for one in walk(side) if isinstance(one, Number)}
+        large = [float(one) for one in written if 7 < one < 10**6]
+        ranges += *_WIDE, *((1.1 * one, 3 * one) for one in ([max(large)] if large else []))
+        for small in (one for one in written if 0 < one < 1):
+            yield {name: 3 - small / 2 for name in names}  # just below a whole number
+    for low, high in ranges:
         for signs in range(4):
             yield {
                 name: Fraction(round(numbers.uniform(low, high) * 999_983), 999_983)

@@ -1,0 +1,87 @@
+"""Words that are mathematics: numbers as words, and words that change what a number next to them says."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_ONES = {
+    word: number
+    for number, word in enumerate(
+        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+        seventeen eighteen nineteen""".split()
+    )
+}
+_TENS = {
+    word: 10 * number
+    for number, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+}
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = {
+    "half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10, "twelfth": 12, "hundredth": 100,
+}  # fmt: skip
+OPERATIVE = frozenset(
+    re.findall(
+        r"\S+",
+        """not no never nothing neither nor without wrong incorrect false except but less lesser fewer smaller under
+        below greater more larger bigger over above exceeds exceed least most than between half halves third quarter
+        twice thrice double triple quadruple times minus negative plus squared cubed squares root roots square cube
+        reciprocal inverse opposite divided multiplied divides differs divisible multiple multiples power percent
+        log logarithm sine cosine tangent factorial modulo mod base anything everything isn't aren't""",
+    )
+)
+"""Words after which a number isn't the answer, but a part of another statement: `twice: 5`, `not = 5`."""
+
+
+def operative(text: str) -> bool:
+    """Return whether a word in the text changes what a number next to it says."""
+    words = re.findall(r"[a-z']+", text.lower())
+    shapes = {"square", "cube", "root", "roots", "base", "power"}  # also things: the area of the square, the base
+    return any(word in OPERATIVE and (word not in shapes or "of" in words[i:]) for i, word in enumerate(words))
+
+
+def number_of_words(text: str) -> Fraction | None:
+    """Return the number that words spell, `twenty-one`, `one hundred and five`, `two thirds`; None for others."""
+    words = re.findall(r"[a-z]+", text.lower()) if re.fullmatch(r"[A-Za-z \-]+", text.strip()) else []
+    sign = 1
+    if words and words[0] in ("minus", "negative"):
+        words, sign = words[1:], -1
+    if words and words[0] in ("a", "an") and len(words) > 1:
+        words = ["one", *words[1:]]
+    if not words:
+        return None
+    part = _PARTS.get(words[-1].removesuffix("s"))
+    if part:
+        above = whole_of_words(words[:-1]) if len(words) > 1 else 1 if words[-1] in ("half", "quarter") else None
+        return None if above is None else sign * Fraction(above, part)
+    whole = whole_of_words(words)
+    return None if whole is None else sign * Fraction(whole)
+
+
+def whole_of_words(words: list[str]) -> int | None:
+    """Return the natural number that words spell; None where they spell none."""
+    total, group, last = 0, 0, 10**15
+    below = 0  # what the next word has to be less than
+    for i, word in enumerate(words):
+        if word == "and":
+            if not 0 < i < len(words) - 1 or words[i - 1] not in ("hundred", *_SCALES):
+                return None
+        elif word in _ONES or word in _TENS:
+            value = _ONES[word] if word in _ONES else _TENS[word]
+            if below and value >= below or below and not value:
+                return None
+            group += value
+            below = 10 if word in _TENS else 1
+        elif word == "hundred":
+            if not 0 < group < 100:
+                return None
+            group, below = 100 * group, 100
+        elif word in _SCALES:
+            if not group or _SCALES[word] >= last:
+                return None
+            last = _SCALES[word]
+            total, group, below = total + group * last, 0, 1000
+        else:
+            return None
+    return total + group if words else None
