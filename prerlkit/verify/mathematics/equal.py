@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from prerlkit.verify.mathematics import literals
+from prerlkit.verify.mathematics.compound import as_compound, as_remainder
 from prerlkit.verify.mathematics.exact import NotExact, TooLarge, Undefined, fraction
 from prerlkit.verify.mathematics.formula import Formula, Number, Product, variables
 from prerlkit.verify.mathematics.grammar import readable
@@ -19,9 +20,10 @@ from prerlkit.verify.mathematics.normal import compact, normal, plain, split_top
 from prerlkit.verify.mathematics.quantity import Quantity, quantity
 from prerlkit.verify.mathematics.relations import as_relation, by_names, is_name, relation
 from prerlkit.verify.mathematics.sets import is_set, real_set, same_sets
-from prerlkit.verify.mathematics.units import same_kind, same_label
+from prerlkit.verify.mathematics.sums import finite
+from prerlkit.verify.mathematics.units import same_kind, same_label, unit_of
 from prerlkit.verify.mathematics.value import equal_values, within
-from prerlkit.verify.mathematics.words import operative
+from prerlkit.verify.mathematics.words import number_of_words, operative
 
 Symbolic = Callable[[str, str], bool | None]
 
@@ -32,11 +34,14 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _SHARE = re.compile(
-    r"(?:of (?!(?:x|y)\b)[a-z ]{2,}|chance|probability|likelihood|increase|decrease|profit|loss|gain|discount|off|interest"
-    r"|rate|growth|markup|tax|tip|full|empty|complete|per [a-z]+|a year|annually)?",
+    r"(?:of (?!(?:x|y)\b)[a-z ]{2,}|chance|probability|likelihood|increase|decrease|profit|loss|gain|discount|off"
+    r"|interest|rate|growth|markup|tax|tip|full|empty|complete|per [a-z]+|a year|annually)?",
     re.IGNORECASE,
 )
 """What may follow a percent sign: nothing that changes the number."""
+_WORKED_OUT = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
+_EITHER_WAY = re.compile(r"\\mid|\\\{[^{}]*\||\\setminus|\\R")
+"""Nothing but a set of reals has these."""
 _MOD = re.compile(
     r"(?:(?P<name>.+?)\s*\\equiv\s*)?(?P<rest>.+?)\s*\(?\s*\\?[pb]?mod\s*\{?\s*(?P<mod>[^{}()]+?)\s*\}?\s*\)?",
     re.DOTALL,
@@ -58,13 +63,30 @@ def same(gold: str, answer: str, tolerance: float, symbolic: Symbolic) -> bool |
     gold, answer = normal(gold), normal(answer)
     if not compact(gold):
         return None
+    if compact(plain(gold)).lower() != compact(plain(answer)).lower():
+        gold, answer = _in_digits(gold), _in_digits(answer)
     return _AnswerComparison(tolerance, symbolic).same(gold, _unlabelled(answer))
+
+
+def _in_digits(text: str) -> str:
+    """A number in digits that is written as words: `twenty-one`, `two thirds`, `five apples`."""
+    words = plain(text) if text[-1:].isalpha() or text[-1:] == "}" else ""
+    for count in range(words.count(" ") + 1 if words[:1].isalpha() else 0):
+        split = words.rsplit(" ", count)
+        number, rest = number_of_words(split[0]), " ".join(split[1:])
+        if number is not None and (not rest or unit_of(rest)):
+            return f"{number}" + (rf"\text{{ {rest}}}" if rest else "")
+    return text
 
 
 def _unlabelled(answer: str) -> str:
     """Without the label before an answer, `Answer: 42` or `Room 5`, and with a minus for the word."""
     text = re.sub(r"^\\text[a-z]*\s*\{([^{}]*)\}", r"\1 ", answer)
-    if (label := _LABEL.match(text)) and text[label.end() :].strip() and not operative(label[0]):
+    if (
+        (label := _LABEL.match(text))
+        and text[label.end() :].strip()
+        and not operative(label[0].lower().replace("no.", ""))
+    ):
         answer = normal(text[label.end() :])
     answer = re.sub(r"^(?:negative|minus)\s+(?=[\d\\])", "-", answer).removeprefix("=").strip()
     while (inner := re.fullmatch(r"\((.*)\)", answer, re.DOTALL)) and _balanced(inner[1]):
@@ -115,7 +137,14 @@ class _AnswerComparison:
         return ... if known is None else known
 
     def _literal(self, gold: str, answer: str) -> Verdict:
-        for way in (literals.as_date, literals.as_clock, literals.as_ratio, literals.as_based):
+        for way in (
+            literals.as_date,
+            literals.as_clock,
+            literals.as_ratio,
+            literals.as_based,
+            as_compound,
+            as_remainder,
+        ):
             if (known := way(gold, answer)) is not None:
                 return known
         if real_set(gold) is not None and real_set(answer) is not None:
@@ -151,12 +180,15 @@ class _AnswerComparison:
             return ...
         left, right = real_set(gold), real_set(answer)
         if left is not None and right is not None:
-            return same_sets(left, right, self.same)
+            equal = same_sets(left, right, self.same)
+            return equal or (... if relation(gold) and relation(answer) else False)  # y < x for x > y
         points = [piece.low for piece in left.pieces if piece.low == piece.high] if left else []
         if left and points and len(points) == len(left.pieces):  # as a list: 1, -1 for {1, -1}
             known = as_list(", ".join(points), answer, self.same)
             return self.same(points[0], answer) if known is ... else known
-        return ... if left is None or r"\{" in gold or relation(gold) else False
+        if left and right is None and _EITHER_WAY.search(gold):
+            return False
+        return ... if left is None or r"\{" in gold or (relation(gold) and relation(answer)) else False
 
     def _list(self, gold: str, answer: str) -> Verdict:
         return as_list(gold, answer, self.same)
@@ -171,6 +203,11 @@ class _AnswerComparison:
         if formula is None:
             return None if left.label else self._symbolic(gold, answer)
         other = readable(right.value)
+        if right.label and not left.label and variables(formula):  # 12nm for 12mn: letters of a product
+            other, right = readable(answer), Quantity(answer, Fraction(1), "", None)
+        if other is None and not variables(formula) and _WORKED_OUT.search(answer):
+            total = finite(answer)
+            return self._symbolic(gold, answer) is True if total is None else self._equal(formula, Number(total))
         if other is None or variables(other) - variables(formula):
             return False  # a variable of its own: x/x is no way to write 1
         factor = self._factor(left, right, formula)

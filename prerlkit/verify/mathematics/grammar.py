@@ -37,13 +37,11 @@ from prerlkit.verify.mathematics.names import (
     command,
 )
 from prerlkit.verify.mathematics.numerals import numeral
-from prerlkit.verify.mathematics.scanner import COMMAND, Scanner
+from prerlkit.verify.mathematics.scanner import CLOSING, COMMAND, WORD, Scanner
 
 _DEEPEST = 40  # brackets in brackets: more are no answer, and Python's stack is not endless
 _LONGEST = 4_000  # characters
 _RADIANS = quotient(Symbol("pi"), Number(Fraction(180)))
-_WORD = re.compile(r"[A-Za-z]+")
-_CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 
 
 @lru_cache(maxsize=4096)
@@ -147,9 +145,9 @@ class _FormulaReader(Scanner):
         if found := numeral(rest):
             self.skip(len(rest) - found.length)
             return Number(found.value)
-        for opening in _CLOSING:
+        for opening in CLOSING:
             if self.take(opening):
-                return self._closed(_CLOSING[opening])
+                return self._closed(CLOSING[opening])
         if self.take("|"):
             self._bars += 1
             inside = self.sum()
@@ -159,7 +157,7 @@ class _FormulaReader(Scanner):
             return Call("abs", (inside,))
         if found_command := COMMAND.match(rest):
             return self._command(found_command[1])
-        if word := _WORD.match(rest):
+        if word := WORD.match(rest):
             return self._word(word[0])
         raise Unreadable(f"no formula: {rest[:40]}")
 
@@ -192,7 +190,7 @@ class _FormulaReader(Scanner):
         arguments = [self.sum()]
         while self.take(","):
             arguments.append(self.sum())
-        if not self.take(_CLOSING[opening]):
+        if not self.take(CLOSING[opening]):
             raise Unreadable("a bracket is missing")
         if name in ("sqrt", "cbrt") and len(arguments) == 1:
             return Call("root", (arguments[0], Number(Fraction(2 if name == "sqrt" else 3))))
@@ -256,13 +254,11 @@ class _FormulaReader(Scanner):
         text = re.sub(r"\s+", " ", self.group().replace("~", " ").replace("\\", " ")).strip()
         if text in FUNCTIONS or text in CALLED:
             return self._function(text) if text in FUNCTIONS else self._raw_call(text)
-        if len(text) == 1 and text.isalpha():
-            return self._symbol(text)
         if numeral(text):
             return read(text)
         if not text:
             raise Unreadable("empty text")
-        return self._symbol(f"text {text}")
+        return self._symbol(text if len(text) == 1 and text.isalpha() else f"text {text}")
 
     def _function(self, name: str) -> Formula:
         """A function, its power (`\\sin^2 x`), its base (`\\log_2 x`), and its argument with or without brackets."""
@@ -291,7 +287,7 @@ class _FormulaReader(Scanner):
         r"""In brackets, or the factors up to the next operator or function: `\sin 2x \cos x` is sin(2x)·cos(x)."""
         for opening in ("(", "[", "{"):
             if self.take(opening):
-                return self._closed(_CLOSING[opening])
+                return self._closed(CLOSING[opening])
         if sign := self.take("-", "+"):
             return signed(sign, self._function_argument())
         factors = [self._power()]

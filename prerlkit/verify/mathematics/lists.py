@@ -8,7 +8,7 @@ from types import EllipsisType
 from prerlkit.verify.mathematics.formula import Unreadable
 from prerlkit.verify.mathematics.grammar import read
 from prerlkit.verify.mathematics.normal import compact, split_top
-from prerlkit.verify.mathematics.relations import Same, assignment, relation
+from prerlkit.verify.mathematics.relations import Same, assignment, is_name, relation
 
 _MOST_PARTS = 64  # a longer list is compared in order only: any order takes time by its square
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
@@ -28,6 +28,8 @@ def listed(text: str, every_comma: bool = False) -> list[str]:
     Args:
         every_comma: `100,200` has two parts, because what it is compared with is a list.
     """
+    if (member := re.fullmatch(r"([^{}]+?)\s*\\in\s*(\\\{.*\\\})", text, re.DOTALL)) and is_name(member[1]):
+        text = member[2]
     inner = re.fullmatch(r"\\\{(.*)\\\}", text, re.DOTALL)
     text = inner[1] if inner and r"\}" not in inner[1] else text
     text = _JOINT.sub(", ", text)
@@ -162,7 +164,7 @@ def as_matrix(gold: str, answer: str, same: Same) -> Verdict:
 
 
 def _matrix(text: str) -> tuple[str, list[list[str]]] | None:
-    """The kind, matrix or determinant, and the cells, each times the factor before; None where rows differ in length."""
+    """The kind (p: matrix, v: determinant) and the cells, each times the factor; None where rows differ in length."""
     found = _MATRIX.fullmatch(text)
     if not found or found[4].strip() or re.search(r"[pv]matrix", found[3]):
         return None

@@ -20,9 +20,9 @@ FUNCTIONS = TRIGONOMETRIC | INVERSE.keys() | {"sinh", "cosh", "tanh", "coth", "l
 """Functions whose argument may follow without brackets."""
 CALLED = frozenset(["max", "min", "gcd", "lcm"])
 """Functions of several arguments, in brackets or braces."""
-RAW = sorted(
-    [*FUNCTIONS, *CALLED, "sqrt", "abs", "floor", "ceil", "factorial", "cbrt", "Gamma", "binom"], key=len
-)[::-1]
+RAW = sorted([*FUNCTIONS, *CALLED, "sqrt", "abs", "floor", "ceil", "factorial", "cbrt", "Gamma", "binom"], key=len)[
+    ::-1
+]
 """Functions by their names without a backslash, the longest first."""
 MARKS = frozenset(re.findall(r"\S+", """overline bar vec hat tilde widehat overrightarrow angle triangle dot"""))
 """Commands that make a name of what follows: `\\overline{AB}`, `\\angle ABC`."""

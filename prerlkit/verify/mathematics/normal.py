@@ -19,7 +19,8 @@ _CHARACTERS = {
     "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ω": r"\omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ",
     "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "．": ".", "，": ",", "（": "(", "）": ")", "：": ":",
     "Δ": r"\Delta ", "Ω": r"\text{ ohm}", "ₙ": "_n", "⊂": r"\subset ", "⊆": r"\subseteq ", "∧": r"\land ",
-    "∨": r"\lor ", "¬": r"\neg ", "∣": "|", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "∨": r"\lor ", "¬": r"\neg ", "∣": "|",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}",
     "⅚": r"\frac{5}{6}", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}",
     **{character: f"_{digit}" for digit, character in enumerate("₀₁₂₃₄₅₆₇₈₉")},
@@ -31,7 +32,8 @@ _CURRENCY = r"\dollar "
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|\w)|\\(?:color|textcolor)\s*\{[^{}]*\}", ""),
+        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[-+\w])", "~"),
+        (r"\\(?:color|textcolor)\s*\{[^{}]*\}", ""),
         (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|large|Large|LARGE|huge|Huge|small|bf|it|sf"
          r"|therefore|implies)(?![a-zA-Z])\.?", ""),
         (r"\\(?:boxed|fbox)\s*\{([^{}]*)\}", r"\1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from prerlkit.verify.mathematics.units import FRACTIONS, NUMBERS, unit_of
+from prerlkit.verify.mathematics.words import number_of_words, operative
 
 _TAIL = 2_000  # characters at the end in which the last formula or number is looked for
 
@@ -33,9 +34,34 @@ _MATHY = re.compile(
     r"(?:\\[A-Za-z]+|\\(?![A-Za-z])|[-+*/=<>^_()\[\]{}|\d.,!%$~'√π∞≤≥≠±×÷·°½⅓⅔¼¾²³−€£₹]"
     r"|(?<![A-Za-z])(?:(?:sqrt|sin|cos|tan|log|ln|pi|exp|abs)(?![a-z])|[A-Za-z](?![A-Za-z])))+"
 )
+_VERBS = frozenset(
+    re.findall(
+        r"\S+",
+        """is are was were be been equals get gets got has have had gives give gave makes make leaves left costs cost
+        so then that total there answer""",
+    )
+)
+"""Words after which a statement of a value begins."""
+_REFERENCES = frozenset(
+    re.findall(
+        r"\S+",
+        """equation step figure theorem lemma corollary proposition section chapter page table line case part problem
+        question exercise example base mod modulo power root cube square""",
+    )
+)
+"""Words of which the number next to them is the name."""
+_JOINS = frozenset(["by", "of", "to", "through", "out", "the", "from", "up"])
+_REFUSED = re.compile(
+    r"(?:is|are|was|were|does|do|did|can|will|would|seems?|looks?)?\s*"
+    r"(?:n['’]t|not|cannot|never|wrong|incorrect|false|too|impossible|invalid)\b",
+    re.IGNORECASE,
+)
+"""What takes a value back after it."""
+_ANOTHER = re.compile(
+    r"(?:,|;|\band|\bbut|\bso)\s+(?:(?:then|so|is|in fact|it is)\s+)*[-$\\]?\d|\b(?:wrong|incorrect)\b"
+)
 _OPERATOR = re.compile(r"[-+*/^=<>×·≤≥]|\\(?:cdot|times|pm|le|ge|cup|in)")
 # Words that change what a number next to them says.
-_BEFORE = frozenset(re.findall(r"\S+", """negative minus not least most than plus times over between half"""))
 _PROSE = ("a", "A", "I")  # words of one letter
 _DENIED = re.compile(r"(?:not|never|cannot|no|neither|nor|\w+n't)", re.IGNORECASE)
 _AFTER = (
@@ -51,11 +77,15 @@ def answer_of_phrase(phrase: str) -> str:
     "$5$, because …" is 5, "$5$ and $6$" are both, "at least 5" and "half of 42" stay what they are.
     """
     phrase = phrase.strip().strip("*").strip()
-    if named := _NAMED.fullmatch(phrase):
+    if (named := _NAMED.fullmatch(phrase)) and not operative(phrase[: named.start(1)]):
         phrase = named[1]
     if opening := _OPENING.match(phrase):
         phrase = phrase[opening.end() :]
     formulas = list(_MATHS.finditer(phrase))
+    if (closing := _CLOSING.search(phrase)) and re.search(r"\d", phrase[: closing.start()]):
+        because = re.match(r"\s*,?\s*(?:because|since)\b", closing[0])
+        if not because and _ANOTHER.search(closing[0][1:]):
+            return phrase  # 5 where x is even, 6 elsewhere
     if formulas and not phrase[: formulas[0].start()].strip("* "):
         kept, end = [_inside(formulas[0])], formulas[0].end()
         for formula in formulas[1:]:
@@ -105,7 +135,7 @@ def last_number(text: str) -> str | None:
 
 def last_maths(text: str) -> str | None:
     """Return the last formula between dollars, brackets or parentheses, or the mathematics in the prose after it."""
-    text = text[-_TAIL:]
+    text = re.sub(r"<<[^<>\n]*>>", "", text[-_TAIL:])  # GSM8K's calculator
     formulas = list(_MATHS.finditer(text))
     end = formulas[-1].end() if formulas else 0
     if (run := _last_run(text[end:])) is not None or not formulas:
@@ -141,15 +171,36 @@ def _last_run(text: str) -> str | None:
         place -= 1
         if _DENIED.fullmatch(words[place].strip(",").replace("’", "'")):
             return f"not {run}"
-    if start and words[start - 1].lower() in _BEFORE:
-        run = f"{words[start - 1]} {run}"
+    if before := _before(words, start):
+        return f"{before} {run}"
+    if _REFUSED.match(" ".join(words[end : end + 4])) and not words[end - 1].endswith((".", ",", ";")):
+        return f"{run} {' '.join(words[end : end + 4])}"
     following = [re.sub(r"\W+$", "", word).lower() for word in words[end : end + 1]]
     if following and (following[0] in _AFTER or following[0].removesuffix("s") in _AFTER):
         run = f"{run} {' '.join(words[end : end + 3])}".rstrip(".,;:!?")
     return run or None
 
 
+def _before(words: list[str], start: int) -> str:
+    """The words right before a formula where they change what it says: "twice", "the square root of"; else ""."""
+    first = start
+    while first and start - first < 6 and words[first - 1].lower() not in _VERBS:
+        if re.search(r"\d|[.,;:?!]$", words[first - 1]):
+            break
+        first -= 1
+    said = " ".join(words[first:start])
+    near = words[start - 1].lower() if start else ""
+    joined = near in _JOINS and (
+        (first and words[first - 1].isdigit() and _JOINS.issuperset(map(str.lower, words[first:start])))
+        or any(number_of_words(word) is not None for word in words[first:start])
+        or re.search(r"(?<!add )(?<!adds )\bup to$", said)
+    )
+    return said or near if near in _REFERENCES or operative(said) or joined else ""
+
+
 def _is_mathy(word: str) -> bool:
+    if word in ("*", "**"):
+        return word == "*"
     return len(word) < _TAIL and _MATHY.fullmatch(word.rstrip(";:?*")) is not None
 
 

@@ -51,7 +51,7 @@ class Quantity(NamedTuple):
 def quantity(text: str) -> Quantity:
     """Return the value in a normal text and what it counts. Words that aren't separate from the value stay in it."""
     if (money := _MONEY.fullmatch(text)) and len(split_top(re.sub(r"(?<=\d),(?=\d{3})", "", text))) == 1:
-        inner = quantity(money["value"].strip())
+        inner = quantity(re.sub(r"\s*/\s*\\text\s*\{", r"\\text{ per ", money["value"].strip()))
         code = money["command"] or money["code"].strip(".").removesuffix("\\dollar") or "dollar"
         label = {"us": "dollar"}.get(code.lower(), code)
         if not inner.label:
@@ -71,7 +71,7 @@ def quantity(text: str) -> Quantity:
         label = {"C": "celsius", "F": "fahrenheit"}.get(degrees["scale"] or "", "degree")
         return Quantity(degrees["value"].strip(), Fraction(1), label, unit_of(label))
     if (tail := _TAIL.fullmatch(text)) and tail["value"].strip() and tail["value"].strip()[-1] not in "+-*/^=":
-        return _with_words(text, tail["value"], plain(tail["tail"]))
+        return _with_words(text, tail["value"], plain(re.sub(r"\^\s*\{(-?\d)\}", r"^\1", tail["tail"])))
     if raw := _RAW.fullmatch(text):
         known = unit_of(raw["tail"]) is not None or raw["tail"].split()[0].lower() in _NUMBER_WORDS
         # One letter right of a number is a variable; two letters may be one each, unless they are a known unit.

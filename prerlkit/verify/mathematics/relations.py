@@ -35,14 +35,16 @@ _SIGN = re.compile(r"\\(?:le|ge|ne|in|equiv)(?![a-z])|[<>=]")
 _GREEK = "|".join(sorted([*GREEK, *SAME], key=len, reverse=True))
 _SYMBOL = rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\w))?'*"
 _NAME = re.compile(
-    rf"{_SYMBOL}(?:\({_SYMBOL}(?:,{_SYMBOL})*\))?|[fghpqrFGHPQRSTNVCE](?:_\w)?'*\([^=<>()]*\)"  # x_1, f(x), P(2)
+    rf"{_SYMBOL}(?:\({_SYMBOL}(?:,{_SYMBOL})*\))?|[fghpqrFGHPQRSTNVCE](?:_\w)?'*\((?:[^=<>()]|\([^=<>()]*\))*\)"
     r"|(?:m\s*)?\\(?:angle|triangle)\s*[A-Z]+|\[[A-Z]{3,}\]|[A-Z]{2,4}"  # ∠ABC, [ABC], AB
     r"|\\(?:overline|vec|hat|bar|overrightarrow)\s*\{[^{}]*\}(?:_(?:\{[^{}]*\}|\w))?"
     r"|\\det\(?[A-Z]\)?"
     r"|\|[A-Z]{2}\||\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z](?:_\{?\w+\}?)?:[A-Z](?:_\{?\w+\}?)?"  # |AB|, AB/CD, A:B
     r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)"  # (x, y)
 )
-_STYLED_NAME = re.compile(r"\\(?:math(?:bf|rm|it)|text[a-z]*|operatorname)\s*\{([^{}]*)\}\s*([A-Z]{0,4}|_(?:\{[^{}]*\}|\w))")
+_STYLED_NAME = re.compile(
+    r"\\(?:math(?:bf|rm|it)|text[a-z]*|operatorname)\s*\{([^{}]*)\}\s*([A-Z]{0,4}|_(?:\{[^{}]*\}|\w))"
+)
 _WORD = re.compile(r"[A-Z]?[a-z]*[^aeiouy\W][a-z]*[aeiouy][a-z]*")  # letters that can be spoken, not a product
 
 
@@ -97,9 +99,12 @@ def is_name(text: str) -> bool:
     if _NAME.fullmatch(compact(text)):
         return True
     words = text.split()
-    return all(
-        (_WORD.fullmatch(word) and len(word) > 3) or word in ("of", "the", "sum", "in") for word in words
-    ) and not operative(text) and bool(words) and not re.match(r"(?:arc)?(?:sin|cos|tan|log|ln|cot|sec|csc)[a-z]?$", text)
+    return (
+        all((_WORD.fullmatch(word) and len(word) > 3) or word in ("of", "the", "sum", "in") for word in words)
+        and not operative(text)
+        and bool(words)
+        and not re.match(r"(?:arc)?(?:sin|cos|tan|log|ln|cot|sec|csc)[a-z]?$", text)
+    )
 
 
 def by_names(names: str, value: str) -> str:

@@ -30,7 +30,7 @@ celsius: celsius =1
 fahrenheit: fahrenheit =1
 data: bit =1; byte =8; KB kilobyte =8000; MB megabyte =8000000; GB gigabyte =8000000000
 energy: J joule =1; kJ kilojoule =1000; cal calorie =4184/1000
-power: W watt =1; kW kilowatt =1000
+power: W watt =1; kW kilowatt =1000; mW milliwatt =1/1000; MW megawatt =1000000
 force: N newton =1
 substance: mol mole =1; mmol =1/1000
 temperature: K kelvin =1
@@ -89,7 +89,9 @@ _ADJECTIVES = frozenset(
         possible     real total additional extra whole full square cubic us u.s. american""",
     )
 )
-_NO_KIND = frozenset("possible real total additional extra whole full square cubic us u.s. american".split())
+_NO_KIND = frozenset(
+    re.findall(r"\S+", "possible real total additional extra whole full square cubic us u.s. american")
+)
 NUMBERS = {
     "ten": 10, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
     "lakh": 10**5, "crore": 10**7,
@@ -205,8 +207,10 @@ def _kind(words: str) -> tuple[frozenset[str], str]:
 
 def same_label(gold: str, answer: str) -> bool:
     """Return whether words after a number say the same, singular or plural."""
-    left, right = ([_singular(word) for word in re.findall(r"[a-z]+", text.lower())] for text in (gold, answer))
-    return left == right
+    left, right = ([_singular(word) for word in re.findall(r"[A-Za-z]+", text)] for text in (gold, answer))
+    return left == right or (
+        all(len(word) > 3 for word in left) and [word.lower() for word in left] == [word.lower() for word in right]
+    )
 
 
 _DERIVED_UNITS = re.compile(r"\b(?:" + "|".join(_DERIVED) + r")\b")

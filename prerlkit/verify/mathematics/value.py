@@ -150,13 +150,13 @@ def _points(gold: Formula, answer: Formula, piecewise: bool = False) -> Iterator
     """
     names = sorted(variables(gold) | variables(answer))
     numbers = random.Random(f"prerlkit {names}")
-    ranges = _RANGES
+    ranges: tuple[tuple[float, float], ...] = _RANGES
     if piecewise:
         written = {abs(one.value) for side in (gold, answer) for one in walk(side) if isinstance(one, Number)}
         large = [float(one) for one in written if 7 < one < 10**6]
         ranges += *_WIDE, *((1.1 * one, 3 * one) for one in ([max(large)] if large else []))
-        for small in (one for one in written if 0 < one < 1):
-            yield {name: 3 - small / 2 for name in names}  # just below a whole number
+        for small in sorted({one for side in (gold, answer) for one in _constants(side) if 0 < abs(one) < 1}):
+            yield dict.fromkeys(names, 3 - small / 2)  # just below or above a whole number
     for low, high in ranges:
         for signs in range(4):
             yield {
@@ -164,6 +164,16 @@ def _points(gold: Formula, answer: Formula, piecewise: bool = False) -> Iterator
                 * (-1 if signs >> (i % 2) & 1 else 1)
                 for i, name in enumerate(names)
             }
+
+
+def _constants(formula: Formula) -> Iterator[Fraction]:
+    """The rational numbers that parts of the formula are."""
+    for one in walk(formula):
+        if not variables(one):
+            try:
+                yield fraction(one)
+            except (NotExact, TooLarge, Undefined):
+                continue
 
 
 def _agree(gold: Formula, answer: Formula, point: dict[str, Fraction]) -> tuple[bool, bool]:

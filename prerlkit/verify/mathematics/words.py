@@ -8,13 +8,16 @@ from fractions import Fraction
 _ONES = {
     word: number
     for number, word in enumerate(
-        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-        seventeen eighteen nineteen""".split()
+        re.findall(
+            r"\S+",
+            """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+            seventeen eighteen nineteen""",
+        )
     )
 }
 _TENS = {
     word: 10 * number
-    for number, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+    for number, word in enumerate(re.findall(r"\S+", "twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
 }
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
@@ -69,7 +72,7 @@ def whole_of_words(words: list[str]) -> int | None:
                 return None
         elif word in _ONES or word in _TENS:
             value = _ONES[word] if word in _ONES else _TENS[word]
-            if below and value >= below or below and not value:
+            if below and (value >= below or not value):
                 return None
             group += value
             below = 10 if word in _TENS else 1
