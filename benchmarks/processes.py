@@ -47,7 +47,7 @@ def main() -> None:
     served = 2 * adapter * args.stages
     print(f"Qwen3-4B, LoRA r={args.rank}: {adapter:,} trainable; gradient {gradient / 1e6:.0f} MB in float32")
     print(f"rollouts told: {told / 1e6:.0f} MB for {args.prompts} × {args.samples} × {args.tokens} tokens")
-    print(f"hand-over to a server: {served / 1e6:.0f} MB, {args.stages} stages as one adapter in bfloat16")
+    print(f"weight sync to a server: {served / 1e6:.0f} MB, {args.stages} stages as one adapter in bfloat16")
     print(
         f"layers {layer_weights / 1e9:.2f} GB, embeddings (whole everywhere) {whole / 1e9:.2f} GB, both in bfloat16\n"
     )

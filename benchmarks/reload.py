@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from prerlkit.policy.policy import load_policy
-from prerlkit.policy.save import load_stage
+from prerlkit.policy.save import WEIGHTS
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.prepare import Prepared, prepare
@@ -32,8 +33,7 @@ def logits_difference(run: Path, recipe: Recipe, prepared: Prepared, prompts: in
     model = recipe.model.model_copy(update={"dtype": "float32", "device": "cpu"})
     live = load_policy(prepared.model.path, model, prepared.tokens)
     for stage in recipe.stages:
-        live.adapters.fresh(stage.name, stage.adapter, seed=0)
-        load_stage(live.adapters, stage.name, run / "adapters" / stage.name)
+        live.adapters.restore(stage.name, stage.adapter, load_file(run / "adapters" / stage.name / WEIGHTS))
     plain = AutoModelForCausalLM.from_pretrained(prepared.model.path, dtype=torch.float32)
     loaded = PeftModel.from_pretrained(plain, str(run / "adapter"))
     difference = distance = scale = 0.0

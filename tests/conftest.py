@@ -27,7 +27,6 @@ FAST = (
     "evaluation/test_statistics.py",
     "metrics",
     "objective",
-    "metrics",
     "page",
     "policy/test_adapters.py",
     "policy/test_attention.py",

@@ -12,6 +12,7 @@ import prerlkit
 import prerlkit.verifiers
 
 ROOT = Path(prerlkit.__file__).resolve().parent
+CHECKOUT = Path(__file__).resolve().parents[1]  # the package may be installed elsewhere
 RANKS = {
     **dict.fromkeys(
         (
@@ -83,7 +84,7 @@ def test_every_import_points_down_and_rooms_of_one_floor_do_not_know_each_other(
 
 
 def test_the_table_of_rooms_lists_every_room():
-    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     listed = {name.strip("/").replace("/", ".") for row in rows for name in re.findall(r"`([\w/]+)`", row)}
     assert set(RANKS) - {"__main__"} == listed
@@ -138,7 +139,7 @@ def test_files_stay_readable():
 
 def test_every_file_that_the_pages_name_exists():
     """CONTRIBUTING and the pages; not the CHANGELOG, which names files of its day."""
-    top = ROOT.parent
+    top = CHECKOUT
     named = [
         (page.name, name)
         for page in [top / "CONTRIBUTING.md", top / "README.md", *sorted((top / "docs").glob("*.md"))]

@@ -20,7 +20,7 @@ from prerlkit.train.callbacks import SilentCallback
 
 
 class Listener(SilentCallback):
-    """Keeps what it is told; calls `at_step` with each step's number."""
+    """Keeps every event; calls `at_step` with each step's number."""
 
     def __init__(self, at_step=lambda step: None):
         self.messages, self.steps, self._at_step = [], [], at_step

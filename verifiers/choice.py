@@ -14,7 +14,8 @@ from pydantic import Field
 
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
-from prerlkit.verify.options import NamedOptions, named, plain
+from prerlkit.verify.option_text import CORRECTION, plain
+from prerlkit.verify.options import NamedOptions, named
 from prerlkit.verify.tags import last_tagged
 from prerlkit.verify.thinking import after_thinking
 
@@ -27,10 +28,19 @@ _CHOSEN = re.compile(
 )
 # Words right before "the answer is B" that deny it.
 _DENIED = re.compile(
-    r"\b(?:not|never|\w+n't)\s+(?:\w+\s+)?(?:think|believe|say|mean|true|claim|agree|follow|convinced)\b[\w\s']{0,30}$"
-    r"|\b(?:doubt|disagree)\b[\w\s']{0,30}$|\b(?:wrong|incorrect|false)\s+$",
+    r"\b(?:not|never|\w+n't)\s+(?:\w+\s+)?(?:think|believe|say|mean|true|claim|agree|follow|convinced|sure|certain|sense(?=\s+for))\b[\w\s']{0,30}$"
+    r"|\b(?:doubt|disagree)\b[\w\s']{0,30}$|\b(?:wrong|incorrect|false)\s+$"
+    r"|\b(?:wrong|incorrect|false|untrue|unlikely|impossible|improbable|doubtful)\s+(?:that|to|for)\b[\w\s']{0,30}$"
+    r"|\bnothing\s+(?:suggests|shows|says|proves|indicates|implies)\b[\w\s']{0,30}$"
+    r"|\b(?:any|each|every)\s+(?:other\s+)?$",
     re.IGNORECASE,
 )
+_OTHERWISE = re.compile(
+    r"\b(?:otherwise|or(?:\s+(?:else|maybe|perhaps|possibly))?|[,;]\s*else)\W+(?:(?:the|my|correct|right|best|final)\s+)*$",
+    re.IGNORECASE,
+)
+_DOUBTS = re.compile(r"\b(?:wrong|incorrect|false|no|not|wait|correction|sorry|\w+n't)\b", re.IGNORECASE)
+_CORRECTIONS = 10  # lines behind an answer in which a correction is looked for
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _MARKED_LINE = re.compile(r"[\s*_>-]*\(?([A-Z])(?:[).:]|[*\s]*$)")
 
@@ -95,7 +105,8 @@ class Choice(Verifier):
     def _places(self, text: str) -> Iterator[tuple[str, str]]:
         """The parts of the text that may hold the choice, the one that counts most first."""
         where = self.settings.extract
-        if where in ("auto", "boxed") and (box := extract.boxed(text)):
+        if where in ("auto", "boxed") and (box := extract.boxes(text)):
+            yield from _corrected(text)
             yield "alone", box
         if where in ("auto", "tag") and (tagged := last_tagged(text, "answer")):
             yield "alone", tagged
@@ -105,9 +116,13 @@ class Choice(Verifier):
             lines = [line for line in text.splitlines() if line.strip()]
             if lines:
                 yield "line", "\n".join(lines[-2:]) if _is_list(lines[-2:]) else lines[-1]
+        if where == "auto" and (first := _lone_first_line(text)):
+            yield "alone", first
 
     def _named(self, place: str, kind: str) -> NamedOptions:
         if _is_list(place.splitlines()):
+            return NamedOptions(frozenset(self._letters), frozenset())
+        if kind == "otherwise":  # an answer in one case and another one in the other
             return NamedOptions(frozenset(self._letters), frozenset())
         if kind in ("alone", "said", "denied") and len(place) > _LONGEST:
             return NamedOptions(frozenset(), frozenset())
@@ -168,8 +183,9 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
     """What stands after each "answer", the last one first; then sentences such as "B is correct"."""
     for cue in reversed(list(_SAID.finditer(text))[-_STATEMENTS:]):
         begin = max(text.rfind("\n", 0, cue.start()) + 1, cue.start() - 200)
+        before = text[begin : cue.start()]
         yield (
-            "denied" if _DENIED.search(text[begin : cue.start()]) else "said",
+            "otherwise" if _OTHERWISE.search(before) else "denied" if _DENIED.search(before) else "said",
             _said(text[cue.end() :][: _LONGEST + 1]),
         )
     for cue in reversed(list(_CHOSEN.finditer(text))[-_STATEMENTS:]):
@@ -179,14 +195,35 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _said(rest: str) -> str:
-    """The line that states the answer; with the lines below it where they go on with a list of options."""
+    """Return the line that states the answer; with the line below it where both are a list of options."""
     lines = rest.split("\n")
     while len(lines) > 1 and not plain(lines[0]):
         del lines[0]
     following = next((line for line in lines[1:] if line.strip()), "")
     if following == "".join(lines[1:2]) or len(plain(following)) <= len("(B)."):  # no explanation further down
         lines[1:] = [following]
-    return "\n".join(lines[:2]) if _is_list(lines[:2]) else lines[0]
+    if _is_list(lines[:2]):
+        return "\n".join(lines[:2])
+    corrections = [line for line in lines[1:_CORRECTIONS] if CORRECTION.match(plain(line))]
+    return "\n".join([lines[0], *corrections])
+
+
+def _corrected(text: str) -> Iterator[tuple[str, str]]:
+    """What short sentences behind the last box correct, the last one first."""
+    box = text.rfind("\\boxed")
+    line = text[box + 1 :][:_LONGEST].partition("}")[2] if box >= 0 else ""
+    for part in reversed(CORRECTION.split(line)[1:]):
+        if len(sentence := _SENTENCE_END.split(part)[0]) <= 40:
+            yield "said", sentence
+
+
+def _lone_first_line(text: str) -> str:
+    """Return the first line if it is an option's letter alone, and what follows names no other letter; else ""."""
+    first, _, rest = text.strip()[:_LONGEST].partition("\n")
+    alone = _MARKED_LINE.fullmatch(plain(first).rstrip(").:"))
+    if alone is None or len(text) > _LONGEST or _DOUBTS.search(rest):
+        return ""
+    return first if {*re.findall(r"\b[A-Z]\b", rest)} <= {alone[1], "I"} else ""
 
 
 def _is_list(lines: list[str]) -> bool:

@@ -254,7 +254,7 @@ def _call(candidate: Candidate, call: AssertedCall) -> Any:
     """What a call returns, rebuilt from built-in types.
 
     Raises:
-        Gone: the program has ended.
+        CandidateGone: the program has ended.
         Exception: it raised, or returned what is no value.
     """
     args = [pack(value, _refuse) for value in call.args]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 CONSTANTS: tuple[tuple[str, ...], ...] = (
-    ("x^2+1=0",), ("x=x", "0=0"), ("0", "-0"), ("1",), ("-1",), ("2",), ("x",), ("A", "(A)"), ("B", "(B)"), 
-    ("C", "(C)"),
-    ("D", "(D)"), (r"\infty", "infinity", r"+\infty"), ("True", "true"), ("nan",), ("[]",),
+    ("x^2+1=0",), ("x=x", "0=0"), ("0", "-0"), ("1",), ("-1",), ("2",), ("x",),
+    ("A", "(A)"), ("B", "(B)"), ("C", "(C)"), ("D", "(D)"),
+    (r"\infty", "infinity", r"+\infty"), ("True", "true"), ("nan",), ("[]",),
     (r"\emptyset", r"\varnothing", r"\text{no solution}", r"\{\}", "none", "None"),
 )  # fmt: skip
 """Answers that are tried on every row, the first of each group, but for rows whose gold answer is one of the group."""

@@ -72,7 +72,7 @@ def _run(plan: EvalPlan, output: Path | None, overwrite: bool, as_json: bool) ->
         with Display(console, quiet=as_json) as display:
             results = run_evaluation(plan, folder, display, overwrite=overwrite)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; what is judged is in {folder}. The same command goes on from there.", err=True)
+        typer.echo(f"stopped; what is judged is in {folder}. The same command continues from there.", err=True)
         raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps(results.to_json(), indent=2))

@@ -76,7 +76,7 @@ SIGNATURE = inspect.Signature(
         _field("quantization", str | None, panel=_MODEL),
         _field("device", str | None, panel=_MODEL),
         _parameter("output", Path | None, _OUTPUT, None),
-        _flag("overwrite", "--overwrite", text="Start anew where other results are."),
+        _flag("overwrite", "--overwrite", text="Start from scratch where other results are."),
         _flag("as_json", "--json", text="Print results.json and nothing else."),
         _flag("list_presets", "--list", text="Show the presets and stop."),
         _flag("verbose", "--verbose", "-v", text="Libraries' warnings, and tracebacks."),

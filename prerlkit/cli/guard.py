@@ -15,7 +15,7 @@ from rich.console import Console
 from prerlkit.errors import PrerlkitError, ShownElsewhereError
 from prerlkit.secrets import redact
 
-_FULL = "Free some space, then give the command again; `run` and `sweep` go on from there (`run` with --resume)."
+_FULL = "Free some space, then give the command again; `run` and `sweep` continue from there (`run` with --resume)."
 _FORBIDDEN = "Permit it there, or name another place."
 _IN_THE_WAY = "A file is where a folder should be, or a folder where a file should be: name another place."
 _HINTS = {
@@ -50,7 +50,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             _show(f"{error.strerror}{place}.", _HINTS.get(error.errno, "Add -v to see where it happened."))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            _show("Stopped at once; nothing after the last checkpoint was kept.", "--resume goes on from there.")
+            _show("Stopped at once; nothing after the last checkpoint was kept.", "--resume continues from there.")
             raise typer.Exit(130) from None
         except typer.Exit:
             raise

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Verbose, say
-
-
-class Dtype(StrEnum):
-    """What a merged model may be held in."""
-
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    float32 = "float32"
-
-
-class Gguf(StrEnum):
-    """Kinds of GGUF."""
-
-    bf16 = "bf16"
-    q8_0 = "q8_0"
+from prerlkit.recipe.dtype import Dtype
 
 
 @guarded
@@ -35,7 +20,9 @@ def merge(
     lora_scale: Annotated[
         float, typer.Option("--lora-scale", help="Multiplies the adapters; 1 is the policy that was trained.")
     ] = 1.0,
-    gguf: Annotated[Gguf | None, typer.Option("--gguf", help="Also write a GGUF file, and load it back.")] = None,
+    gguf: Annotated[
+        Literal["bf16", "q8_0"] | None, typer.Option("--gguf", help="Also write a GGUF file, and load it back.")
+    ] = None,
     base: Base = None,
     checkpoint: Checkpoint = False,
     overwrite: Overwrite = False,
@@ -57,9 +44,9 @@ def merge(
         run,
         output,
         base=base,
-        dtype=dtype.value if dtype else None,
+        dtype=dtype,
         lora_scale=lora_scale,
-        gguf=gguf.value if gguf else None,
+        gguf=gguf,
         checkpoint=checkpoint,
         overwrite=overwrite,
         report=report,

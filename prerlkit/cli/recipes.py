@@ -9,12 +9,10 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
+from prerlkit.cli.options import Overrides, RecipeName
 from prerlkit.errors import UsageError
 
 recipes = typer.Typer(no_args_is_help=True, help="List, show, check and start recipes.")
-
-Name = Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override a key.")]
 
 
 @recipes.command("list")
@@ -36,7 +34,7 @@ def list_() -> None:
 @recipes.command()
 @guarded
 def show(
-    recipe: Name, resolved: Annotated[bool, typer.Option("--resolved", help="With every default.")] = False
+    recipe: RecipeName, resolved: Annotated[bool, typer.Option("--resolved", help="With every default.")] = False
 ) -> None:
     """Print a recipe as written, or with everything resolved."""
     from prerlkit.recipe.load import dump, load, locate
@@ -59,7 +57,7 @@ def schema() -> None:
 
 @recipes.command()
 @guarded
-def validate(recipe: Name, overrides: Overrides = None) -> None:
+def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Check a recipe without running it: keys, types, ranges, and its verifiers' and generators' own settings."""
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings

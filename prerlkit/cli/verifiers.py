@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
+from prerlkit.cli.options import Overrides, RecipeName
 
 verifiers = typer.Typer(no_args_is_help=True, help="List, show, start, test and audit verifiers.")
 
@@ -132,10 +133,8 @@ def _judge_rows(name: str, settings: dict[str, object], rows: Path, as_json: boo
 @verifiers.command()
 @guarded
 def audit(
-    recipe: Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override a key of the recipe.")
-    ] = None,
+    recipe: RecipeName,
+    overrides: Overrides = None,
     rows: Annotated[int, typer.Option("--rows", min=2, help="How many rows of the recipe's train data to use.")] = 64,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0.0, max=1.0, help="Largest mean score that an attack may get.")

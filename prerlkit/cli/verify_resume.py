@@ -1,4 +1,4 @@
-"""`prerlkit verify-resume`: prove on this machine that to stop and go on changes nothing."""
+"""`prerlkit verify-resume`: prove on this machine that to stop and resume changes nothing."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Verbose
+from prerlkit.cli.options import Overrides, RecipeName, Verbose
 from prerlkit.errors import PrerlkitError
 
 
 @guarded
 def verify_resume(
-    recipe: Annotated[str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.")],
+    recipe: RecipeName,
     steps: Annotated[int, typer.Option("--steps", min=2, help="Steps of the trial, over all stages.")] = 4,
     at: Annotated[int | None, typer.Option("--at", min=1, help="Stop after this step; half way if left out.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="PATH=VALUE", help="Override a key. Repeatable.")
-    ] = None,
+    overrides: Overrides = None,
     keep: Annotated[Path | None, typer.Option("--keep", help="Keep the two run folders here.")] = None,
     verbose: Verbose = False,
 ) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.metrics.catalogue import HEALTH, STEP, STEP_SECONDS, TOKENS_GENERATED, of_evaluation
+from prerlkit.evaluation.result import values_of
+from prerlkit.metrics.catalogue import HEALTH, STEP, STEP_SECONDS, TOKENS_GENERATED
 from prerlkit.runs.run import Run
 
 Axis = Literal["steps", "tokens", "seconds"]
@@ -84,7 +85,7 @@ def series_of(run: Run) -> dict[str, Series]:
     of_steps = set(points)
     for line in run.evaluations:
         number = int(line["step"])
-        for name, value in evaluation_values(line).items():
+        for name, value in values_of(line).items():
             own = points.setdefault(name, [])
             if number <= len(run.steps) and _is_number(value) and not (own and own[-1][0] >= number):
                 own.append((number, value))
@@ -101,11 +102,3 @@ def series_of(run: Run) -> dict[str, Series]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def evaluation_values(line: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a line of evaluations.jsonl by their names in the catalogue."""
-    values = {name: line[name]["value"] for name in ("accuracy", "average") if line.get(name)}
-    values |= {f"pass@{k}": estimate["value"] for k, estimate in (line.get("pass_at") or {}).items()}
-    values |= {name: float(line[name]) for name in ("tokens_mean", "truncated", "unjudged") if name in line}
-    return {of_evaluation(name): value for name, value in values.items()}

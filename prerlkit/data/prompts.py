@@ -13,6 +13,7 @@ from prerlkit.data.render import Renderer
 from prerlkit.data.sources import load_rows, name
 from prerlkit.data.template import keeps
 from prerlkit.errors import UsageError
+from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import Data, HeldOut, Source
 from prerlkit.seeds import derive
 from prerlkit.types import Prompt
@@ -73,6 +74,19 @@ def build(
         notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a row of its own")
     notes.append(f"train {len(sets[0]):,} prompts, eval {len(sets[1]):,}, disjoint")
     return PromptSets(tuple(sets[0]), tuple(sets[1]), tuple(notes))
+
+
+def build_for(recipe: Recipe, tokenizer: Any, folder: Path | None) -> PromptSets:
+    """Return the prompts of a recipe; see `build`."""
+    limits = recipe.rollout
+    return build(
+        recipe.data,
+        tokenizer=tokenizer,
+        max_prompt_tokens=limits.max_prompt_tokens,
+        long_prompts=limits.long_prompts,
+        seed=recipe.seed,
+        folder=folder,
+    )
 
 
 def build_eval(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prerlkit.engines.engine import CACHE, OTHER, WEIGHTS, Engine, EngineContext, Reservation, Shared
 from prerlkit.errors import UsageError
 from prerlkit.policy.gguf import cache_root
+from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.rollout import MAX_RANK
 from prerlkit.rollout import vllm_local, vllm_server
 from prerlkit.rollout.canary import Canary, CanaryEngine
@@ -62,8 +63,8 @@ class VllmRollouts(Engine):
     def check_processes(self, recipe: Recipe, processes: int) -> None:
         if processes > 1 and recipe.rollout.vllm.server is None:
             raise UsageError(
-                f"rollout.engine: vllm starts one engine beside one process, and this run has {processes}.",
-                "Start `vllm serve` on a card of its own and give rollout.vllm.server (docs/engines.md), or use "
+                f"rollout.engine: vllm starts one engine next to one process, and this run has {processes}.",
+                "Start `vllm serve` on its own card and give rollout.vllm.server (docs/engines.md), or use "
                 "rollout.engine: hf.",
             )
 
@@ -76,7 +77,7 @@ class VllmRollouts(Engine):
         total, on_cuda = need.total, shared.kind == "cuda"
         if on_cuda:
             total = int(memory_share(recipe, need, shared.config, shared.memory, shared.free) * shared.memory)
-        return beside(need, total, sleeps=on_cuda and settings.sleep is not False)
+        return next_to_trainer(need, total, sleeps=on_cuda and settings.sleep is not False)
 
     def make(self, context: EngineContext) -> RolloutEngine:
         recipe, policy, on_message = context.recipe, context.policy, context.on_message
@@ -198,9 +199,6 @@ def _write_dense(context: EngineContext, folder: Path) -> None:
     write_dense(context.policy.base, folder)
 
 
-_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-
 def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
     """What vLLM wants for `recipe`: all sequences at full length. `weights`: bytes of those it serves."""
     return engine_memory(
@@ -209,7 +207,7 @@ def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
         rank=rank_for(recipe.stacked_rank),
         sequences=recipe.rollout.max_sequences,
         length=recipe.longest,
-        item=_NUMBER[recipe.model.dtype],
+        item=BYTES[recipe.model.dtype],
     )
 
 
@@ -217,7 +215,7 @@ def trainer_growth(recipe: Recipe, config: Any) -> int:
     """Return the bytes that the trainer adds to the base at the worst stage: adapters, top gradient and moments."""
     sides, below, most = adapter_sides(config), 0, 0
     for index, stage in enumerate(recipe.stages):
-        number, size = _NUMBER[stage.adapter.dtype], stage.adapter.rank * sides
+        number, size = BYTES[stage.adapter.dtype], stage.adapter.rank * sides
         moments = 2 * number if stage.optimizer.name == "adamw" else 2  # two of a byte each in 8 bit
         if index and stage.reincarnation != "stack":
             below -= recipe.stages[index - 1].adapter.rank * sides * number
@@ -237,7 +235,7 @@ def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, f
     return need.share(device, free - trainer_growth(recipe, config))
 
 
-def beside(need: EngineMemory, total: int, *, sleeps: bool) -> Reservation:
+def next_to_trainer(need: EngineMemory, total: int, *, sleeps: bool) -> Reservation:
     """An engine of `total` bytes on the trainer's device; what isn't weights, adapter and work space is its cache.
 
     While it sleeps, its weights wait in the host's memory and the cache is dropped; context and graphs stay.

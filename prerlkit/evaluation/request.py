@@ -33,7 +33,7 @@ class Draws(Settings):
     greedy: Bool = True
     """One greedy answer each."""
     samples: NonNegativeInt = 0
-    """Samples a problem, beside greedy."""
+    """Samples for each problem, in addition to the greedy one."""
     pass_at: tuple[PositiveInt, ...] = ()
     """pass@k; default: 1, 2, 4, … samples."""
     majority_at: tuple[PositiveInt, ...] = ()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prerlkit.evaluation.estimates import Estimate
+from prerlkit.metrics.catalogue import of_evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,19 @@ class EvalResult:
             values[key] = Estimate(**values[key]) if values[key] else None
         values["pass_at"] = {int(k): Estimate(**v) for k, v in values["pass_at"].items()}
         return cls(**values)
+
+
+def values_of(line: Mapping[str, Any], *, bounds: bool = False) -> dict[str, float]:
+    """Return the numbers of a line of evaluations.jsonl by their names in the catalogue.
+
+    Args:
+        bounds: with the ends of the intervals of accuracy and avg@k.
+    """
+    values: dict[str, float] = {}
+    for name in ("accuracy", "average"):
+        if estimate := line.get(name):
+            values[name] = estimate["value"]
+            values |= {f"{name}_{end}": estimate[end] for end in ("low", "high") if bounds}
+    values |= {f"pass@{k}": estimate["value"] for k, estimate in (line.get("pass_at") or {}).items()}
+    values |= {name: float(line[name]) for name in ("tokens_mean", "truncated", "unjudged") if name in line}
+    return {of_evaluation(name): value for name, value in values.items()}

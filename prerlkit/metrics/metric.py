@@ -64,7 +64,7 @@ class Metric:
         return tuple(map(self.of, self.parts)) or (self.name,)
 
     def matches(self, name: str) -> bool:
-        """Return whether `name` is this metric's, whatever stands in the part that varies."""
+        """Return whether `name` is this metric's, whatever the part that varies is."""
         return re.fullmatch(".+".join(map(re.escape, _VARYING.split(self.name))), name) is not None
 
     @property

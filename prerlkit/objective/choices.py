@@ -119,22 +119,21 @@ class Kl(Settings):
     `kl_loss_type`."""
 
 
-class FileAdvantage(Settings):
+class FileChoice(Settings):
+    """A choice from a file next to the recipe."""
+
+    kind: FileName
+    """path/to/file.py:Name"""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Its own, checked by its own class."""
+
+
+class FileAdvantage(FileChoice):
     """An advantage from a file next to the recipe: a `prerlkit.objective.plugins.AdvantageFunction`."""
 
-    kind: FileName
-    """path/to/file.py:Name"""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Its own, checked by its own class."""
 
-
-class FileLoss(Settings):
+class FileLoss(FileChoice):
     """A loss from a file next to the recipe: a `prerlkit.objective.plugins.LossFunction`."""
-
-    kind: FileName
-    """path/to/file.py:Name"""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Its own, checked by its own class."""
 
 
 def kind(value: Any) -> str | None:
@@ -198,3 +197,13 @@ class Objective(Settings):
     def regularized(self) -> bool:
         """Whether samples with advantage 0 carry gradient too (KL, entropy)."""
         return self.kl is not None or self.entropy != 0.0
+
+    @property
+    def choices(self) -> str:
+        """The five choices in words."""
+        kinds = (self.advantage.kind, self.loss.kind, self.aggregate.kind)
+        return " · ".join((self.space, self.samples, *kinds))
+
+    def weighted(self, name: str) -> str:
+        """Return `name` with the coefficient in front where it is not 1."""
+        return name if self.coefficient == 1.0 else f"{self.coefficient:g} × {name}"

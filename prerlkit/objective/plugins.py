@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from prerlkit.objective.loss import TokenTerms
 
 
-class LossFunction(ABC):
-    """A loss of the policy. KL, entropy, importance weights and the coefficient are added to it as to any other.
+class _FileFunction:
+    """A class that a recipe names by its file.
 
     Class attributes:
         Settings: a frozen pydantic class, a subclass of `prerlkit.settings.Settings`; the recipe's `settings`.
@@ -29,6 +29,10 @@ class LossFunction(ABC):
     def __init__(self, settings: _settings.Settings) -> None:
         self.settings = settings
 
+
+class LossFunction(_FileFunction, ABC):
+    """A loss of the policy. KL, entropy, importance weights and the coefficient are added to it as to any other."""
+
     @abstractmethod
     def token_losses(self, terms: TokenTerms) -> tuple[Tensor, Tensor]:
         """Return the loss of each token, and 1.0 where a bound acted on it, else 0.0. [N], [N]
@@ -37,17 +41,8 @@ class LossFunction(ABC):
         """
 
 
-class AdvantageFunction(ABC):
-    """From the rewards of one group to one signed number for each sample.
-
-    Class attributes:
-        Settings: as of a loss.
-    """
-
-    Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
-
-    def __init__(self, settings: _settings.Settings) -> None:
-        self.settings = settings
+class AdvantageFunction(_FileFunction, ABC):
+    """From the rewards of one group to one signed number for each sample."""
 
     @abstractmethod
     def advantages(self, rewards: Sequence[float], passed: Sequence[bool]) -> Sequence[float]:

@@ -11,7 +11,7 @@ from prerlkit.plan.traces import Traces
 from prerlkit.recipe.schema import Recipe
 
 _TRAINING = tuple(TRAINING)
-_EVERYTHING = (*_TRAINING, "rollout", "evaluation", "load", "hand-over", "merge", "write adapter")
+_EVERYTHING = (*_TRAINING, "rollout", "evaluation", "load", "weight sync", "merge", "write adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def advise(recipe: Recipe, plan: Plan, traces: Traces) -> list[Advice]:
     limit = plan.device.memory
     over = {phase.name for phase in plan.phases if plan.needed_in(phase) > limit}
     if plan.engine.problem:
-        over |= {"rollout", "hand-over"}
+        over |= {"rollout", "weight sync"}
     chosen = [change for change in _changes(recipe, plan.engine) if over & set(change.phases)]
     found = []
     for change in chosen:
@@ -73,7 +73,7 @@ def _changes(recipe: Recipe, engine: Reservation) -> Iterator[_Saving]:
     memory, rollout, everything = recipe.memory, recipe.rollout, _EVERYTHING
     if memory.logits_chunk > 256:
         yield _Saving("memory.logits_chunk", 256, "nothing but rounding", _TRAINING)
-    sampling = ("rollout", "evaluation", "hand-over")
+    sampling = ("rollout", "evaluation", "weight sync")
     if rollout.max_sequences > 8:
         yield _Saving("rollout.max_sequences", max(8, rollout.max_sequences // 4), "slower rollouts", sampling)
     if engine.total:  # another copy on this device

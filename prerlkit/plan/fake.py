@@ -1,7 +1,7 @@
 """The tracker for a step without values: what the code reads from tensors is answered, everything else is shapes.
 
 Code that trains and samples reads a number now and then (`loss.item()`, the rows that are finished). Here such a number
-is 0, so that nothing must end a sample on paper: every length is the longest. Masks choose everything.
+is 0, so that nothing must end a traced sample: every length is the longest. Masks choose everything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One step and one rollout under a tracker, each byte in the phase that holds it: on paper and for real alike."""
+"""One step and one rollout under a tracker, each byte in the phase that holds it, traced or measured."""
 
 from __future__ import annotations
 

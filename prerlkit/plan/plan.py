@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from prerlkit.engines.engine import KINDS, Reservation, Shared
 from prerlkit.engines.registry import engine_of
 from prerlkit.plan.device import Device
-from prerlkit.plan.trace import HAND_OVER, Sizes, Traced
+from prerlkit.plan.trace import WEIGHT_SYNC, Sizes, Traced
 from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
+from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.schema import Recipe
 
 LOAD, WRITE = "load", "write adapter"
-_ORDER = (LOAD, "merge", HAND_OVER, ROLLOUT, EVALUATION, "log-probs", "backward", "optimizer", WRITE)
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_ORDER = (LOAD, "merge", WEIGHT_SYNC, ROLLOUT, EVALUATION, "log-probs", "backward", "optimizer", WRITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
     traced = [*traces.training(recipe), *sampling]
     free = device.memory - device.needed(sizes.weight_bytes)
     reserved = engine.reserve(recipe, Shared(sizes.config, sizes.dense_bytes, device.kind, device.memory, free))
-    size = _BYTES[recipe.model.dtype]
+    size = BYTES[recipe.model.dtype]
     found: dict[str, list[Phase]] = defaultdict(list)
 
     def add(name: str, stage: str, by_kind: dict[str, int], *, traced: bool) -> None:
@@ -89,13 +89,13 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
 
     add(LOAD, "", {"base weights": sizes.weight_bytes, "copies while loading": 2 * sizes.largest * size}, traced=False)
     for stage in sampling:
-        if engine.in_process:  # nothing is handed over
-            add(HAND_OVER, stage.stage, dict(stage.resident), traced=False)
+        if engine.in_process:  # no weights are synced
+            add(WEIGHT_SYNC, stage.stage, dict(stage.resident), traced=False)
         else:
             add(ROLLOUT, stage.stage, {**stage.resident, **reserved.rollout}, traced=False)
     for stage in traced:
         for name, peak in stage.peaks.items():
-            extra = reserved.rollout if name == HAND_OVER else {} if engine.in_process else reserved.training
+            extra = reserved.rollout if name == WEIGHT_SYNC else {} if engine.in_process else reserved.training
             add(name, stage.stage, {**peak.by_kind, **extra}, traced=True)
     add(WRITE, "", {**_resident(sampling), "one layer in float32": 8 * sizes.largest}, traced=False)
     worst = tuple(max(found[name], key=lambda p: p.total) for name in _ORDER if found[name])

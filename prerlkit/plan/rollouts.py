@@ -1,6 +1,6 @@
 """Rollouts in this process at their worst: prompts that enter, rows that join late ones, the cache at its longest.
 
-On paper a few passes through the model show it; for real, every token is drawn. Nothing ever ends a sample early here.
+A trace needs a few passes through the model; a measurement draws every token. Nothing ends a sample early here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prerlkit.rollout.hf import ADMIT_AT, HfEngine
 from prerlkit.rollout.linears import FusedLora
 from prerlkit.rollout.protocol import Sampling
 
-_PAPER = 2
+_TRACED_PASSES = 2
 """Passes that show the beginning, or the end: prompts, and the token at which the cache grows."""
 
 
@@ -82,14 +82,14 @@ def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
 def on_shapes(tracker: MemoryTracker, policy: Policy, load: Load) -> tuple[Peak, int]:
     """The peak of `load` from few passes, and how many operations one of them is."""
     before = tracker.operations
-    first = _generate(tracker, policy, load, load.together, load.width, forwards=_PAPER)
-    operations = (tracker.operations - before) // _PAPER
+    first = _generate(tracker, policy, load, load.together, load.width, forwards=_TRACED_PASSES)
+    operations = (tracker.operations - before) // _TRACED_PASSES
     if load.entering:
         return max(first, _join(tracker, policy, load), key=lambda peak: peak.total), operations
     grown = max(0, load.sampling.max_new_tokens - 2) // ROOM * ROOM  # the column at which the cache grows last
     if not grown:
         return first, operations
-    last = _generate(tracker, policy, load, load.together, load.width + grown, forwards=_PAPER, skip=1)
+    last = _generate(tracker, policy, load, load.together, load.width + grown, forwards=_TRACED_PASSES, skip=1)
     return max(first, last, key=lambda peak: peak.total), operations
 
 

@@ -1,4 +1,4 @@
-"""A run on paper: its stages, steps and rollouts in order, on a policy without values, every byte counted.
+"""A run traced on shapes: its stages, steps and rollouts in order, on a policy without values, every byte counted.
 
 What runs here is the run's own code (`train/step.py`, `policy/`, `rollout/hf.py`): when that changes, so does the plan.
 """
@@ -24,7 +24,7 @@ from prerlkit.rollout.canary import TOKENS
 from prerlkit.train.distributed import World
 from prerlkit.train.step import Updater
 
-MERGE, HAND_OVER = "merge", "hand-over"
+MERGE, WEIGHT_SYNC = "merge", "weight sync"
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Parts:
     Attributes:
         training: steps; without them only what they leave behind is there.
         rollouts: in this process.
-        canary: the trainer's side of a hand-over to an engine of another.
+        canary: the trainer's side of a weight sync to an engine of another.
     """
 
     training: bool = True
@@ -110,11 +110,11 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
 def _stage(
     recipe: Recipe, index: int, policy: Policy, tracker: MemoryTracker, device_type: str, parts: Parts
 ) -> tuple[Traced, int]:
-    """One stage: take over, train on the worst batches, roll out beside what training left."""
+    """Trace one stage: reincarnate, train on the worst batches, roll out next to what training left."""
     stage = recipe.stages[index]
     made, operations = Traced(stage.name), 0
     with watching(tracker, MERGE):
-        _take_over(recipe, index, stage, policy)
+        _reincarnate(recipe, index, stage, policy)
     if index and stage.reincarnation == "merge":
         made.at_most(dict(tracker.peaks))
     adapters = [p.data for name, p in policy.base.named_parameters() if ".lora_" in name]
@@ -143,7 +143,7 @@ def _stage(
 
 
 def _outdone(recipe: Recipe, index: int) -> bool:
-    """Whether the next stage's rollouts are the same and stand beside at least as much."""
+    """Whether the next stage's rollouts are the same, next to at least as many resident bytes."""
     stage, *after = recipe.stages[index : index + 2]
     return any(
         (other.rollout, other.adapter, other.optimizer) == (stage.rollout, stage.adapter, stage.optimizer)
@@ -159,8 +159,8 @@ def _leave_behind(tracker: MemoryTracker, updater: Updater, policy: Policy) -> N
         updater.optimizer.step()
 
 
-def _take_over(recipe: Recipe, index: int, stage: Stage, policy: Policy) -> None:
-    """As a run does it, except that a 4-bit or 8-bit layer isn't packed anew: its bytes stay the same."""
+def _reincarnate(recipe: Recipe, index: int, stage: Stage, policy: Policy) -> None:
+    """As a run does it, except that a 4-bit or 8-bit layer isn't packed again: its bytes stay the same."""
     adapters = policy.adapters
     if index and stage.reincarnation == "continue":
         adapters.continue_top(stage.name)
@@ -183,8 +183,8 @@ def _unpaged(stage: Stage) -> Stage:
 
 
 def _canary(tracker: MemoryTracker, policy: Policy) -> dict[str, Peak]:
-    """What the trainer's side of a hand-over to another engine holds."""
-    with watching(tracker, HAND_OVER):
+    """What the trainer's side of a weight sync to another engine holds."""
+    with watching(tracker, WEIGHT_SYNC):
         policy.score([tuple(range(TOKENS))])
     return dict(tracker.peaks)
 

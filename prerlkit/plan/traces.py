@@ -33,7 +33,7 @@ class Traces:
         """What rollouts and evaluations hold beside what steps leave behind.
 
         Args:
-            here: in this process; otherwise it is the canary at each hand-over to an engine of another.
+            here: in this process; otherwise it is the canary at each weight sync to an engine of another.
         """
         if here:
             return self._trace(_plain(recipe, "memory", Memory.model_fields), Parts(training=False))

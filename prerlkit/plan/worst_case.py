@@ -8,7 +8,7 @@ from prerlkit.recipe.schema import Memory, Rollout, Stage
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
 TOKEN = 1
-"""Any token: on paper they are all alike, but contexts of different prompts must differ (equal ones are shared)."""
+"""Any token: without values all are alike, but contexts of different prompts must differ (equal ones are shared)."""
 
 
 def prompts(count: int, length: int) -> list[Prompt]:

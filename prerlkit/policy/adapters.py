@@ -93,17 +93,8 @@ class AdapterStack:
             UsageError: a target that matches no linear layer of this model.
         """
         key = f"stage{len(self.layers)}"
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            target_modules=self._targets(settings),
-            lora_dropout=settings.dropout,
-            use_rslora=settings.rslora,
-            use_dora=settings.dora,
-            init_lora_weights=True if settings.init == "default" else settings.init,
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
+        init = True if settings.init == "default" else settings.init
+        config = self._lora_config(settings, init_lora_weights=init)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self._peft is None:
@@ -132,7 +123,7 @@ class AdapterStack:
             ValueError: a tensor in the folder has no counterpart in the model. PEFT itself would only warn.
         """
         if self.layers:
-            raise RuntimeError("an adapter of another tool goes on the bare base")
+            raise RuntimeError("only the bare base takes an adapter of another tool")
         self._peft = PeftModel.from_pretrained(self.base, str(folder))
         (key,) = self._peft.peft_config
         weights = folder / "adapter_model.safetensors"
@@ -217,6 +208,9 @@ class AdapterStack:
         settings = layer.settings
         if settings is None:
             return copy(self.peft.peft_config[layer.key])
+        return self._lora_config(settings, inference_mode=True)
+
+    def _lora_config(self, settings: Adapter, **more: Any) -> LoraConfig:
         return LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -226,7 +220,7 @@ class AdapterStack:
             use_dora=settings.dora,
             bias="none",
             task_type="CAUSAL_LM",
-            inference_mode=True,
+            **more,
         )
 
     def _layer(self, name: str) -> Layer:

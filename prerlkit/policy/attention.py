@@ -84,8 +84,6 @@ def _few_queries(
     **others: Any,
 ) -> tuple[Tensor, None]:
     """The products below where they are faster, else torch's fused kernel."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     queries, limit = query.shape[2], MOST_QUERIES_WITH_GRADIENT if torch.is_grad_enabled() else MOST_QUERIES
     plain = attention_mask is None or attention_mask.dtype == torch.bool
     if (
@@ -93,10 +91,7 @@ def _few_queries(
         or not plain
         or any(others.get(key) is not None for key in ("softcap", "s_aux", "position_bias"))
     ):
-        out: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **others
-        )
-        return out
+        return _fused(module, query, key, value, attention_mask, scaling=scaling, **others)
     if attention_mask is None and queries > 1:
         attention_mask = torch.ones(queries, key.shape[2], dtype=torch.bool, device=query.device)
         attention_mask = attention_mask.tril(key.shape[2] - queries)[None, None]

@@ -3,7 +3,7 @@
 A context (a prompt, the start token) stands in the row once, whatever the number of completions behind it; each
 completion's tokens follow. Position ids say where a token stands in its own sequence. Attention alone takes the row
 apart, into blocks of sequences of about one length, where a completion's queries meet the keys of its context and its
-own (`attention.py` hands over to `attend`).
+own (`attention.py` calls `attend`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from prerlkit.errors import PrerlkitError
@@ -30,11 +30,6 @@ _A, _B = ".lora_A.weight", ".lora_B.weight"
 def save_stage(adapters: AdapterStack, name: str, folder: Path, base_id: str) -> None:
     """Write the adapter of stage `name` as a PEFT folder."""
     _write(adapters.config(name), adapters.state(name), folder, base_id)
-
-
-def load_stage(adapters: AdapterStack, name: str, folder: Path) -> None:
-    """Put a saved adapter's weights into the adapter of stage `name`."""
-    adapters.load_state(name, load_file(folder / WEIGHTS))
 
 
 def save_policy(adapters: AdapterStack, folder: Path, base_id: str) -> None:

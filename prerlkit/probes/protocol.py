@@ -47,7 +47,7 @@ class ProbeResult:
     """What a probe found.
 
     Attributes:
-        metrics: numbers for metrics.jsonl, under names of the probe's `metrics`. What can't be told is left out.
+        metrics: numbers for metrics.jsonl, under names of the probe's `metrics`. What can't be known is left out.
         details: what has more than one number, for probes.jsonl; JSON values only.
         after: what the probe still has to see in the same step, after its update; its numbers join these.
     """

@@ -24,6 +24,7 @@ from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
 from prerlkit.publish.streamed import StreamedModel
+from prerlkit.rollout.vllm import RANKS
 from prerlkit.runs.trained import Part, TrainedRun
 
 Report = Callable[[str], None]
@@ -32,8 +33,8 @@ RECORD = "export.json"
 TOLERANCE = 0.01
 """How far the loaded adapter may be from the live stack, as a share of how far that is from the base, in float32; sums
 in another order come on top (`proof.FLOOR`). Ours."""
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM 0.32 takes for --max-lora-rank."""
+LEAST_VLLM_RANK = 8
+"""The smallest --max-lora-rank that is advised; vLLM takes 1 too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,34 +99,34 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
-    folder = Path(output) if output else opened.folder / "export"
+    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    folder = Path(output) if output else trained.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
-    source = opened.resolve_base(base, report)
-    reference = _Reference(opened, source)
+    source = trained.resolve_base(base, report)
+    reference = _Reference(trained, source)
     config, tensors, reduction = reference.config, reference.tensors, None
     if rank is not None:
         config, tensors, reduction = reduced(config, tensors, rank)
     with disk_advice(folder), new_folder(folder) as work:
-        _write(work, config, tensors, opened, source)
+        _write(work, config, tensors, trained, source)
         report("checking: loaded by PEFT and by transformers, against the live policy in float32")
-        checks = reference.check(work, opened.parts, config, reduced=reduction is not None)
+        checks = reference.check(work, trained.parts, config, reduced=reduction is not None)
         made = []
         if stages:
-            for part, own in zip(opened.parts, reference.configs, strict=True):
+            for part, own in zip(trained.parts, reference.configs, strict=True):
                 place = work / "stages" / part.name
-                _write(place, own, part.tensors, opened, source)
+                _write(place, own, part.tensors, trained, source)
                 reference.check(place, (part,), own, reduced=False)
                 made.append(folder / "stages" / part.name)
-        write_json(work / RECORD, _record(opened, config.r, checks, reduction))
+        write_json(work / RECORD, _record(trained, config.r, checks, reduction))
     return Exported(folder, tuple(made), config.r, checks, reduction)
 
 
 def vllm_rank(rank: int) -> int | None:
     """The --max-lora-rank that serves an adapter of this rank; None when vLLM takes none so large."""
-    return next((allowed for allowed in VLLM_RANKS if rank <= allowed), None)
+    return next((allowed for allowed in RANKS if allowed >= max(rank, LEAST_VLLM_RANK)), None)
 
 
 class _Reference:

@@ -27,9 +27,9 @@ from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.streamed import StreamedModel
 from prerlkit.publish.weights import INDEX, Weights
+from prerlkit.recipe.dtype import Dtype
 from prerlkit.runs.trained import TrainedRun
 
-Dtype = Literal["bfloat16", "float16", "float32"]
 Gguf = Literal["bf16", "q8_0"]
 Report = Callable[[str], None]
 
@@ -89,13 +89,13 @@ def merge(
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
         PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
     """
-    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
-    folder = Path(output) if output else opened.folder / "merged"
-    _check(opened, folder, lora_scale, overwrite)
-    source = opened.resolve_base(base, report)
-    model = opened.recipe.model
+    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    folder = Path(output) if output else trained.folder / "merged"
+    _check(trained, folder, lora_scale, overwrite)
+    source = trained.resolve_base(base, report)
+    model = trained.recipe.model
     original = StreamedModel(source, model.trust_remote_code)
-    plan = _MergePlan.make(original, original.with_adapters(opened.parts, lora_scale), dtype or model.dtype)
+    plan = _MergePlan.make(original, original.with_adapters(trained.parts, lora_scale), dtype or model.dtype)
     _check_disk(plan, folder, gguf)
     with disk_advice(folder), new_folder(folder) as work:
         report(f"merging {len(plan.folds.factors)} weights of {plan.bytes / 2**30:.2f} GiB into {folder}")
@@ -103,7 +103,7 @@ def merge(
         _write_rest(plan, work)
         report("proving: logits of live policy, base, rounded base and merged model in float32")
         merged = StreamedModel(work, model.trust_remote_code)
-        tokens = proof.probe_tokens(load_tokenizer(str(source)), opened.files.samples)
+        tokens = proof.probe_tokens(load_tokenizer(str(source)), trained.files.samples)
         proven = _prove(plan, merged, tokens)
         four_bit = file = None
         if model.quantization != "none":
@@ -113,8 +113,8 @@ def merge(
             from prerlkit.publish.gguf_file import write_gguf
 
             report(f"writing and loading back GGUF {gguf}")
-            file = write_gguf(work, opened.recipe.name, gguf, tokens)
-        write_json(work / RECORD, _record(opened, plan, proven, four_bit, file))
+            file = write_gguf(work, trained.recipe.name, gguf, tokens)
+        write_json(work / RECORD, _record(trained, plan, proven, four_bit, file))
     return Merged(folder, proven, four_bit, folder / file.path.name if file else None)
 
 

@@ -80,31 +80,31 @@ def push(
         PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
     """
     kind: Kind = "merged" if merged else "adapter"
-    opened = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
-    hub_base = base or hub_id(opened.recipe)
+    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    hub_base = base or hub_id(trained.recipe)
     if not merged and hub_base is None:
         raise UsageError(
-            f"The base of this adapter is {base_name(opened.recipe)}: nobody who downloads it could load it.",
+            f"The base of this adapter is {base_name(trained.recipe)}: no user who downloads it could load it.",
             "Name the same base on the Hub with --base user/model, or push the whole model with --merged.",
         )
     hub = None if dry_run else Hub(repo, revision)
     remote = hub.look() if hub else HubRepo(None, (), None)
-    stale = _check_contents(hub, remote, opened, kind, overwrite) if hub else ()
-    folder, record = _weights(opened, kind, dry_run, checkpoint, report)
+    stale = _check_contents(hub, remote, trained, kind, overwrite) if hub else ()
+    folder, record = _weights(trained, kind, dry_run, checkpoint, report)
     named = license or (hub.license_of(hub_base) if hub and hub_base else None)
-    curves = picture(opened)
+    curves = picture(trained)
     facts = Facts(repo, kind, hub_base, named, record, curves is not None)
-    files = _files(opened, facts, folder, curves)
-    check_leaks(files.items(), own=_own_paths(opened), secrets=[hub.token or ""] if hub else [])
+    files = _files(trained, facts, folder, curves)
+    check_leaks(files.items(), own=_own_paths(trained), secrets=[hub.token or ""] if hub else [])
     sizes = {name: _size(content) for name, content in sorted(files.items())}
     text = files["README.md"]
     assert isinstance(text, bytes)
-    notes = _notes(opened, facts, folder, remote, private)
+    notes = _notes(trained, facts, folder, remote, private)
     if hub is None:
         return Pushed(repo, sizes, text.decode(), None, notes)
     report(f"uploading {len(files)} files, {sum(sizes.values()) / 2**20:,.1f} MiB, to {repo}")
     delete = [name for name in stale if name not in files]
-    url = hub.commit(files, delete, remote, private=private, message=f"{opened.recipe.name}: {kind} by prerlkit")
+    url = hub.commit(files, delete, remote, private=private, message=f"{trained.recipe.name}: {kind} by prerlkit")
     return Pushed(repo, sizes, text.decode(), url, notes)
 
 

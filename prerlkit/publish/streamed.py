@@ -52,12 +52,49 @@ class StreamedModel:
         return replace(self, parts=parts, lora_scale=lora_scale)
 
     def empty(self) -> Any:
-        """Return `empty_model` of the folder, without adapters."""
-        return empty_model(self.folder, trust_remote_code=self.trust_remote_code)
+        """Return the model of the folder's config without weights and adapters, buffers computed, dropouts inactive.
+
+        A parameter is one zero seen as the whole shape: of no size, and on the CPU, so that adapters are put there too.
+        """
+        from accelerate import init_empty_weights
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        trust = self.trust_remote_code
+        config = AutoConfig.from_pretrained(str(self.folder), trust_remote_code=trust)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust)
+        model.tie_weights()
+        empty: dict[int, nn.Parameter] = {}
+        for module in model.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    placeholder = nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
+                    module._parameters[name] = empty.setdefault(id(parameter), placeholder)
+        return model.eval()
 
     def file_names(self, model: Any) -> dict[str, str]:
-        """Return `file_names` of a model made by `empty`."""
-        return file_names(model, self.weights.__contains__)
+        """Return which tensor of the files each parameter of a model made by `empty` is.
+
+        It has the parameter's own name, a tied one's, or the name without the model's prefix.
+
+        Raises:
+            PrerlkitError: a parameter that no tensor answers to (files of another layout than the model's own modules).
+        """
+        names: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(name)
+        prefix, found = model.base_model_prefix + ".", {}
+        for tied in names.values():
+            stored = [form for name in tied for form in (name, name.removeprefix(prefix), prefix + name)]
+            match = next((form for form in stored if form in self.weights), None)
+            if match is None:
+                raise PrerlkitError(
+                    f"The model's files hold no tensor named {tied[0]}: their layout is not that of transformers' "
+                    "modules.",
+                    "Load the base with transformers, save it with `save_pretrained`, and give that folder as --base.",
+                )
+            found.update(dict.fromkeys(tied, match))
+        return found
 
     def stack(self) -> AdapterStack:
         """Return the adapters on an empty model."""
@@ -108,49 +145,6 @@ class StreamedModel:
             return acts_IO if layer.fan_in_fan_out else acts_IO.T.contiguous()  # Conv1D holds its weight transposed
 
         return reading
-
-
-def empty_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The model of `folder`'s config without weights, buffers computed, dropouts inactive.
-
-    A parameter is one zero seen as the whole shape: of no size, and on the CPU, so that adapters are put there too.
-    """
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    model.tie_weights()
-    empty: dict[int, nn.Parameter] = {}
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                placeholder = nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
-                module._parameters[name] = empty.setdefault(id(parameter), placeholder)
-    return model.eval()
-
-
-def file_names(model: Any, available: Callable[[str], bool]) -> dict[str, str]:
-    """Which tensor of the files each parameter is: by its own name, a tied one's, or without the model's prefix.
-
-    Raises:
-        PrerlkitError: a parameter that no tensor answers to (files of another layout than the model's own modules).
-    """
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    prefix, found = model.base_model_prefix + ".", {}
-    for tied in names.values():
-        stored = [form for name in tied for form in (name, name.removeprefix(prefix), prefix + name)]
-        match = next((form for form in stored if available(form)), None)
-        if match is None:
-            raise PrerlkitError(
-                f"The model's files hold no tensor named {tied[0]}: their layout is not that of transformers' modules.",
-                "Load the base with transformers, save it with `save_pretrained`, and give that folder as --base.",
-            )
-        found.update(dict.fromkeys(tied, match))
-    return found
 
 
 def stack_on(model: Any, parts: Sequence[Part], lora_scale: float = 1.0) -> AdapterStack:

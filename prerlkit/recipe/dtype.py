@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 Dtype = Literal["bfloat16", "float16", "float32"]
+BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Of one number."""
 
 _FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Files of NVIDIA's driver, of Windows' GPUs seen from WSL, of AMD's driver."""

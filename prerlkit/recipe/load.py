@@ -34,7 +34,7 @@ class LoadedRecipe:
 
 
 def packaged() -> dict[str, Path]:
-    """Recipes that come with the package: in a checkout the top-level `recipes/`, in a wheel beside the code.
+    """Recipes that come with the package: in a checkout the top-level `recipes/`, in a wheel next to the code.
 
     Returns:
         Files by bare name (path below the folder, without `.yaml`)."""
@@ -126,9 +126,14 @@ def plain(value: Any) -> Any:
 
 def dump(recipe: Recipe) -> str:
     """The resolved recipe as YAML: nothing inherited, nothing implied. Loading it gives an equal recipe."""
+    return to_yaml(recipe.model_dump(mode="json"))
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Return plain data as YAML in block style, keys in their order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     buffer = io.StringIO()
-    yaml.dump(recipe.model_dump(mode="json"), buffer)
+    yaml.dump(data, buffer)
     return buffer.getvalue()

@@ -23,10 +23,10 @@ class Output(Settings):
     one. 0: only those. 5 is ours: a killed run repeats no more than that. transformers: `save_steps`; verl:
     `save_freq`."""
     keep_checkpoints: Annotated[int, Strict(), Field(ge=2)] = 2
-    """How many of the newest are kept, beside the one whose evaluation was best. At least 2: the one before is what
+    """How many of the newest are kept, in addition to the one whose evaluation was best. At least 2: the one before
     saves a run when the last is damaged. transformers: `save_total_limit`; verl: `max_actor_ckpt_to_keep`."""
     trackers: Trackers = ()
-    """Who else hears of each step: tensorboard, wandb, trackio. All stay on this machine unless told otherwise.
+    """Trackers that receive each step: tensorboard, wandb, trackio. All keep the data on this machine by default.
     transformers: `report_to`."""
 
 

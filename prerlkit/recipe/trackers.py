@@ -1,4 +1,4 @@
-"""Recipe settings of trackers: who else hears of a run's steps."""
+"""Recipe settings of trackers, which receive a run's steps."""
 
 from __future__ import annotations
 

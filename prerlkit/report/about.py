@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
 
 from prerlkit.objective.choices import Objective
 from prerlkit.objective.presets import PRESETS, ObjectiveChoice
+from prerlkit.recipe.load import to_yaml
 from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
 
@@ -58,13 +57,11 @@ def objective_name(value: Any) -> str:
         objective = _CHOICE.validate_python(value)
     except ValidationError:
         return "of another version"
-    weight = "" if objective.coefficient == 1.0 else f"{objective.coefficient:g} × "
     alone = objective.model_copy(update={"coefficient": 1.0})
     for name in PRESETS:
         if _CHOICE.validate_python(name) == alone:
-            return f"{weight}{name}"
-    kinds = (objective.advantage.kind, objective.loss.kind, objective.aggregate.kind)
-    return f"{weight}{objective.space} · {objective.samples} · " + " · ".join(kinds)
+            return objective.weighted(name)
+    return objective.weighted(objective.choices)
 
 
 def planned_steps(run: Run) -> int:
@@ -113,12 +110,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def recipe_text(run: Run) -> str:
     """The resolved recipe as YAML."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    buffer = io.StringIO()
-    yaml.dump(dict(run.recipe), buffer)
-    return shareable(buffer.getvalue())
+    return shareable(to_yaml(run.recipe))
 
 
 def environment_rows(run: Run) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The canary: after every hand-over the engine's log-probs of fixed tokens are held against the trainer's.
+"""The canary: after every weight sync the engine's log-probs of fixed tokens are held against the trainer's.
 
 An adapter that counts twice, or that never arrived, changes nothing that a reward curve would show at once; it is this
 field's commonest silent bug (ms-swift#8233). Two things are measured, in nats:
@@ -8,7 +8,7 @@ field's commonest silent bug (ms-swift#8233). Two things are measured, in nats:
             once, 0 when they are missing, 2 when they count twice
 
 The slope finds what the drift can't, as soon as the adapters change log-probs by more than rounding does. It is taken
-from the bare base on, and from the last hand-over on (0: a stale adapter). How much is rounding, the bare base shows,
+from the bare base on, and from the last weight sync on (0: a stale adapter). How much is rounding, the bare base shows,
 and what changed in the engine but not in the trainer: an adapter that never arrived changes nothing there at all.
 Every copy of the policy is measured by itself: of several servers one that is wrong can't hide among the others.
 """
@@ -128,7 +128,7 @@ class Canary:
         return drift
 
     def check(self, copy: str, engine: Snapshot, bare_N: np.ndarray, before: Snapshot | None) -> tuple[float, float]:
-        """Drift and gain after a hand-over. Raises CanaryError, which names `copy`, when it isn't the policy."""
+        """Drift and gain after a weight sync. Raises CanaryError, which names `copy`, when it isn't the policy."""
         drift = _distance(engine.engine_N, engine.trainer_N)
         base_drift = _distance(bare_N, self._bare_N)
         noise = float(np.mean((bare_N - self._bare_N) ** 2))
@@ -138,11 +138,11 @@ class Canary:
         if before is not None:
             step = gain(engine.engine_N - before.engine_N, engine.trainer_N - before.trainer_N, noise)
             if step.wrong:
-                raise _wrong_gain(copy, step, "the adapters changed since the hand-over before")
+                raise _wrong_gain(copy, step, "the adapters changed since the weight sync before")
         if not drift <= base_drift + self._limit:
             raise CanaryError(
                 f"The log-probs of {copy} drifted from the trainer's: {drift:.3g} nats a token on average after "
-                f"this hand-over, {base_drift:.3g} without adapters; of what the adapters change {whole.value:.2f} "
+                f"this weight sync, {base_drift:.3g} without adapters; of what the adapters change {whole.value:.2f} "
                 "times arrived (1 is right, 0 missing, 2 twice).",
                 "What it samples is not what is trained. Please report it with the recipe.",
             )
@@ -151,14 +151,14 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Log-probs of the fixed tokens right after a hand-over."""
+    """Log-probs of the fixed tokens right after a weight sync."""
 
     engine_N: np.ndarray
     trainer_N: np.ndarray
 
 
 class CanaryEngine:
-    """A `RolloutEngine` around one that holds a copy: no hand-over goes by unchecked.
+    """A `RolloutEngine` around one that holds a copy: no weight sync goes by unchecked.
 
     Raises:
         CanaryError: a copy's base is not the trainer's.
@@ -172,7 +172,7 @@ class CanaryEngine:
         self._before: dict[str, Snapshot] = {}
 
     def sync_weights(self) -> WeightSync:
-        """Hand over, then compare every copy."""
+        """Sync the weights, then compare every copy."""
         begun = time.perf_counter()
         self._engine.sync_weights()
         scores, trainer_N = self._scores(adapter=True), self._canary.trainer()

@@ -34,7 +34,7 @@ class DataParallelVllm:
     Args:
         clients: by preference where two have equally little to do.
         at_once: completions that one of them works on at a time.
-        report: hears of a client that is left out.
+        report: called with a line about each client that is left out.
     """
 
     def __init__(self, clients: Sequence[Client], *, at_once: int, report: Callable[[str], None]) -> None:
@@ -109,7 +109,7 @@ class DataParallelVllm:
         if len(self._living) == 1:
             raise gone
         self._living.remove(client)
-        self._report(f"{gone.message}; going on with {len(self._living)} of {len(self._clients)} until the run ends")
+        self._report(f"{gone.message}; continuing with {len(self._living)} of {len(self._clients)} until the run ends")
 
 
 @dataclass(slots=True)

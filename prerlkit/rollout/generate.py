@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prerlkit.rollout.hf import HfEngine
-from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
+from prerlkit.rollout.hf import HfEngine, InProcessEngine
+from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.rollout.sampling import sample_tokens
 from prerlkit.seeds import uniforms
 from prerlkit.types import Completion, Prompt
@@ -31,8 +31,8 @@ def local_engine(
     problem = decoding_problem(base)
     if problem is None:
         return HfEngine(base, tokenizer, end_ids, max_sequences, plain_head=plain_head), None
-    on_message = f"this model decodes through transformers' generate, several times slower: {problem}"
-    return GenerateEngine(base, tokenizer, end_ids, max_sequences), on_message
+    note = f"this model decodes through transformers' generate, several times slower: {problem}"
+    return GenerateEngine(base, tokenizer, end_ids, max_sequences), note
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def decoding_problem(base: Any) -> str | None:
     return None
 
 
-class GenerateEngine:
+class GenerateEngine(InProcessEngine):
     """Samples by `base.generate`. Arguments as of `HfEngine`."""
 
     def __init__(self, base: Any, tokenizer: Any, end_ids: Sequence[int], max_sequences: int) -> None:
@@ -71,13 +71,6 @@ class GenerateEngine:
         self._tokenizer = tokenizer
         self._end_ids = tuple(end_ids)
         self._max_sequences = max_sequences
-
-    def sync_weights(self) -> WeightSync:
-        """Nothing to do: the policy is this process's own model."""
-        return WeightSync()
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
         """See `RolloutEngine.generate`."""

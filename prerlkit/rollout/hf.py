@@ -18,8 +18,17 @@ ADMIT_AT = 0.25
 """Waiting prompts enter when this share of the places is free: each entry copies the cache and runs a prefill."""
 
 
-class HfEngine:
-    """Samples from the model that is being trained: nothing is handed over, so nothing can drift.
+class InProcessEngine:
+    """The part of an engine that samples from this process's own model: no weights to sync, nothing to release."""
+
+    def sync_weights(self) -> WeightSync:
+        return WeightSync()
+
+    def close(self) -> None: ...
+
+
+class HfEngine(InProcessEngine):
+    """Samples from the model that is being trained: no weights are synced, so nothing can drift.
 
     Args:
         base: the causal LM, adapters in place.
@@ -38,13 +47,6 @@ class HfEngine:
         self._end_ids = tuple(end_ids)
         self._max_sequences = max_sequences
         self._linears = FusedLora(base)
-
-    def sync_weights(self) -> WeightSync:
-        """Nothing to do: the policy is this process's own model."""
-        return WeightSync()
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
         """See `RolloutEngine.generate`. Prompts of like length are decoded together to keep padding small."""

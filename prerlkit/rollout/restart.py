@@ -18,7 +18,7 @@ class RestartingEngine:
 
     Args:
         make: starts an engine.
-        report: hears of a restart.
+        report: called with a line about each restart.
     """
 
     def __init__(self, make: Callable[[], RolloutEngine], report: Callable[[str], None]) -> None:

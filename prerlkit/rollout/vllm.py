@@ -1,9 +1,9 @@
 """The vLLM engine: prompts' own token ids in, token ids and their log-probs out, the policy's adapters as one adapter.
 
-Each hand-over writes the adapters of all stages as *one* PEFT folder (`policy/save.py`) under a new path and puts it in
-the place of the one before, so that nothing is ever merged into the engine's weights and nothing can count twice. What
-talks to vLLM is a client: an engine that the run started (`vllm_local.py`), a server (`vllm_server.py`), or several
-servers that share the work (`data_parallel.py`).
+Each weight sync writes the adapters of all stages as *one* PEFT folder (`policy/save.py`) under a new path, which
+replaces the one before. Nothing is ever merged into the engine's weights, so nothing can count twice. What talks to
+vLLM is a client: an engine that the run started (`vllm_local.py`), a server (`vllm_server.py`), or several servers that
+share the work (`data_parallel.py`).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class VllmEngine:
 
     Args:
         client: started and awake.
-        trainer: what is handed over.
+        trainer: whose adapters are loaded.
         decode: token ids to text, without special tokens.
         end_ids: tokens that end a completion.
         folder: for adapters on their way, seen by the client under the same path. Removed by `close`.

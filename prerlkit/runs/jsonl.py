@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +48,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a jsonl file, each an object, up to a torn one or one of another kind; none without a file."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for text in lines:
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                return
+            if not isinstance(line, dict):
+                return
+            yield line
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a jsonl file, each an object, up to a torn one or one of another kind."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-    return lines
+    """Return the lines that `iter_lines` yields."""
+    return list(iter_lines(path))
 
 
 def read_last_line(path: Path) -> dict[str, Any]:

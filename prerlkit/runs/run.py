@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from prerlkit.errors import UsageError
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
-from prerlkit.runs.jsonl import read_json, read_lines, read_metrics
+from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
 
 State = Literal["completed", "stopped", "failed", "running", "broken off"]
 """As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
@@ -89,18 +88,8 @@ class Run:
         return tuple(read_lines(self.files.probes))
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
-        """Yield lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""
-        if not self.files.samples.is_file():
-            return
-        with self.files.samples.open(encoding="utf-8", errors="replace") as lines:
-            for text in lines:
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):
-                    return
-                if not isinstance(line, dict):
-                    return
-                yield line
+        """Return the lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""
+        return iter_lines(self.files.samples)
 
 
 def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str, Any], ...]:

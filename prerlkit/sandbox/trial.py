@@ -97,7 +97,7 @@ class Candidate:
         """Run the program's top level, if that hasn't happened. What it raised, or nothing.
 
         Raises:
-            Gone: it ended, or took too long.
+            CandidateGone: it ended, or took too long.
         """
         if self._guest is None:
             start = time.monotonic()
@@ -119,7 +119,7 @@ class Candidate:
         """Its answer to `call` or `apply`: {"v": plain data} or {"e": [class names, message]}.
 
         Raises:
-            Gone: it ended, took too long, or answers what is no answer.
+            CandidateGone: it ended, took too long, or answers what is no answer.
         """
         if why := self.load():
             return {"e": [["while its top level ran"], why]}

@@ -41,7 +41,7 @@ class Sweep:
         folder: the sweep's.
         slots: an environment for each process that may run at once; see `slots`.
         stop_on_failure: start no more runs after one that failed.
-        changed: hears of each entry whose state changed.
+        changed: called with each entry whose state changed.
         tick: called a few times a second.
     """
 
@@ -64,13 +64,13 @@ class Sweep:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody asked it to stop."""
+        """Whether a signal asked it to stop."""
         return self._signals > 0
 
     def run(self) -> None:
         """Until every point is completed or failed, or the sweep is stopped and its runs have saved their state."""
         manifest.write(self._folder, self._sources, self._entries)
-        with self._hear_signals():
+        with self._forward_signals():
             try:
                 while self._start_some() or self._running:
                     self._collect()
@@ -135,7 +135,7 @@ class Sweep:
         self._changed(entry)
 
     @contextmanager
-    def _hear_signals(self) -> Iterator[None]:
+    def _forward_signals(self) -> Iterator[None]:
         """Ctrl-C or SIGTERM: the runs finish their step and save. Twice: they stop at once. Three times: killed."""
 
         def handle(number: int, frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""Trackers: who else hears of a run. Each has a process of its own, which may die or hang (docs/trackers.md)."""
+"""Trackers receive a run's steps. Each has its own process, which may die or hang (docs/trackers.md)."""

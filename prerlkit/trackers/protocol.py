@@ -16,7 +16,7 @@ class Start:
         name: of the run, for people.
         group: the recipe's name; seeds of it are one group.
         id: of the run, for the tracker; the same when the run goes on.
-        resumed: the tracker has heard of this run before.
+        resumed: the tracker has received steps of this run before.
         config: the recipe, without secrets.
         settings: the tracker's own, from the recipe.
     """

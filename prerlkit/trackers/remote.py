@@ -25,7 +25,7 @@ class TrackerProcess:
         kind: tensorboard, wandb, trackio.
         opening: the first message, a `Start` as a mapping.
         log: a file for what the tracker's libraries print.
-        done: hears each message that was taken, in the thread.
+        done: called in the thread with each message that was taken.
         patience: seconds that one message may take.
         command: of the process, for tests.
     """

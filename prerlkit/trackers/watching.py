@@ -1,4 +1,4 @@
-"""Trackers as a watcher of the run, beside the one that a person looks at."""
+"""Trackers as a callback of the run, in addition to the display."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.result import EvalResult, values_of
 from prerlkit.files import write_json
-from prerlkit.metrics.catalogue import of_evaluation
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.trackers import TrackerUse
 from prerlkit.runs.jsonl import read_json
@@ -32,7 +31,7 @@ Open = Callable[..., TrackerProcess]
 
 @contextmanager
 def tracked(recipe: Recipe, folder: Path, callback: Callback, open_remote: Open = TrackerProcess) -> Iterator[Callback]:
-    """A watcher that tells `callback` everything and the recipe's trackers of steps and evaluations.
+    """Yield a callback that passes all events on to `callback`, and steps and evaluations to the recipe's trackers.
 
     Nothing is written before the run has made its folder. With no tracker in the recipe it is `callback` itself.
 
@@ -53,34 +52,34 @@ def tracked(recipe: Recipe, folder: Path, callback: Callback, open_remote: Open 
 
 
 class Fanout:
-    """A watcher made of several."""
+    """A callback that calls several."""
 
-    def __init__(self, *watchers: Callback) -> None:
-        self._watchers = watchers
+    def __init__(self, *callbacks: Callback) -> None:
+        self._callbacks = callbacks
 
     def on_message(self, text: str) -> None:
-        for callback in self._watchers:
+        for callback in self._callbacks:
             callback.on_message(text)
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
-        for callback in self._watchers:
+        for callback in self._callbacks:
             callback.on_stage_begin(name, steps, done)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        for callback in self._watchers:
+        for callback in self._callbacks:
             callback.progress(what, done, total)
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
-        for callback in self._watchers:
+        for callback in self._callbacks:
             callback.on_step_end(record, done, steps)
 
     def on_evaluate(self, result: EvalResult) -> None:
-        for callback in self._watchers:
+        for callback in self._callbacks:
             callback.on_evaluate(result)
 
 
 class TrackerCallback(SilentCallback):
-    """Opens the trackers with the first thing there is to tell, and tells each what it hasn't heard yet."""
+    """Opens the trackers with the first record, and sends each what it has not received yet."""
 
     def __init__(self, recipe: Recipe, folder: Path, on_message: Callable[[str], None], open_remote: Open) -> None:
         self._recipe, self._folder, self._on_message, self._open = recipe, folder.resolve(), on_message, open_remote
@@ -91,7 +90,7 @@ class TrackerCallback(SilentCallback):
         self._tell(record.step, "", record.metrics)
 
     def on_evaluate(self, result: EvalResult) -> None:
-        self._tell(result.step, f"{result.name} at {result.step}", evaluation_values(result))
+        self._tell(result.step, f"{result.name} at {result.step}", values_of(result.totals(), bounds=True))
 
     def close(self, failed: bool) -> None:
         """Let the trackers finish, in at most their patience."""
@@ -120,7 +119,7 @@ class TrackerCallback(SilentCallback):
             try:
                 opened.append((self._open_one(use, own, resumed), own))
             except OSError as error:
-                self._on_message(f"tracker {use.kind} did not start, the run goes on without: {error}")
+                self._on_message(f"tracker {use.kind} did not start, the run continues without it: {error}")
         return opened
 
     def _open_one(self, use: TrackerUse, told: TrackerState, resumed: bool) -> TrackerProcess:
@@ -134,7 +133,7 @@ class TrackerCallback(SilentCallback):
             without_secrets(recipe.model_dump(mode="json")),
             use.model_dump(mode="json"),
         )
-        return self._open(use.kind, asdict(start), self._folder / "trackers" / f"{use.kind}.log", told.hear)
+        return self._open(use.kind, asdict(start), self._folder / "trackers" / f"{use.kind}.log", told.taken)
 
     def _drop_dead(self) -> None:
         for remote, told in [one for one in self._open_ones or () if one[0].error is not None]:
@@ -148,17 +147,17 @@ class TrackerCallback(SilentCallback):
 
 
 class TrackerState:
-    """How far a tracker has been told, kept in the run folder.
+    """What a tracker has received, kept in the run folder.
 
-    A step that a killed run had told is done again when it goes on, with the same values: trackers that can't take back
-    would have it twice.
+    A step that a killed run had sent is done again when the run continues, with the same values. Trackers that can't
+    delete would have it twice.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
             state = read_json(file)
-        except PrerlkitError:  # the worst that comes of it is that a tracker hears something twice
+        except PrerlkitError:  # the worst that comes of it is that a tracker receives something twice
             state = {}
         self.id: str = state.get("id", "")
         self.step: int = state.get("step", 0)
@@ -167,23 +166,13 @@ class TrackerState:
     def is_new(self, step: int, evaluation: str) -> bool:
         return evaluation not in self.evaluations if evaluation else step > self.step
 
-    def hear(self, message: Mapping[str, Any]) -> None:
+    def taken(self, message: Mapping[str, Any]) -> None:
         """The tracker took a message. Called in the tracker's thread, and only there after the opening."""
         if message.get("evaluation"):
             self.evaluations.append(message["evaluation"])
         elif "values" in message:
             self.step = message["step"]
         write_json(self.file, {"id": self.id, "step": self.step, "evaluations": self.evaluations})
-
-
-def evaluation_values(result: EvalResult) -> dict[str, float]:
-    """The numbers of an evaluation under the names that `prerlkit compare` has for them."""
-    values = {"tokens_mean": result.tokens_mean, "truncated": result.truncated, "unjudged": result.unjudged}
-    values |= {f"pass@{k}": estimate.value for k, estimate in result.pass_at.items()}
-    for name, estimate in (("accuracy", result.accuracy), ("average", result.average)):
-        if estimate:
-            values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return {of_evaluation(name): value for name, value in values.items()}
 
 
 def without_secrets(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the outside hears of a run, and how it asks a run to stop."""
+"""What a run reports to the outside, and how the outside asks it to stop."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prerlkit.types import StepRecord
 
 
 class Callback(Protocol):
-    """Hears what happens. It may print or draw; it must not change anything."""
+    """Receives what happens. It may print or draw; it must not change anything."""
 
     def on_message(self, text: str) -> None:
         """Something a person should know once."""
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
-        """A stage begins, or goes on after `done` of its `steps`."""
+        """A stage begins, or continues after `done` of its `steps`."""
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Completions finished within a rollout or an evaluation."""
@@ -38,7 +38,7 @@ class StopSignal:
 
 
 class SilentCallback:
-    """A watcher that says nothing; a base for those that want to hear one thing."""
+    """A callback that does nothing; a base for those that want one event."""
 
     def on_message(self, text: str) -> None: ...
 

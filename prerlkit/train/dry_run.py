@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import AuditRow, from_data, from_prompts
-from prerlkit.data.prompts import build
+from prerlkit.data.prompts import build_for
 from prerlkit.data.sources import load_rows
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy import source
@@ -35,15 +35,8 @@ def check_data(loaded: LoadedRecipe) -> Iterator[tuple[str, str]]:
             yield NOT_CHECKED, f"{what}: the model's tokenizer is not on this machine"
             return
         tokens = read_tokens(str(here), recipe.model)
-        yield "start token", f"{tokens.start} stands in front of y in P(y); {len(tokens.end_ids)} end tokens"
-        prompts = build(
-            recipe.data,
-            tokenizer=tokens.tokenizer,
-            max_prompt_tokens=recipe.rollout.max_prompt_tokens,
-            long_prompts=recipe.rollout.long_prompts,
-            seed=recipe.seed,
-            folder=loaded.folder,
-        )
+        yield "start token", f"{tokens.start} precedes y in P(y); {len(tokens.end_ids)} end tokens"
+        prompts = build_for(recipe, tokens.tokenizer, loaded.folder)
         for note in prompts.notes:
             yield "data", note
         yield from _gold(loaded, from_prompts(prompts, ROWS))

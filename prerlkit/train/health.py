@@ -1,7 +1,7 @@
 """A watch on what kills RL runs in silence: named warnings from the metrics alone, and the stop that a recipe asks for.
 
 Each rule looks at the current stage's last `window` steps. It is a pure function of metrics.jsonl, so that a run that
-goes on warns where a straight one would have. Thresholds are ours.
+continues warns where a straight one would have. Thresholds are ours.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def check(steps: Steps, settings: Health) -> list[Warned]:
 
 
 class HealthWatch:
-    """Hears every step of a run, and gives the metrics `health/<name>` of the conditions that hold.
+    """Receives every step of a run and returns the metrics `health/<name>` of the conditions that hold.
 
     Args:
         settings: the recipe's.
-        report: hears each warning when its condition begins to hold.
-        history: (stage, metrics) of steps that are done, of a run that goes on.
+        report: called with each warning when its condition begins to hold.
+        history: (stage, metrics) of steps that are done, of a run that continues.
     """
 
     def __init__(

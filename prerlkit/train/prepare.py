@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
-from prerlkit.data.prompts import PromptSets, build
+from prerlkit.data.prompts import PromptSets, build_for
 from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
@@ -46,7 +46,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
 
     Args:
         folder: the recipe's folder, for relative paths and plugins beside it.
-        report: hears the phases of a download.
+        report: called with the phases of a download.
     """
     check_settings(recipe, folder)
     if recipe.model.backend == "unsloth":
@@ -54,14 +54,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
     engine_of(bind(recipe, folder)).check_installed(recipe)  # not by a dry run: that may be made on another machine
     model = source.resolve(recipe.model, report=report)
     tokens = read_tokens(model.path, recipe.model)
-    prompts = build(
-        recipe.data,
-        tokenizer=tokens.tokenizer,
-        max_prompt_tokens=recipe.rollout.max_prompt_tokens,
-        long_prompts=recipe.rollout.long_prompts,
-        seed=recipe.seed,
-        folder=folder,
-    )
+    prompts = build_for(recipe, tokens.tokenizer, folder)
     tried = try_gold(recipe.verifiers, from_prompts(prompts, ROWS), folder)
     notes = (
         f"model {model.origin}",

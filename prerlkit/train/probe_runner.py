@@ -39,7 +39,7 @@ class ProbeRunner:
     The first process measures, on the groups of all, while the others wait: adapters are the same in each of them.
 
     Args:
-        note: hears when a probe ran out of memory.
+        on_message: called with a line when a probe runs out of memory.
     """
 
     def __init__(

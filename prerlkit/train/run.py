@@ -122,7 +122,7 @@ def run(
         writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
         writer.restore_evaluations(world.from_primary(writer.read_evaluations))
         past = world.from_primary(writer.read_history)
-        room = RunContext(
+        context = RunContext(
             recipe,
             policy,
             engine,
@@ -137,7 +137,7 @@ def run(
             stop,
             world,
         )
-        return _Stages(room, found).run()
+        return _Stages(context, found).run()
 
 
 def _checkpoint(
@@ -196,8 +196,8 @@ def _engine(
 class _Stages:
     """The stages in order, from the position on. A resumed run goes through the finished ones without their steps."""
 
-    def __init__(self, room: RunContext, found: Checkpoint | None) -> None:
-        self._room = room
+    def __init__(self, context: RunContext, found: Checkpoint | None) -> None:
+        self._context = context
         self._found = found
         self._position = self._start = found.position if found else Position()
         self._optimizer: torch.optim.Optimizer | None = None
@@ -207,12 +207,12 @@ class _Stages:
         reason = "completed"
         begun, counted = time.perf_counter(), self._position.seconds
         try:
-            for index, stage in enumerate(self._room.recipe.stages):
-                self._take_over(index, stage)
+            for index, stage in enumerate(self._context.recipe.stages):
+                self._reincarnate(index, stage)
                 if index >= self._start.stage:
                     self._do(index, stage)
-            self._room.callback.on_message("writing the adapter of all stages together")
-            self._room.writer.save_policy(self._room.policy.adapters, self._room.recipe.model.id)
+            self._context.callback.on_message("writing the adapter of all stages together")
+            self._context.writer.save_policy(self._context.policy.adapters, self._context.recipe.model.id)
         except Stopped:
             reason = "stopped"
         except BaseException as error:
@@ -223,21 +223,21 @@ class _Stages:
 
     def _end(self, reason: str, counted: float, begun: float) -> Summary:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
-        evaluations = self._room.writer.evaluations
-        done = Counter(name for name, _ in self._room.past[: self._position.step])
+        evaluations = self._context.writer.evaluations
+        done = Counter(name for name, _ in self._context.past[: self._position.step])
         summary = Summary(reason, evaluations, self._position, peak_memory(), done)
-        self._room.writer.write_summary(summary.to_json(self._room.recipe))
+        self._context.writer.write_summary(summary.to_json(self._context.recipe))
         return summary
 
-    def _take_over(self, index: int, stage: Stage) -> None:
+    def _reincarnate(self, index: int, stage: Stage) -> None:
         """Reincarnation: the adapters as `stage` wants them at its first step."""
-        recipe, adapters = self._room.recipe, self._room.policy.adapters
+        recipe, adapters = self._context.recipe, self._context.policy.adapters
         if index and stage.reincarnation == "continue":
             adapters.continue_top(stage.name)
         else:
             if index and stage.reincarnation == "merge":
                 lost = adapters.merge_top()
-                self._room.callback.on_message(
+                self._context.callback.on_message(
                     f"merged the adapter below into the weights; rounding took {100 * lost:.2g} % at the worst layer"
                 )
             adapters.fresh(stage.name, stage.adapter, derive(recipe.seed, "adapter", stage.name))
@@ -245,24 +245,24 @@ class _Stages:
             self._found.restore_adapter(stage.name, adapters)
 
     def _do(self, index: int, stage: Stage) -> None:
-        room, recipe = self._room, self._room.recipe
+        context, recipe = self._context, self._context.recipe
         kept, self._optimizer = (self._optimizer if stage.keep_optimizer else None), None
-        updater = Updater(room.policy, stage, recipe.memory, room.world, kept, room.callback.on_message)
+        updater = Updater(context.policy, stage, recipe.memory, context.world, kept, context.callback.on_message)
         if self._found and index == self._start.stage:
-            self._found.restore_adapter(stage.name, room.policy.adapters)
+            self._found.restore_adapter(stage.name, context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
-            self._position = run_evaluation(room, "before", self._position)
-        for position in run_stage(room, stage, updater, self._position):
+            self._position = run_evaluation(context, "before", self._position)
+        for position in run_stage(context, stage, updater, self._position):
             self._position = position
-        same = room.policy.adapters.digest(stage.name)
-        room.world.agree("the adapter they trained", same, "This is a bug or a broken device: nothing was written.")
-        room.writer.save_stage(room.policy.adapters, stage.name, recipe.model.id)
-        room.writer.save_checkpoint(self._position, room.policy.adapters, updater.optimizer)
+        same = context.policy.adapters.digest(stage.name)
+        context.world.agree("the adapter they trained", same, "This is a bug or a broken device: nothing was written.")
+        context.writer.save_stage(context.policy.adapters, stage.name, recipe.model.id)
+        context.writer.save_checkpoint(self._position, context.policy.adapters, updater.optimizer)
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
-            self._position = run_evaluation(room, f"after {stage.name}", self._position)
+            self._position = run_evaluation(context, f"after {stage.name}", self._position)
         updater.optimizer.zero_grad(set_to_none=True)  # a frozen adapter has no use for its last gradient
-        following = self._room.recipe.stages[index + 1 : index + 2]
+        following = self._context.recipe.stages[index + 1 : index + 2]
         self._optimizer = updater.optimizer if any(stage.keep_optimizer for stage in following) else None
         self._position = self._position.next_stage()

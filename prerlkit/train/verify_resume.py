@@ -1,8 +1,7 @@
-"""The proof that to stop and go on changes nothing: the same steps twice, once in two parts, compared to the byte."""
+"""The proof that to stop and resume changes nothing: the same steps twice, once in two parts, compared to the byte."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from prerlkit.errors import UsageError
 from prerlkit.metrics.metric import UNREPEATABLE
 from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
+from prerlkit.runs.jsonl import read_lines
 from prerlkit.train.callbacks import SilentCallback, StopSignal
 from prerlkit.train.run import run
 from prerlkit.types import StepRecord
@@ -54,7 +54,7 @@ def prove(
 
     Args:
         keep: where the two run folders stay; must not exist. None: they are deleted.
-        report: hears which part is under way.
+        report: called with a line about the part that is under way.
     """
     if keep is not None and keep.exists():
         raise UsageError(f"{keep} exists.", "Give --keep a new folder.")
@@ -63,7 +63,7 @@ def prove(
         _part(recipe, recipe_folder, place / "straight", None)
         report(f"2 of 3: stopped after step {stop_after}")
         _part(recipe, recipe_folder, place / "parts", stop_after)
-        report("3 of 3: gone on")
+        report("3 of 3: resumed")
         _scramble_generators()
         run(
             recipe,
@@ -139,10 +139,9 @@ def _compare(straight: Path, parts: Path, notes: tuple[str, ...]) -> ResumeProof
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith(UNREPEATABLE) and k != "seconds"} for line in lines]
+    """The lines of a jsonl file without times and memory."""
+    aside = (*UNREPEATABLE, "seconds")
+    return [{k: v for k, v in line.items() if not k.startswith(aside)} for line in read_lines(path)]
 
 
 def _first_difference(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> str:

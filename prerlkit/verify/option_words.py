@@ -21,7 +21,7 @@ LEADS = (
     | _words("answer choose chose chosen pick picked select selected selecting choosing mark")
     | _words("so therefore thus hence then say think believe guess either both between also but rather instead")
     | _words("clearly definitely certainly probably likely obviously surely simply just only namely actually indeed")
-    | _words("possibly perhaps maybe")
+    | _words("possibly perhaps maybe sure otherwise else")
 )
 """Words after which a lone letter is an option."""
 LEAD_PAIRS = _pairs("go with, goes with, going with, went with, points to, corresponds to, leads to")
@@ -29,16 +29,23 @@ LEAD_PAIRS = _pairs("go with, goes with, going with, went with, points to, corre
 DENY = (
     _words("not no never neither nor cannot none except unlike over doubt without")
     | _words("eliminate eliminates eliminated eliminating exclude excludes excluded excluding")
+    | _words("hardly scarcely besides unless")
     | _words("reject rejects rejected rejecting discard discards discarded discarding dismiss dismisses dismissed")
 )
 """Words that deny the letters after them, next to those that end in "n't"."""
-DENY_PAIRS = _pairs("instead of, rather than, other than, rule out, rules out, ruled out, ruling out, anything but")
+DENY_PAIRS = _pairs(
+    "instead of, rather than, other than, rule out, rules out, ruled out, ruling out, anything but, "
+    "apart from, aside from, far from"
+)
+EVERY = _words("all any every each everything anything everyone anyone")
+OF_OPTIONS = OPTION_WORDS | _words("of the these those other others answer answers one")
+"""Words between one of EVERY and a "but" that excludes: "any of the options but B"."""
 FRESH = _words("but however therefore thus hence so because since")
 """Words that begin a clause to which an earlier "not" does not extend."""
 FRESH_AFTER_COMMA = _words("the then my it it's this that's we i")
 """Words that do so behind a comma only: "it is not A, it is B", but "I doubt it is B"."""
 
-WRONG = _words("wrong incorrect false impossible invalid unlikely inaccurate untrue")
+WRONG = _words("wrong incorrect false impossible invalid unlikely inaccurate untrue improbable implausible doubtful")
 RIGHT = _words("correct right true best answer choice option only valid")
 VERBS = _words(
     "is are was were isn't aren't wasn't can can't cannot could couldn't does doesn't do don't did didn't seems seem "
@@ -56,6 +63,13 @@ AFTER = (
     | _words("obviously clearly certainly definitely")
 )
 """Words that may follow an option's letter, and never follow the article "A"."""
+AFTER_CHOICE = _words("when from after using according on through via under assuming provided")
+"""Words that do so where the words before announce an answer; a line of prose may begin "B from the left is …"."""
+IN = _words(
+    "this that these my fact general conclusion summary short accordance line view light both all any each every"
+)
+"""Words that follow "in" in such a place: "A in this case"."""
+CONDITIONS = _words("if when whenever where for given in")
 STATEMENTS = _words("loop statement clause block condition")
 """Words before which AFTER does not hold: "A for loop" begins with an article."""
 JOINS = _words(", ; / & and or nor and/or")

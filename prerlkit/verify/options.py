@@ -8,21 +8,11 @@ denies ("not B", "B is wrong", "rule out B") is reported as denied. Where in dou
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from prerlkit.verify import option_words as words
+from prerlkit.verify.option_text import CORRECTION, TAKEN_BACK, is_glued, plain
 
-_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathsf|textrm|mathit|textit|boxed|fbox|bf|rm)\b\s*")
-_ARROW = re.compile(r"\\(?:[Rr]ightarrow|[Ll]ongrightarrow|to|implies|therefore)\b|[=-]+>|[⇒⟹∴]")
-_SPACE = re.compile(r"\\(?:quad|qquad|[,;:! ])|[~*`$\"“”]|\\[()\[\]]|</?[A-Za-z]{1,10}>|[\u200b-\u200f\u2060\ufeff]")
-_CERTAIN = re.compile(
-    r"\b(?:(?:no|without|beyond)\s+(?:an?y?\s+|the\s+)?(?:doubt|question)"
-    r"|nothing\s+(?:else\s+)?(?:but|except|other\s+than)|none\s+other\s+than|(?:can't|cannot|can\s+not)\s+be\s+anything\s+(?:else\s+)?(?:but|except|other\s+than))\b",
-    re.IGNORECASE,
-)
-_OPENING = re.compile(r"^[^\w(\[{\\]+")  # bullets, colons, ticks before the answer
-_QUOTED = re.compile(r"(?<!\w)'(\(?[A-Za-z]\)?)'(?!\w)")
 _TOKEN = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*(?:-\w+)*'?|\d[\w.,]*|\S")
 
 _MATHS = frozenset("=+^_<>\\|%#")
@@ -46,15 +36,13 @@ def named(text: str, options: str, prose: bool = False) -> NamedOptions:
             too, so that the caller can tell "E" of four options from no answer.
         prose: the text is a whole line, in which lone letters are less often options.
     """
-    return _OptionReader(plain(text), options, prose).read()
-
-
-def plain(text: str) -> str:
-    """Return a text without markup and with its signs unified, for a search of lone letters."""
-    text = _QUOTED.sub(r" \1 ", unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'"))
-    text = _SPACE.sub(lambda found: "" if found[0] in "*`" else " ", _ARROW.sub(" → ", text))
-    text = _CERTAIN.sub(" ", _COMMAND.sub("", text))
-    return _OPENING.sub("", text).strip()
+    denied: set[str] = set()
+    for part in reversed(CORRECTION.split(plain(text))):  # the last correction with an option counts
+        one = _OptionReader(part, options, prose).read()
+        if one.chosen - denied:
+            return NamedOptions(one.chosen - denied, frozenset(denied | one.denied))
+        denied |= one.denied
+    return NamedOptions(frozenset(), frozenset(denied))
 
 
 class _OptionReader:
@@ -78,10 +66,11 @@ class _OptionReader:
                 end = group[-1]
                 verdict, end = self._predicate(end)
                 letters = {self._tokens[k].upper() for k in group}
-                if verdict == "wrong" or (deny and (verdict, deny) != ("right", "adjective")):
+                taken_back = TAKEN_BACK.match(self._text[self._spans[end][1] :][:40]) is not None
+                if taken_back or verdict == "wrong" or (deny and (verdict, deny) != ("right", "adjective")):
                     denied |= letters
                 elif verdict != "neutral":
-                    chosen |= letters
+                    chosen |= letters if chosen else letters | self._alternatives(end)
                 i = end + 1
                 continue
             if chosen and (self._word(i) in words.REASON or self._is_end(i)):
@@ -105,8 +94,10 @@ class _OptionReader:
             copula = word.endswith("n't") or previous in words.VERBS
             pronoun = previous if word.endswith("n't") else self._word(i - 2)
             return "relative" if copula and pronoun in ("that", "which", "who", "what") else "word"
+        if word == "but" and self._excludes(i):
+            return "word"
         if word in words.WRONG:
-            return "adjective"
+            return "word" if self._word(i + 1) in ("to", "that", "for") else "adjective"
         if (
             self._is_end(i)
             or word in words.FRESH
@@ -122,6 +113,32 @@ class _OptionReader:
         if word == "," and (previous in ("no", "not") or self._word(i + 1) in words.FRESH_AFTER_COMMA):
             return ""
         return before
+
+    def _excludes(self, i: int) -> bool:
+        """Whether "but" means "except": "all but B", "any of the options but B"."""
+        before = i - 1
+        while self._word(before) in words.OF_OPTIONS:
+            before -= 1
+        return self._word(before) in words.EVERY
+
+    def _alternatives(self, i: int) -> set[str]:
+        """Return the options of other cases behind a letter: "B for x > 0, D for x < 0", "B if so. Otherwise, D"."""
+        found: set[str] = set()
+        k = i + 1 + (self._word(i + 1) in (")", "]", "}"))
+        condition = self._word(k) if self._word(k) in words.CONDITIONS else ""
+        otherwise = False
+        for k in range(i + 1, len(self._tokens)):
+            word, following = self._word(k), self._word(k + 1)
+            if word in ("otherwise", "else"):
+                otherwise = True
+            elif self._is_letter(k) and (self._tokens[k] != "A" or self._goes_with(k, False)):
+                again = condition and following == condition and self._word(k - 1).lstrip("0123456789.") in words.JOINS
+                if again or following in ("otherwise", "else") or (otherwise and following not in words.VERBS):
+                    found.add(self._tokens[k].upper())
+                otherwise = False
+            elif word not in words.LEADS and word not in (",", "the", "(", ":"):
+                otherwise = False
+        return found
 
     def _groups(self) -> dict[int, list[int]]:
         """The options by where they begin, those of a list ("A, B or C") together."""
@@ -148,17 +165,23 @@ class _OptionReader:
             return False
         start, end = self._spans[i]
         before, after = self._text[:start].rstrip()[-1:], self._text[end:].lstrip()[:1]
-        glued = self._text[end : end + 1] in ("(", "[", "{", "-") or self._text[max(0, start - 1) : start] in ("-", "'")
-        if before in _MATHS or after in _MATHS or after == "→" or glued:
+        if before in _MATHS or after in _MATHS or after == "→" or is_glued(self._text, start, end):
             return False
         # "A - B" and "D/dt" are formulas, "B - Paris" and "A/B" are not.
-        if (before in ("-", "→") and len(self._word(i - 2)) == 1) or (after == "-" and len(self._word(i + 2)) == 1):
+        if (before in ("-", "–", "→") and len(self._word(i - 2)) == 1) or (
+            after in ("-", "–") and self._is_symbol(i + 2)
+        ):
             return False
         if after == "/" and len(self._word(i + 2)) != 1:
             return False
         bracket = self._spans[i - 1][0] if self._opened(i) else 0
         glued_to = self._text[max(0, bracket - 1) : bracket]
         return not glued_to.isalnum() and glued_to != "}"  # P(A), option(s), \frac{A}{B}
+
+    def _is_symbol(self, i: int) -> bool:
+        """Whether this is one sign and no article: "A - b", not "A - a dog"."""
+        article = self._word(i) == "a" and self._tokens[i].islower() and len(self._word(i + 1)) > 1
+        return len(self._word(i)) == 1 and not article
 
     def _is_option(self, i: int) -> bool:
         previous, following = self._word(i - 1), self._word(i + 1)
@@ -174,7 +197,9 @@ class _OptionReader:
         if previous in words.OPTION_WORDS:
             return True
         judged = self._predicate(i)[0] in ("right", "wrong")
-        if not (begins or self._led(i) or self._in_apposition(i) or (judged and previous in (",", "and", "while"))):
+        if not (
+            begins or self._led(i) or self._in_apposition(i) or (judged and previous in (",", "(", "and", "while"))
+        ):
             return False
         if judged:
             return True
@@ -187,6 +212,10 @@ class _OptionReader:
             return token.isupper() or not self._prose or following in ("", ".")
         if following in words.AFTER:
             return self._word(i + 2) not in words.STATEMENTS and (token.isupper() or not self._prose)
+        if self._is_letter_at(i + 2) and following in words.AFTER_CHOICE:  # "B through D"
+            return False
+        if following in words.AFTER_CHOICE or (following == "in" and self._word(i + 2) in words.IN):
+            return token.isupper() and not (begins and self._prose)
         if following in words.JOINS or self._is_letter_at(i + 1):
             return True
         # "B Paris", "B 12". In lower case a word belongs to the letter: "B cells".
@@ -210,20 +239,27 @@ class _OptionReader:
     def _joined(self, one: int, other: int) -> bool:
         """Whether nothing but "and", "or", commas, brackets and spaces separate two letters."""
         between = self._lower[one + 1 : other]
+        if "." in between and words.OPTION_WORDS & {*between} and self._is_refused(other):
+            return False
+        if self._opened(other) and not self._bracketed(other) and not self._opened(one):  # "D (A and B are wrong)"
+            return False
         allowed = (words.JOINS, words.OPTION_WORDS, words.PERHAPS, "()[]{}.")
         return len(between) <= 6 and all(any(word in known for known in allowed) for word in between)
 
+    def _is_refused(self, i: int) -> bool:
+        """Whether the sentence from here on calls something wrong: "Options A and B are incorrect."."""
+        end = next((k for k in range(i, len(self._tokens)) if self._is_end(k)), len(self._tokens))
+        return any(word in words.WRONG | {"not"} or word.endswith("n't") for word in self._lower[i:end][:20])
+
     def _listed(self, i: int) -> bool:
         """Whether a letter behind another one continues a list: not "B, A is wrong", not "B. A dog barks"."""
-        if self._bracketed(i) or self._word(i - 1) in (
+        if self._bracketed(i) or self._word(i - 1) in words.OPTION_WORDS | words.PERHAPS | {
             "and",
             "or",
             "nor",
             "&",
             "/",
-            *words.OPTION_WORDS,
-            *words.PERHAPS,
-        ):
+        }:
             return (
                 self._tokens[i] != "A" or self._goes_with(i, False) or self._predicate(i)[0] != "" or self._bracketed(i)
             )

@@ -43,7 +43,7 @@ def vllm_recipe(small, tiny_recipe):
 
 
 class Callback:
-    """Keeps what it hears; `on_step` is called after each step."""
+    """Keeps every event; `on_step` is called after each step."""
 
     def __init__(self):
         self.notes, self.records, self.on_step = [], [], lambda record: None
@@ -57,7 +57,7 @@ class Callback:
     def progress(self, *_):
         pass
 
-    def evaluated(self, *_):
+    def on_evaluate(self, *_):
         pass
 
     def on_step_end(self, record, *_):

@@ -58,7 +58,7 @@ def trainer_logprobs(policy, prompt, completion, temperature):
     return logits.log_softmax(-1).gather(-1, tokens[0, len(prompt.token_ids) :, None])[:, 0]
 
 
-def test_the_whole_life_of_an_engine(started):
+def test_the_whole_life_of_an_engine(started, monkeypatch):
     """One test, in the order of a run: each part needs what the one before left."""
     policy, adapters = started.policy, started.policy.adapters
     watched = CanaryEngine(started.engine, started.canary)
@@ -111,10 +111,10 @@ def test_the_whole_life_of_an_engine(started):
         config.save_pretrained(str(folder))
         save.save_file(tensors, folder / save.WEIGHTS)
 
-    started.policy.write_adapter = doubled
-    with pytest.raises(CanaryError, match=r"more than once|drifted"):
-        watched.sync_weights()
-    del started.policy.write_adapter
+    with monkeypatch.context() as patch:
+        patch.setattr(type(started.policy), "write_adapter", lambda policy, folder: doubled(folder))
+        with pytest.raises(CanaryError, match=r"more than once|drifted"):
+            watched.sync_weights()
     assert watched.sync_weights().drift < 1e-4
 
 

@@ -111,7 +111,7 @@ def test_a_run_on_two_servers_then_on_one_and_what_is_wrong_with_one(
     recipe = Recipe.model_validate(vllm_recipe(vllm={**server, "server": [first, address]}))
     assert run(recipe, tmp_path / "run", **where).exit_reason == "completed"
     assert [record.step for record in callback.records] == [1, 2, 3, 4]
-    assert [first in note for note in callback.notes if "going on with 1 of 2" in note] == [True]
+    assert [first in note for note in callback.notes if "continuing with 1 of 2" in note] == [True]
     assert max(metrics(callback.records, "canary/drift")) < 1e-4
     assert max(metrics(callback.records, "importance/mismatch")) < 1e-3
 

@@ -19,7 +19,7 @@ from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 
 PACKAGE = Path(prerlkit.__file__).resolve().parent
-DOCS = PACKAGE.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_a_step_records_what_the_catalogue_has_and_nothing_else():

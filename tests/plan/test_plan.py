@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prerlkit.engines.engine import CACHE
-from prerlkit.engines.vllm import beside, trainer_growth
+from prerlkit.engines.vllm import next_to_trainer, trainer_growth
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plan import worst_case
 from prerlkit.plan.advice import advise
@@ -181,14 +181,14 @@ def test_sizes_and_cards_are_read():
 
 def test_vllm_beside_the_trainer_has_its_share_by_hand():
     need = EngineMemory(weights=4 * GIB, adapter=GIB, cache=9 * GIB, sequence=GIB // 2)
-    reserved = beside(need, 12 * GIB, sleeps=True)
+    reserved = next_to_trainer(need, 12 * GIB, sleeps=True)
     assert sum(reserved.rollout.values()) == 12 * GIB
-    assert reserved.rollout[CACHE] == 5 * GIB  # weights, adapter and 2 GiB of its own are taken off
+    assert reserved.rollout[CACHE] == 5 * GIB  # weights, adapter and its own 2 GiB are taken off
     assert reserved.at_once == 10
     assert sum(reserved.training.values()) == GIB
-    assert beside(need, 12 * GIB, sleeps=False).training == reserved.rollout
+    assert next_to_trainer(need, 12 * GIB, sleeps=False).training == reserved.rollout
     assert not reserved.problem
-    assert "would not start" in beside(need, 7 * GIB, sleeps=True).problem
+    assert "would not start" in next_to_trainer(need, 7 * GIB, sleeps=True).problem
 
 
 def test_a_plan_with_vllm_counts_its_copy_while_it_samples_and_little_while_it_sleeps(recipe, tiny_model):
@@ -197,10 +197,10 @@ def test_a_plan_with_vllm_counts_its_copy_while_it_samples_and_little_while_it_s
     made = make_plan(recipe(model=quantized, rollout={"engine": "vllm"}), str(tiny_model), device)
     phases = {phase.name: phase.by_kind for phase in made.phases}
     assert made.sizes.weight_bytes < made.sizes.dense_bytes == 2 * made.sizes.parameters
-    assert phases["rollout"]["engine weights"] == phases["hand-over"]["engine weights"] > made.sizes.dense_bytes
+    assert phases["rollout"]["engine weights"] == phases["weight sync"]["engine weights"] > made.sizes.dense_bytes
     assert phases["backward"]["engine overhead"] == GIB
     assert "engine KV cache" not in phases["backward"]
-    assert phases["hand-over"]["activations"]  # the canary's pass through the trainer
+    assert phases["weight sync"]["activations"]  # the canary's pass through the trainer
     assert made.fits
     assert made.engine.at_once == 64
     served = {"engine": "vllm", "vllm": {"server": "http://x:8000"}}

@@ -30,13 +30,12 @@ def logits(model) -> torch.Tensor:
 def live_logits(run: Path, base: Path) -> torch.Tensor:
     """The stack as it was trained, through prerlkit's own adapters on transformers' model, in float32."""
     from prerlkit.policy.adapters import AdapterStack
-    from prerlkit.policy.save import load_stage
+    from prerlkit.policy.save import WEIGHTS
     from prerlkit.recipe.load import load
 
     stack = AdapterStack(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32))
     for stage in load(str(run / "recipe.yaml")).recipe.stages:
-        stack.fresh(stage.name, stage.adapter, seed=0)
-        load_stage(stack, stage.name, run / "adapters" / stage.name)
+        stack.restore(stage.name, stage.adapter, load_file(run / "adapters" / stage.name / WEIGHTS))
     return logits(stack.base.eval())
 
 
@@ -287,11 +286,9 @@ def test_noise_is_what_rounding_does():
 
 
 def test_streamed_logits_are_the_models_own_and_hold_one_module_at_a_time(base_model):
-    from prerlkit.publish.weights import Weights
-
-    model = streamed.empty_model(base_model)
-    weights = Weights(base_model)
-    streamed.stream(model, streamed.file_names(model, weights.__contains__), weights)
+    source = streamed.StreamedModel(base_model)
+    model = source.empty()
+    streamed.stream(model, source.file_names(model), source.weights)
     ours = streamed.logits(model, TOKENS, torch.ones_like(TOKENS))
     own = logits(AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32))
     torch.testing.assert_close(ours, own[0], atol=1e-4, rtol=0)

@@ -262,7 +262,7 @@ def test_half_a_merge_is_published_as_half_a_merge(finished):
 
 
 def test_an_adapter_whose_base_nobody_could_load_is_refused(finished, monkeypatch):
-    with pytest.raises(UsageError, match="nobody who downloads it could load it") as error:
+    with pytest.raises(UsageError, match="no user who downloads it could load it") as error:
         push(finished, "me/sums", dry_run=True)
     assert "--base" in error.value.hint
     assert "--merged" in error.value.hint

@@ -118,7 +118,7 @@ def test_what_a_dead_server_owed_comes_from_the_others_and_once_only():
     dies.before = lambda: dies.fail.update(answer=GoneError("a does not answer")) if "answer" in dies.calls else None
     notes, both = make(dies, lives)
     assert right(ask(both, requests(6, 3)), 18)
-    assert notes == ["a does not answer; going on with 1 of 2 until the run ends"]
+    assert notes == ["a does not answer; continuing with 1 of 2 until the run ends"]
     both.load(None)
     assert right(ask(both, requests(2, 3)), 6)
     assert "load" not in dies.calls
@@ -135,7 +135,7 @@ def test_an_adapter_is_handed_over_when_all_have_it():
     notes, three = make(gone, refuses, lives)
     gone.fail = {"load": GoneError("a does not answer")}
     three.load(None)
-    assert notes == ["a does not answer; going on with 2 of 3 until the run ends"]
+    assert notes == ["a does not answer; continuing with 2 of 3 until the run ends"]
     refuses.fail, lives.fail = {"load": EngineError("b refuses", "look")}, {"load": EngineError("c refuses", "look")}
     with pytest.raises(EngineError) as caught:
         three.load(None)

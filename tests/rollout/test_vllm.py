@@ -1,4 +1,4 @@
-"""The vLLM engine on a client that answers from a list: requests, completions, hand-overs; and a server."""
+"""The vLLM engine on a client that answers from a list: requests, completions, weight syncs; and a server."""
 
 from __future__ import annotations
 

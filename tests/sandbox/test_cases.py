@@ -108,7 +108,7 @@ for fd in range(3, 1024):
     for text in (b'{"exit": 0, "clean": true}', b'{"ready": true}'):
         try: os.write(fd, len(text).to_bytes(4, 'big') + text)
         except OSError: pass""",
-    "a session of its own": "import os\nos.setsid()\nimport time; time.sleep(9)",
+    "a separate session": "import os\nos.setsid()\nimport time; time.sleep(9)",
     "fork": "import os\nos.fork()",
     "unforkable parent": """
 import threading, time

@@ -22,10 +22,11 @@ import json, os, pathlib, signal, sys, time
 folder, recipe, seed, behave = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 stop = []
 signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+begun = time.monotonic()  # before the file that the others wait for
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "recipe.yaml").write_text(recipe)
 with (folder / "started").open("a") as file:
-    file.write(f"{os.environ.get('OMP_NUM_THREADS')} {time.monotonic()}\\n")
+    file.write(f"{os.environ.get('OMP_NUM_THREADS')} {begun}\\n")
 print("threads", os.environ.get("OMP_NUM_THREADS"))
 if seed in behave.get("fail", []):
     print("error the disk is full")

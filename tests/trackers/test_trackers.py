@@ -1,4 +1,4 @@
-"""Trackers hear what a run does, once, and none of them can stop it."""
+"""Trackers receive what a run does, once, and none of them can stop it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import pytest
 import prerlkit
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.estimates import Estimate
-from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.result import EvalResult, values_of
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.trackers.remote import TrackerProcess
-from prerlkit.trackers.watching import Fanout, evaluation_values, tracked, without_secrets
+from prerlkit.trackers.watching import Fanout, tracked, without_secrets
 from prerlkit.train.callbacks import SilentCallback
 from prerlkit.types import StepRecord
 
@@ -101,7 +101,7 @@ def test_steps_that_a_killed_run_had_told_are_not_told_again(tiny_recipe, tmp_pa
     assert sorted(recorded(tmp_path)["eval/accuracy"]) == [0]
 
 
-def test_without_trackers_the_watcher_is_itself(tiny_recipe, tmp_path):
+def test_without_trackers_the_callback_is_itself(tiny_recipe, tmp_path):
     callback = Notes()
     with tracked(Recipe.model_validate(tiny_recipe()), tmp_path, callback) as same:
         assert same is callback
@@ -236,7 +236,7 @@ def test_everybody_hears_everything():
     both.on_step_end(step(1), 1, 2)
     both.on_evaluate(RESULT)
     assert ears[0].heard == ears[1].heard == ["note x", "stage rl", "progress 1", "step 1", "eval before"]
-    assert evaluation_values(RESULT)["eval/accuracy"] == 0.25
+    assert values_of(RESULT.to_json())["eval/accuracy"] == 0.25
 
 
 def test_wandb_offline_for_real(tiny_recipe, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Runs of the tiny recipe inside this process, and a watcher that hears and asks."""
+"""Runs of the tiny recipe inside this process, and a callback that keeps events and asks for a stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def go():
-    """`go(recipe, output, stop_after=…, existing=…)` runs plain data; gives the summary and the watcher, with notes."""
+    """`go(recipe, output, stop_after=…, existing=…)` runs plain data; gives the summary and its callback."""
     from prerlkit.recipe.schema import Recipe
     from prerlkit.train.callbacks import SilentCallback, StopSignal
     from prerlkit.train.run import run

@@ -47,7 +47,7 @@ def test_an_engine_beside_each_of_several_processes_is_refused_and_a_server_is_n
     data = tiny_recipe()
     data["rollout"]["engine"] = "vllm"
     check_processes(Recipe.model_validate(data), 1)
-    with pytest.raises(UsageError, match="one engine beside one process") as caught:
+    with pytest.raises(UsageError, match="one engine next to one process") as caught:
         check_processes(Recipe.model_validate(data), 2)
     assert "vllm serve" in caught.value.hint
     data["rollout"]["vllm"] = {"server": "http://host:8000"}

@@ -28,7 +28,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "
 
 
 class SilentCallback:
-    """Hears nothing; asks to stop after a given step."""
+    """Keeps nothing; asks to stop after a given step."""
 
     def __init__(self, stop: StopSignal, after: int | None) -> None:
         self._stop, self._after = stop, after

@@ -26,7 +26,7 @@ METRICS = {
 
 
 class Listener:
-    """Hears everything; asks to stop after a given step."""
+    """Keeps everything; asks to stop after a given step."""
 
     def __init__(self, stop: StopSignal, stop_after: int | None = None) -> None:
         self.notes: list[str] = []
@@ -220,11 +220,11 @@ def test_a_failure_leaves_its_reason_and_the_metrics_so_far(tiny_recipe, tmp_pat
 
     real, calls = stage_module.sample_and_judge, []
 
-    def fail_at_the_fourth_step(*args):
-        calls.append(1)
+    def fail_at_the_fourth_step(engine, judge, prompts, sampling, *others):
+        calls.extend([1] if sampling.temperature else [])  # evaluations are greedy
         if len(calls) == 4:
             raise PrerlkitError("the engine died")
-        return real(*args)
+        return real(engine, judge, prompts, sampling, *others)
 
     monkeypatch.setattr(stage_module, "sample_and_judge", fail_at_the_fourth_step)
     with pytest.raises(PrerlkitError, match="the engine died"):

@@ -15,7 +15,6 @@ from prerlkit.recipe.plugins import bind
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
 
 if TYPE_CHECKING:
-    from prerlkit.objective.choices import Objective
     from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
@@ -90,7 +89,7 @@ def _stages(recipe: Recipe) -> Table:
         table.add_row(
             stage.name,
             stage.reincarnation if index else "fresh",
-            "\n".join(_words(o) for o in stage.objective),
+            "\n".join(o.weighted(o.choices) for o in stage.objective),
             _steps(stage),
             f"{stage.learning_rate:g} {stage.schedule.kind}",
             f"{rollout.prompts_per_step} × {rollout.group_size}",
@@ -105,12 +104,6 @@ def _steps(stage: Stage) -> str:
     from prerlkit.train.early_stop import bound
 
     return f"≤ {stage.steps}, until {stage.until.metric} is {bound(stage.until)}"
-
-
-def _words(objective: Objective) -> str:
-    kinds = (objective.advantage.kind, objective.loss.kind, objective.aggregate.kind)
-    weight = "" if objective.coefficient == 1.0 else f"{objective.coefficient:g} × "
-    return f"{weight}{objective.space} · {objective.samples} · " + " · ".join(kinds)
 
 
 def _evaluation(recipe: Recipe) -> str:

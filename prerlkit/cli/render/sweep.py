@@ -59,7 +59,7 @@ class SweepDisplay:
         self._say(text)
 
     def tick(self) -> None:
-        """Draw the table anew, when it is time."""
+        """Draw the table again, when it is time."""
         if self._live and time.monotonic() - self._drawn > _EVERY:
             self._drawn = time.monotonic()
             self._live.update(self._table(), refresh=True)

@@ -67,7 +67,7 @@ def resolve(target: Target, report: source.Report = None) -> LocalTarget:
         resolved, note = resolve_for(target.text, target.model, target.base, report)
     else:
         resolved, note = source.resolve(target.model, report=report), ""
-    # A trained adapter may come with a tokenizer of its own (an end token, a chat template).
+    # A trained adapter may come with its own tokenizer (an end token, a chat template).
     own = target.adapter if target.adapter and (target.adapter / "tokenizer_config.json").is_file() else None
     tokenizer = load_tokenizer(str(own or resolved.path), trust_remote_code=target.model.trust_remote_code)
     try:

@@ -64,7 +64,7 @@ def _task(request: EvalRequest) -> Task | None:
         )
     if asked:
         raise UsageError(
-            f"--recipe says what is asked; {', '.join(sorted(asked))} can't be given beside it.",
+            f"--recipe says what is asked; {', '.join(sorted(asked))} can't be given with it.",
             "Change the recipe with --set, or leave it out.",
         )
     return tasks.from_recipe(request.recipe, request.overrides)

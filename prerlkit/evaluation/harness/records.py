@@ -45,7 +45,7 @@ class Records:
             if changed := sorted(key for key in {*before, *wanted} if before.get(key) != wanted.get(key)):
                 raise UsageError(
                     f"{self.folder} holds an evaluation with another {', '.join(changed)}.",
-                    "Choose another --output, or add --overwrite to start anew.",
+                    "Choose another --output, or add --overwrite to start from scratch.",
                 )
             rewrite_lines(self.samples, read_lines(self.samples))  # a killed process may have torn the last one
             return

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
-from prerlkit.data.prompts import PromptSets, build, build_eval
+from prerlkit.data.prompts import PromptSets, build_eval, build_for
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.harness.presets import Preset, preset
 from prerlkit.recipe.load import load
@@ -71,15 +71,16 @@ class Task:
     def _prompts(self, tokenizer: Any) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
         if self.recipe:
             rollout, data = self.recipe.rollout, self.recipe.data
-            limits: dict[str, Any] = {
-                "max_prompt_tokens": rollout.max_prompt_tokens,
-                "long_prompts": rollout.long_prompts,
-                "folder": self.folder,
-            }
             if isinstance(data.eval, HeldOut):
-                sets = build(data, tokenizer=tokenizer, seed=self.recipe.seed, **limits)
+                sets = build_for(self.recipe, tokenizer, self.folder)
                 return sets.eval, sets.notes
-            return build_eval(data, tokenizer=tokenizer, **limits)
+            return build_eval(
+                data,
+                tokenizer=tokenizer,
+                max_prompt_tokens=rollout.max_prompt_tokens,
+                long_prompts=rollout.long_prompts,
+                folder=self.folder,
+            )
         chat = bool(tokenizer.chat_template) if self.chat is None else self.chat
         data = self._data(chat)
         prompts, notes = build_eval(

@@ -1,7 +1,7 @@
 """Runs a whole program as `python program.py` would, once for each case, each time in a fresh process.
 
 This process is the parent: it never runs a line of the program. For each case it forks from its own clean state, and
-the child shuts itself in before it runs the program. The host hands over the case's stdin, stdout and stderr as
+the child shuts itself in before it runs the program. The host passes the case's stdin, stdout and stderr as
 descriptors, so neither the parent nor another case sees what a case reads or writes.
 
 host → parent    source and prelude; then for each case CASE with three descriptors; END ends the case
@@ -76,7 +76,7 @@ def _be(source: str, prelude: bool) -> None:
 
 
 def _wait(pid: int, control: Any, ended: int) -> int:
-    """The child's exit code; it is killed when the host says so or goes away."""
+    """Return the child's exit code; kill it when the host asks for it or is gone."""
     poll = select.poll()
     poll.register(control.fileno(), select.POLLIN)
     poll.register(ended, select.POLLIN)

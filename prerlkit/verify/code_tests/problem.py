@@ -255,7 +255,7 @@ def _text(value: Any) -> str:
 
 
 def called(problem: Problem) -> str:
-    """The function that the tests call; empty for programs, and where it can't be told."""
+    """Return the name of the function that the tests call; empty for programs, and where it can't be known."""
     match problem:
         case Calls():
             return problem.function

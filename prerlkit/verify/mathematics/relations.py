@@ -24,28 +24,29 @@ from prerlkit.verify.mathematics.formula import (
     variables,
 )
 from prerlkit.verify.mathematics.grammar import read, readable
+from prerlkit.verify.mathematics.labels import is_quantity
 from prerlkit.verify.mathematics.names import GREEK, SAME
 from prerlkit.verify.mathematics.normal import compact, split_top
 from prerlkit.verify.mathematics.value import equal_values, is_constant, proportional
-from prerlkit.verify.mathematics.words import operative
 
 Same = Callable[[str, str], bool | None]
 
 _SIGN = re.compile(r"\\(?:le|ge|ne|in|equiv)(?![a-z])|[<>=]")
 _GREEK = "|".join(sorted([*GREEK, *SAME], key=len, reverse=True))
 _SYMBOL = rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\w))?'*"
+_NUMBER = r"-?(?:[\d./]+|\\frac\{\d+\}\{\d+\})"
+# No sum: P(1+r) is a product.
+_EVENT = rf"(?:{_SYMBOL}|{_NUMBER}|\\(?:cap|cup|mid|ge|le)|[|,!^\\:])*"
 _NAME = re.compile(
-    rf"{_SYMBOL}(?:\({_SYMBOL}(?:,{_SYMBOL})*\))?|[fghpqrFGHPQRSTNVCE](?:_\w)?'*\((?:[^=<>()]|\([^=<>()]*\))*\)"
+    rf"{_SYMBOL}|[fgh](?:_\w|\^\{{-1\}})?'*\((?:[^=<>()]|[fgh]\([^=<>()]*\))*\)"  # x_1, f(x+1), f(g(2))
+    rf"|(?:[PE]|Pr|Var|\\(?:phi|varphi|sigma|tau|mu|zeta|det))\({_EVENT}\)|\\det[A-Z]"  # P(A), \det(A)
+    rf"|(?:[A-Zp-wyz](?:_\w)?'*\((?:{_NUMBER}|[xntk])(?:,(?:{_NUMBER}|[xntk]))*\)|[A-Z]\([a-z]\)|x\(t\))"  # y(0), V(r)
     r"|(?:m\s*)?\\(?:angle|triangle)\s*[A-Z]+|\[[A-Z]{3,}\]|[A-Z]{2,4}"  # ∠ABC, [ABC], AB
-    r"|\\(?:overline|vec|hat|bar|overrightarrow)\s*\{[^{}]*\}(?:_(?:\{[^{}]*\}|\w))?"
-    r"|\\det\(?[A-Z]\)?"
+    rf"|\\(?:overline|vec|hat|bar|overrightarrow)\s*(?:\{{(?:{_SYMBOL}|[A-Z]+)\}}|[A-Za-z])(?:_(?:\{{[^{{}}]*\}}|\w))?"
     r"|\|[A-Z]{2}\||\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z](?:_\{?\w+\}?)?:[A-Z](?:_\{?\w+\}?)?"  # |AB|, AB/CD, A:B
     r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)"  # (x, y)
 )
-_STYLED_NAME = re.compile(
-    r"\\(?:math(?:bf|rm|it)|text[a-z]*|operatorname)\s*\{([^{}]*)\}\s*([A-Z]{0,4}|_(?:\{[^{}]*\}|\w))"
-)
-_WORD = re.compile(r"[A-Z]?[a-z]*[^aeiouy\W][a-z]*[aeiouy][a-z]*")  # letters that can be spoken, not a product
+_STYLED = re.compile(r"\\(?:math(?:bf|rm|it)|mbox|text[a-z]*)\s*\{([^{}]*)\}")
 
 
 class Relation(NamedTuple):
@@ -93,18 +94,8 @@ def assignment(text: str) -> tuple[str, str] | None:
 
 def is_name(text: str) -> bool:
     """Return whether a text is a single symbol, or a word that names something."""
-    if styled := _STYLED_NAME.fullmatch(text.strip()):
-        words = styled[1].split()
-        return bool(words) and re.fullmatch(r"[A-Za-z .()']+", styled[1]) is not None and not operative(styled[1])
-    if _NAME.fullmatch(compact(text)):
-        return True
-    words = text.split()
-    return (
-        all((_WORD.fullmatch(word) and len(word) > 3) or word in ("of", "the", "sum", "in") for word in words)
-        and not operative(text)
-        and bool(words)
-        and not re.match(r"(?:arc)?(?:sin|cos|tan|log|ln|cot|sec|csc)[a-z]?$", text)
-    )
+    text = _STYLED.sub(r" \1", text).strip()
+    return _NAME.fullmatch(compact(text)) is not None or is_quantity(text)
 
 
 def by_names(names: str, value: str) -> str:

@@ -90,7 +90,7 @@ class Pipe:
 
         Raises:
             Closed: nobody reads any more.
-            TimedOut: not all of it was taken in time.
+            WorkerTimedOut: not all of it was taken in time.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         view = memoryview(b"".join(frames))
@@ -107,7 +107,7 @@ class Pipe:
 
         Raises:
             Closed: the other side is gone, or talks gibberish.
-            TimedOut: no whole message came in time. What came of it is kept.
+            WorkerTimedOut: no whole message came in time. What came of it is kept.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while (body := self._take()) is None:
