@@ -102,12 +102,14 @@ def last_maths(text: str) -> str | None:
 
     None where there is none, or where the words around it don't say that it is so.
     """
-    text = text[-_TAIL:]
+    text = re.sub(r"<<[^<>\n]*>>", "", text[-_TAIL:])  # GSM8K's calculator
     formulas = list(_MATHS.finditer(text))
     if found := _last_run(text[formulas[-1].end() if formulas else 0 :]):
         before, run, after = found
         before = (text[: formulas[-1].end()].split() if formulas else []) + before
-        return run if run and stated(before, after, _NUMBER.fullmatch(run) is not None) else None
+        if not run or r"\boxed" in run:  # an empty box, or one that doesn't end
+            return None
+        return run if stated(before, after, _NUMBER.fullmatch(run) is not None) else None
     if not formulas:
         return None
     kept = [formulas[-1]]

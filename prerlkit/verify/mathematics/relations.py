@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from prerlkit.verify.mathematics.formula import (
 from prerlkit.verify.mathematics.grammar import read, readable
 from prerlkit.verify.mathematics.labels import is_quantity
 from prerlkit.verify.mathematics.names import GREEK, SAME
-from prerlkit.verify.mathematics.normal import compact
+from prerlkit.verify.mathematics.normal import compact, split_top
 from prerlkit.verify.mathematics.value import equal_values, is_constant, proportional
 
 Same = Callable[[str, str], bool | None]
@@ -95,6 +96,15 @@ def is_name(text: str) -> bool:
     """Return whether a text is a single symbol, or a word that names something."""
     text = _STYLED.sub(r" \1", text).strip()
     return _NAME.fullmatch(compact(text)) is not None or is_quantity(text)
+
+
+def by_names(names: str, value: str) -> str:
+    """Return a point in the order of the alphabet: of `(y, x) = (2, 3)`, (3, 2). Any other value as it is."""
+    keys, inner = names.strip("() ").split(","), re.fullmatch(r"\((.*)\)", value, re.DOTALL)
+    parts = split_top(inner[1]) if inner else []
+    if not names.startswith("(") or len(keys) != len(parts):
+        return value
+    return f"({', '.join(part for _, part in sorted(zip(map(compact, keys), parts, strict=True)))})"
 
 
 def _contradicts(side: str, value: str) -> bool:
@@ -180,7 +190,10 @@ def _multiple(gold: tuple[Formula, str], answer: tuple[Formula, str]) -> bool:
         return False
     sign = proportional(gold[0], answer[0])
     if gold[1] in ("=", r"\ne"):
-        return bool(sign) or bool(proportional(_above(gold[0])[0], _above(answer[0])[0]))
+        (left, below), (right, under) = _above(gold[0]), _above(answer[0])
+        if any(equal_values(one, Number(Fraction(0))) for one in (below, under)):
+            return False
+        return bool(sign) or bool(proportional(left, right))
     return sign > 0
 
 
