@@ -105,25 +105,33 @@ def last_maths(text: str) -> str | None:
     text = re.sub(r"<<[^<>\n]*>>", "", text[-_TAIL:])  # GSM8K's calculator
     formulas = list(_MATHS.finditer(text))
     if found := _last_run(text[formulas[-1].end() if formulas else 0 :]):
-        before, run, after = found
-        before = (text[: formulas[-1].end()].split() if formulas else []) + before
+        before, run, after, result = found
+        before = (_words(text[: formulas[-1].end()]) if formulas else []) + before
         if not run or r"\boxed" in run:  # an empty box, or one that doesn't end
             return None
-        return run if stated(before, after, _NUMBER.fullmatch(run) is not None) else None
+        return run if stated(before, after, not result and _NUMBER.fullmatch(run) is not None) else None
     if not formulas:
         return None
     kept = [formulas[-1]]
     while len(kept) < len(formulas) and _BETWEEN.fullmatch(text[formulas[-len(kept) - 1].end() : kept[0].start()]):
         kept.insert(0, formulas[-len(kept) - 1])
     number = len(kept) == 1 and _NUMBER.fullmatch(_inside(kept[0])) is not None
-    if not stated(text[: kept[0].start()].split(), text[kept[-1].end() :].split(), number):
+    if not stated(_words(text[: kept[0].start()]), _words(text[kept[-1].end() :]), number):
         return None
     return kept[0].group(kept[0].lastindex or 0) if len(kept) == 1 else ", ".join(map(_inside, kept))
 
 
-def _last_run(text: str) -> tuple[list[str], str, list[str]] | None:
-    """The last words that are mathematics, with "and" between them, and the words before and after; None without."""
-    words = text.split()
+def _words(text: str) -> list[str]:
+    """The words, with a semicolon where a line ends."""
+    return re.sub(r"\n\s*", " ; ", text).split()
+
+
+def _last_run(text: str) -> tuple[list[str], str, list[str], bool] | None:
+    """The last words that are mathematics, with "and" between them, and the words before and after; None without.
+
+    The last is whether they are the result of an equation, which needs no words to state it.
+    """
+    words = _words(text)
     end = len(words)
     while end and not (_is_mathy(words[end - 1]) and re.search(r"\d|\\|π|√", words[end - 1])):
         end -= 1
@@ -142,7 +150,8 @@ def _last_run(text: str) -> tuple[list[str], str, list[str]] | None:
     run = _last_equation(re.sub(r"(?<!\d)[.,;:!?*]+$|[.,;:?*]+$", "", " ".join(words[start:end])).strip("*"))
     if re.fullmatch(r"\(\d+\)|\d+\)", run):
         return None  # a reference
-    return words[:start], run, [*([ending[0]] if ending else []), *words[end:]]
+    result = "=" in " ".join(words[start:end])
+    return words[:start], run, [*([ending[0]] if ending else []), *words[end:]], result
 
 
 def _is_mathy(word: str) -> bool:

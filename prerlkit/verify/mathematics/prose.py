@@ -91,6 +91,7 @@ def _introduced(before: Sequence[str], number: bool) -> bool:
             break
     if any(_DENIES.fullmatch(word) or word in OPERATIVE - {"and", "or", "over", "no"} for word in clause):
         return False
+    clause = [word for word in clause if word not in ("", "$")]  # the $ of an amount
     if not number or not clause or (before and before[-1].rstrip("*").endswith((":", ".", "!", "?"))):
         return True
     last, earlier = clause[-1], clause[-2] if len(clause) > 1 else ""
