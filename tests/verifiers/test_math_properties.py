@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,18 @@ INVENTED = [
     "x=9", "y=3x-2", "2x+5y=11", "x^2+y^2=49", "231_5", "1011_2", "3:5", r"\text{Wednesday}", r"\text{odd}", "LMNP",
     r"\sin\theta", r"\tan\frac{x}{4}", r"2\cos a\sin b", r"\frac{1}{2^{70}}", r"2^{300}-1", "15!", r"\binom{30}{7}",
     r"\begin{pmatrix}2\\-5\end{pmatrix}", r"\begin{pmatrix}1&4\\0&3\end{pmatrix}",
+]  # fmt: skip
+READABLE = [
+    *INVENTED, r"\{x\mid x>0\}", r"\{x\mid x\ne 1\}", r"\mathbb{R}\setminus\{0\}", r"\mathbb{R}", r"\emptyset",
+    "x>3", r"1<x\le 4", r"\{1,2\}", r"x\equiv 2\pmod 5", "2020-03-15", r"3:00\text{ PM}", r"50\%", r"5\text{ kg}",
+    r"\$4.50", r"\textbf{(B)}\ 5", "C", r"\pm 3", r"|x-5|", r"\lfloor x\rfloor", r"0.\overline{3}",
+    r"\sum_{k=1}^{3} k",
+]  # fmt: skip
+PIECES = [
+    "0", "7", "-", "+", "=", "<", r"\le ", r"\ne ", "(", ")", "[", "]", r"\{", r"\}", "{", "}", "|", ",", ";", ":",
+    "x", "y", "i", "^", "_", r"\frac", r"\sqrt", r"\cup", r"\infty", r"\mid ", r"\in ", r"\pmod",
+    r"\begin{pmatrix}", "&", r"\\\\", r"\end{pmatrix}", r"\text{", "not", r"\%", r"\sum", r"\int", r"\lim",
+    r"\sin", r"^\circ", r"\pm", "!", "/", "...", "$",
 ]  # fmt: skip
 COUNT = 3_000
 
@@ -66,3 +79,24 @@ def test_every_gold_answer_is_its_own():
     verifier = make("math", {})
     passed = [verifier.judge(VerifierInput("", rf"$\boxed{{{gold}}}$", gold)).passed for gold in INVENTED]
     assert passed == [True] * len(INVENTED)
+
+
+def test_no_answer_makes_a_gold_answer_unreadable():
+    verifier, chance = make("math", {}), random.Random(19)
+    garbage = ["".join(chance.choices(PIECES, k=chance.randint(1, 8))) for _ in range(60)]
+    garbage += [
+        r"\text{I don't know}",
+        "(",
+        r"\frac{1}{",
+        r"\begin{pmatrix}1&2\\3\end{pmatrix}",
+        "1=1",
+        "0.5=5",
+        r"\{x\mid",
+    ]
+    unjudged = [
+        (gold, answer)
+        for gold in READABLE
+        for answer in garbage
+        if verifier.judge(VerifierInput("", rf"<answer>{answer}</answer>", gold)).passed is None
+    ]
+    assert unjudged == []

@@ -152,7 +152,21 @@ def _log2(value: Fraction) -> float:
     return shift + math.log2(value / Fraction(2) ** shift)
 
 
+def _gcd(*values: Fraction) -> Fraction:
+    return Fraction(math.gcd(*(_whole(value, 10**300) for value in values)))
+
+
+def _lcm(*values: Fraction) -> Fraction:
+    if len(values) > 32:
+        raise TooLarge
+    return Fraction(math.lcm(*(_whole(value, 10**300) for value in values)))
+
+
 _CALLS: Mapping[str, Callable[..., Fraction]] = {
+    "max": lambda *values: max(values),
+    "min": lambda *values: min(values),
+    "gcd": _gcd,
+    "lcm": _lcm,
     "abs": abs,
     "floor": lambda value: Fraction(math.floor(value)),
     "ceil": lambda value: Fraction(math.ceil(value)),

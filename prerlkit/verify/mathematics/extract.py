@@ -15,8 +15,8 @@ __all__ = ["auto", "boxed", "boxes", "hashes", "last_maths", "last_number", "sai
 
 _LONGEST = 2_000  # characters of a line that states an answer
 
-_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
+_BOX_TOKEN = re.compile(r"\\{1,3}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\boxed\s*(\\[dt]?frac(?:\d\d|\{[^{}]*\}\{[^{}]*\})|[^\s{}$\\.,;]+)")
 _JOINT = re.compile(r"(?:[\s$,;&*.]|\\[,;:!\s()\[\]]|\\q?quad|\\text\s*\{\s*(?:and|or)\s*\}|and|or)*")
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"(?m)(?<!#)####(?!#)[ \t]*([^\n]+)")
@@ -127,4 +127,6 @@ def said(text: str) -> str | None:
         return None
     line = text[found.end() : found.end() + _LONGEST].partition("\n")[0]
     phrase = re.split(r"\.(?:\s|\*|$)", line, maxsplit=1)[0].strip("* \t")
+    if re.search(r"\?\s+\w", phrase):
+        return None  # a question, and something else is the answer
     return answer_of_phrase(phrase) or None if phrase else None

@@ -24,25 +24,24 @@ from prerlkit.verify.mathematics.formula import (
     without_degrees,
 )
 from prerlkit.verify.mathematics.names import (
+    CALLED,
     FUNCTIONS,
     GREEK,
     INVERSE,
     MARKS,
     NO_FACTORS,
+    RAW,
     SAME,
     STYLES,
     TRIGONOMETRIC,
     command,
 )
 from prerlkit.verify.mathematics.numerals import numeral
-from prerlkit.verify.mathematics.scanner import COMMAND, Scanner
+from prerlkit.verify.mathematics.scanner import CLOSING, COMMAND, WORD, Scanner
 
 _DEEPEST = 40  # brackets in brackets: more are no answer, and Python's stack is not endless
 _LONGEST = 4_000  # characters
 _RADIANS = quotient(Symbol("pi"), Number(Fraction(180)))
-_WORD = re.compile(r"[A-Za-z]+")
-_RAW = sorted([*FUNCTIONS, "sqrt", "abs", "floor", "ceil", "factorial", "cbrt", "Gamma", "binom"], key=len)[::-1]
-_CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 
 
 @lru_cache(maxsize=4096)
@@ -146,9 +145,9 @@ class _FormulaReader(Scanner):
         if found := numeral(rest):
             self.skip(len(rest) - found.length)
             return Number(found.value)
-        for opening in _CLOSING:
+        for opening in CLOSING:
             if self.take(opening):
-                return self._closed(_CLOSING[opening])
+                return self._closed(CLOSING[opening])
         if self.take("|"):
             self._bars += 1
             inside = self.sum()
@@ -158,7 +157,7 @@ class _FormulaReader(Scanner):
             return Call("abs", (inside,))
         if found_command := COMMAND.match(rest):
             return self._command(found_command[1])
-        if word := _WORD.match(rest):
+        if word := WORD.match(rest):
             return self._word(word[0])
         raise Unreadable(f"no formula: {rest[:40]}")
 
@@ -175,7 +174,7 @@ class _FormulaReader(Scanner):
         if word == "pi":
             self.take("pi")
             return Symbol("pi")
-        for name in _RAW:
+        for name in RAW:
             if word.startswith(name):
                 self.take(name)
                 if name in FUNCTIONS:
@@ -185,13 +184,14 @@ class _FormulaReader(Scanner):
         return self._symbol(word[0])
 
     def _raw_call(self, name: str) -> Formula:
-        if not self.take("("):
+        opening = self.take("(", "\\{")
+        if not opening:
             raise Unreadable(f"{name} needs brackets")
         arguments = [self.sum()]
         while self.take(","):
             arguments.append(self.sum())
-        if not self.take(")"):
-            raise Unreadable(") is missing")
+        if not self.take(CLOSING[opening]):
+            raise Unreadable("a bracket is missing")
         if name in ("sqrt", "cbrt") and len(arguments) == 1:
             return Call("root", (arguments[0], Number(Fraction(2 if name == "sqrt" else 3))))
         return Call({"binom": "binomial", "Gamma": "gamma"}.get(name, name), tuple(arguments))
@@ -224,6 +224,8 @@ class _FormulaReader(Scanner):
             return self._styled()
         if name in FUNCTIONS:
             return self._function(name)
+        if name in CALLED:
+            return self._raw_call(name)
         if name in MARKS:
             return self._symbol(f"{name} " + re.sub(r"[\s{}\\]", "", self.group()))
         match name:
@@ -250,15 +252,13 @@ class _FormulaReader(Scanner):
     def _styled(self) -> Formula:
         """A letter, function or word in another typeface; a word is a symbol."""
         text = re.sub(r"\s+", " ", self.group().replace("~", " ").replace("\\", " ")).strip()
-        if text in FUNCTIONS:
-            return self._function(text)
-        if len(text) == 1 and text.isalpha():
-            return self._symbol(text)
+        if text in FUNCTIONS or text in CALLED:
+            return self._function(text) if text in FUNCTIONS else self._raw_call(text)
         if numeral(text):
             return read(text)
         if not text:
             raise Unreadable("empty text")
-        return self._symbol(f"text {text}")
+        return self._symbol(text if len(text) == 1 and text.isalpha() else f"text {text}")
 
     def _function(self, name: str) -> Formula:
         """A function, its power (`\\sin^2 x`), its base (`\\log_2 x`), and its argument with or without brackets."""
@@ -287,7 +287,7 @@ class _FormulaReader(Scanner):
         r"""In brackets, or the factors up to the next operator or function: `\sin 2x \cos x` is sin(2x)·cos(x)."""
         for opening in ("(", "[", "{"):
             if self.take(opening):
-                return self._closed(_CLOSING[opening])
+                return self._closed(CLOSING[opening])
         if sign := self.take("-", "+"):
             return signed(sign, self._function_argument())
         factors = [self._power()]

@@ -8,14 +8,14 @@ from types import EllipsisType
 from prerlkit.verify.mathematics.formula import Unreadable
 from prerlkit.verify.mathematics.grammar import read
 from prerlkit.verify.mathematics.normal import compact, split_top
-from prerlkit.verify.mathematics.relations import Same, assignment, relation
+from prerlkit.verify.mathematics.relations import Same, assignment, is_name, relation
 
 _MOST_PARTS = 64  # a longer list is compared in order only: any order takes time by its square
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
 _JOINT = re.compile(
-    r"(?<=[\d)\]}a-zA-Z.])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[-+\d(\[\\{a-zA-Z.])|(?<=[\d)\]}])(?:and|or)(?=[-\d(\[\\])|;"
+    r"\\(?:lor|vee)(?![a-zA-Z])|(?<=[\d)\]}a-zA-Z.])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[-+\d(\[\\{a-zA-Z.])|(?<=[\d)\]}])(?:and|or)(?=[-\d(\[\\])|;"
 )
-_MATRIX = re.compile(r"(.*?)\\begin\{pmatrix\}(.*)\\end\{pmatrix\}(.*)", re.DOTALL)
+_MATRIX = re.compile(r"(.*?)\\begin\{(?P<kind>[pv])matrix\}(.*)\\end\{(?P=kind)matrix\}(.*)", re.DOTALL)
 _SIGNS = re.compile(r"\\(pm|mp)(?![a-z])")
 
 Verdict = bool | None | EllipsisType
@@ -28,6 +28,8 @@ def listed(text: str, every_comma: bool = False) -> list[str]:
     Args:
         every_comma: `100,200` has two parts, because what it is compared with is a list.
     """
+    if (member := re.fullmatch(r"([^{}]+?)\s*\\in\s*(\\\{.*\\\})", text, re.DOTALL)) and is_name(member[1]):
+        text = member[2]
     inner = re.fullmatch(r"\\\{(.*)\\\}", text, re.DOTALL)
     text = inner[1] if inner and r"\}" not in inner[1] else text
     text = _JOINT.sub(", ", text)
@@ -51,9 +53,12 @@ def as_list(gold: str, answer: str, same: Same) -> Verdict:
         return ...
     if len(golds) == 1 and len(answers) == 1:
         return ...
-    if len(golds) != len(answers):  # 100,200,300 is a number or a list: the other side knows
-        golds = listed(gold, every_comma=len(golds) == 1 and len(answers) > 1)
-        answers = listed(answer, every_comma=len(answers) == 1 and len(golds) > 1)
+    if len(golds) == 1:
+        golds = _hidden_list(gold, r"[1-9]\d\d") or golds
+    elif len(answers) == 1:
+        answers = _hidden_list(answer, r"[1-9]\d{0,2}") or answers
+    if any(_is_set_of(one) for one in answers) and not any(_is_set_of(one) for one in golds):
+        return False  # {1}, {2} are two sets, and no numbers
     if len(golds) == 1 and (tuple_ := bracketed(gold)) and (values := _in_order_of_names(answers)):
         return tuple_[0] == "()" and _in_order(tuple_[1], values, same)
     if len(answers) == 1 and (tuple_ := bracketed(_named(answers)[0])) and (values := _in_order_of_names(golds)):
@@ -68,6 +73,16 @@ def as_list(gold: str, answer: str, same: Same) -> Verdict:
     if len(golds) > 1 and len({_root(name) for name in _names(golds) or []}) > 1:  # x = 5, y = 6
         return _any_order(golds, answers, same) if _names(answers) else _in_order(left, right, same)
     return _any_order(left, right, same)
+
+
+def _hidden_list(text: str, part: str) -> list[str]:
+    """The parts of a number that the other side says is a list, as 100,200,300; none where they can't be parts."""
+    parts = listed(text, every_comma=True)
+    return parts if all(re.fullmatch(part, one) for one in parts) else []
+
+
+def _is_set_of(text: str) -> bool:
+    return text.startswith(r"\{")
 
 
 def _systems(text: str) -> str:
@@ -138,22 +153,25 @@ def as_matrix(gold: str, answer: str, same: Same) -> Verdict:
     """Matrices cell by cell. Gold matrices whose row ends have lost a backslash are read where that can be told."""
     left = _matrix(gold)
     if left is None:
-        return None if r"\begin{pmatrix}" in gold else ...
+        return None if r"\begin{pmatrix}" in gold or r"\begin{vmatrix}" in gold else ...
     right = _matrix(answer)
     if right is None:
         given = assignment(answer)
         right = _matrix(given[1]) if given else None
-    if right is None or [len(row) for row in left] != [len(row) for row in right]:
+    if right is None or left[0] != right[0] or [len(row) for row in left[1]] != [len(row) for row in right[1]]:
         return False
-    return _in_order([cell for row in left for cell in row], [cell for row in right for cell in row], same)
+    return _in_order([cell for row in left[1] for cell in row], [cell for row in right[1] for cell in row], same)
 
 
-def _matrix(text: str) -> list[list[str]] | None:
-    """The cells, each times what stands before the matrix; None where the rows differ in length."""
+def _matrix(text: str) -> tuple[str, list[list[str]]] | None:
+    """The kind (p: matrix, v: determinant) and the cells, each times the factor; None where rows differ in length."""
     found = _MATRIX.fullmatch(text)
-    if not found or found[3].strip() or "pmatrix" in found[2]:
+    if not found or found[4].strip() or re.search(r"[pv]matrix", found[3]):
         return None
-    factor, body = found[1].strip(), found[2]
+    kind, factor, body = found["kind"], found[1].strip(), found[3]
+    if kind == "v" and factor:
+        return None  # a factor of a determinant is none of its cells
+    factor = f"{factor}1" if factor in ("-", "+") else re.sub(r"\s*(?:\\cdot|\\times|\*)$", "", factor)
     if r"\\" not in body:
         body = re.sub(r"\\(?=[\s\d.(-])", r"\\\\", body)
     rows = [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\", body) if row.strip()]
@@ -165,7 +183,7 @@ def _matrix(text: str) -> list[list[str]] | None:
         except Unreadable:
             return None
         rows = [[f"({factor})({cell})" for cell in row] for row in rows]
-    return rows
+    return kind, rows
 
 
 def _in_order(golds: list[str], answers: list[str], same: Same) -> bool | None:

@@ -14,10 +14,17 @@ _LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _OPTION = re.compile(r"\(?([A-Z])[).:]\s*(.+)|\(([A-Z])\)\s*(.*)", re.DOTALL)
 _NAMED_LETTER = re.compile(r"(?:(?:the )?(?:option|choice|answer|letter)\s*:?\s*)?\(?([A-Za-z])\)?[.:]?", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' .,-]*[A-Za-z]\d{0,2}")
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap])?\.?\s*(?:m\.?)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:([ap])\.?\s*m\.?|(noon|midnight|in the (?:morning|afternoon|evening)))?",
+    re.IGNORECASE,
+)
+_HALVES = {"noon": "p", "midnight": "a", "in the morning": "a", "in the afternoon": "p", "in the evening": "p"}
 _RATIO = re.compile(r"(?!\\\{)[^:,()\s<>=]+(?:\s*:\s*[^:,()\s<>=]+)+")
 _TO = re.compile(r"\s+to\s+|\s*:\s*")
-_BASED = re.compile(r"(-?)\{?\(?([0-9A-Za-z,]+)\)?\}?\s*_\s*\{?\s*(\d{1,2}|[a-z]+)\s*\}?")
+_BASED = re.compile(
+    r"(-?)\{?\(?([0-9A-Za-z,]+)\)?\}?\s*_\s*\{?\s*\(?\s*(?:base[\s-]*)?(\d{1,2}|[a-z]+)\s*\)?\s*\}?"
+    r"|(-?)\(?([0-9A-Za-z]*\d[0-9A-Za-z]*)\)?\s*,?\s*\(?(?:in )?base[\s-]*(\d{1,2}|[a-z]+)\)?"
+)
 _BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16,
@@ -51,15 +58,20 @@ def option_text(gold: str) -> tuple[str, str] | None:
 
 def as_words(gold: str, answer: str) -> bool | None:
     """Words are equal when they are spelled the same, whatever the case of longer ones."""
+    word = re.fullmatch(r"\\(?:text[a-z]*|mbox)\s*\{\s*([A-Za-z]{2,})[.\s]*\}", gold)  # \text{odd} is no product
     gold = plain(gold)
-    if not is_words(gold):
+    if not is_words(gold) and not word:
         return None
     answer = re.sub(r"^(?:it is|the|a|an)\s+", "", plain(answer), flags=re.IGNORECASE)
     gold = re.sub(r"^(?:it is|the|a|an)\s+", "", gold, flags=re.IGNORECASE)
     if re.search(r"[+*/=^\\<>]", answer):
         return False
     left, right = (re.sub(r"[^A-Za-z0-9]", "", text) for text in (gold, answer))
-    return left == right if left.isupper() and len(left) < 4 else left.lower() == right.lower()
+    return (
+        left == right
+        if left.isupper() and left not in ("YES", "NO", "TRUE", "NONE", "EVEN", "ODD")
+        else left.lower() == right.lower()
+    )
 
 
 def is_words(text: str) -> bool:
@@ -79,10 +91,25 @@ def as_clock(gold: str, answer: str) -> bool | None:
         return None
     if not right:
         pair = ratio(answer)
-        return None if left[4] or pair is None else pair == ratio(gold)
-    if left[4] and right[4] and left[4].lower() != right[4].lower():
+        return False if _half(left) else None if pair is None else pair == ratio(gold)
+    if not right[3] and not left[3] and (one := _of_day(left)) and (other := _of_day(right)):
+        return one == other
+    if _half(left) and _half(right) and _half(left) != _half(right):
         return False
     return [int(part) for part in left.groups()[:3] if part] == [int(part) for part in right.groups()[:3] if part]
+
+
+def _half(clock: re.Match[str]) -> str:
+    """`a` before noon, `p` after it, "" where the time doesn't say."""
+    return (clock[4] or _HALVES.get((clock[5] or "").lower(), "")).lower()
+
+
+def _of_day(clock: re.Match[str]) -> tuple[int, int] | None:
+    """Hours and minutes from midnight; None where the half of the day isn't known: 15:30 is known, 3:30 is not."""
+    hours, minutes = int(clock[1]), int(clock[2])
+    if half := _half(clock):
+        return (hours % 12 + (12 if half == "p" else 0), minutes) if 1 <= hours <= 12 else None
+    return (hours, minutes) if 13 <= hours < 24 or clock[1] in ("0", "00") else None
 
 
 def as_ratio(gold: str, answer: str) -> bool | None:
@@ -163,7 +190,8 @@ def numeral_in_base(text: str, any_case: bool = False) -> tuple[str, int] | None
     found = _BASED.fullmatch(plain(text))
     if not found:
         return None
-    sign, digits, written = found[1], found[2].replace(",", ""), found[3]
+    sign, digits, written = found.groups()[:3] if found[2] else found.groups()[3:]
+    digits = digits.replace(",", "")
     base = int(written) if written.isdigit() else _BASES.get(written, 0)
     if not 2 <= base <= 36 or not digits:
         return None

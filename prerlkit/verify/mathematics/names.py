@@ -18,6 +18,12 @@ TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
 INVERSE = {"arc" + name: "a" + name for name in TRIGONOMETRIC} | {"a" + name: "a" + name for name in TRIGONOMETRIC}
 FUNCTIONS = TRIGONOMETRIC | INVERSE.keys() | {"sinh", "cosh", "tanh", "coth", "log", "ln", "lg", "exp"}
 """Functions whose argument may follow without brackets."""
+CALLED = frozenset(["max", "min", "gcd", "lcm"])
+"""Functions of several arguments, in brackets or braces."""
+RAW = sorted([*FUNCTIONS, *CALLED, "sqrt", "abs", "floor", "ceil", "factorial", "cbrt", "Gamma", "binom"], key=len)[
+    ::-1
+]
+"""Functions by their names without a backslash, the longest first."""
 MARKS = frozenset(re.findall(r"\S+", """overline bar vec hat tilde widehat overrightarrow angle triangle dot"""))
 """Commands that make a name of what follows: `\\overline{AB}`, `\\angle ABC`."""
 STYLES = frozenset(
@@ -38,7 +44,7 @@ KNOWN = (
     | FUNCTIONS
     | MARKS
     | STYLES
-    | {"frac", "binom", "sqrt", "infty", "pi", "lfloor", "lceil"}
+    | {"frac", "binom", "sqrt", "infty", "pi", "lfloor", "lceil", "max", "min", "gcd"}
 )
 
 

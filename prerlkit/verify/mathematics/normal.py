@@ -18,6 +18,8 @@ _CHARACTERS = {
     "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "θ": r"\theta ", "λ": r"\lambda ",
     "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ω": r"\omega ", "ρ": r"\rho ", "τ": r"\tau ", "ε": r"\epsilon ",
     "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "．": ".", "，": ",", "（": "(", "）": ")", "：": ":",
+    "Δ": r"\Delta ", "Ω": r"\text{ ohm}", "ₙ": "_n", "⊂": r"\subset ", "⊆": r"\subseteq ", "∧": r"\land ",
+    "∨": r"\lor ", "¬": r"\neg ", "∣": "|",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}",
     "⅚": r"\frac{5}{6}", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}",
@@ -30,7 +32,18 @@ _CURRENCY = r"\dollar "
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|phantom)(?![a-zA-Z])\.?", ""),
+        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[-+\w])", "~"),
+        (r"\\(?:color|textcolor)\s*\{[^{}]*\}", ""),
+        (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|large|Large|LARGE|huge|Huge|small|bf|it|sf"
+         r"|therefore|implies)(?![a-zA-Z])\.?", ""),
+        (r"\\(?:boxed|fbox)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:mathrm|text|rm)\s*\{\s*([eid])\s*\}(?=\s*(?:$|[\^+*/,)}-]))", r"\1"),
+        (r"\\colon(?![a-zA-Z])|\{\s*:\s*\}", ":"),
+        (r"\\big(cup|cap)(?![a-zA-Z])", r"\\\1"),
+        (r"\\text\s*\{\s*(\\(?:dollar|euro|pound|yen|rupee))\s*\}", r"\1 "),
+        (r"\\frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}\d]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}\d]*)\}\s*\}",
+         r"\\text{ \1/\2}"),
+        (r"^\\(?:text|mathrm)\s*\{\s*([-\d][^{}]*)\}$", r"\1"),
         (r"(?<=\d),\s*\\[!,;:]\s*(?=\d{3}(?!\d))", ","),
         (r"(?<!\\)\\!", ""),
         (r"(?<=\d)\{,\s*\}(?=\d{3}(?!\d))", ","),
@@ -54,11 +67,17 @@ _REWRITES = [
         (r"\\(?:backslash|smallsetminus)(?![a-zA-Z])", r"\\setminus "),
         (r"\\(?:dots|cdots|dotsc|dotsb|hdots)(?![a-zA-Z])|\.\.\.", r"\\ldots "),
         (r"\\(?:[lr]angle)(?![a-zA-Z])", lambda found: "(" if found[0] == r"\langle" else ")"),
-        (r"[\[(|]?\s*\\begin\{[bvBVp]?(?:matrix|smallmatrix)\}|[\[(|]?\s*\\begin\{array\}(?:\{[^{}]*\})?",
+        (r"\|\s*\\begin\{(?:array\}(?:\{[^{}]*\})?|(?:small)?matrix\})|\\begin\{vmatrix\}", r"\\begin{vmatrix}"),
+        (r"\\end\{(?:array|(?:small)?matrix)\}\s*\||\\end\{vmatrix\}", r"\\end{vmatrix}"),
+        (r"[\[(]?\s*\\begin\{[bBVp]?(?:matrix|smallmatrix)\}|[\[(]?\s*\\begin\{array\}(?:\{[^{}]*\})?",
          r"\\begin{pmatrix}"),
-        (r"\\end\{(?:[bvBVp]?(?:matrix|smallmatrix)|array)\}\s*[\])|]?", r"\\end{pmatrix}"),
+        (r"\\end\{(?:[bBVp]?(?:matrix|smallmatrix)|array)\}\s*[\])]?", r"\\end{pmatrix}"),
         (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(?:percent(?:age)?|pct|\\?%)\s*([^{}]*)\}", r"\\% \1"),
         (r"\\cr(?![a-zA-Z])", r"\\\\"),
+        (r"\\pounds(?![a-zA-Z])", r"\\pound "),
+        (r"\\Omega(?=\s*$)", r"\\text{ ohm}"),
+        (r"\\(?:text|mathrm)\s*\{\s*([A-Z][A-Za-z]+(?:, [A-Z][A-Za-z]+)+)\s*\}",
+         lambda found: ", ".join(rf"\text{{{word}}}" for word in found[1].split(", "))),
         (r"\\(?:text[a-z]*|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\{(and|or)\}", lambda found: f" {found[1] or found[2]} "),
         (r"[,;]?\s*\\q?quad\s*(?:(?:and|or)(?![a-z]))?[,;]?(?:\s*\\q?quad)?", ", "),
         (r"(?<![a-zA-Z}])\{\}", ""),
@@ -83,7 +102,7 @@ def normal(answer: str) -> str:
     text = _unbraced(_without_dollars(text.strip()))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = text.strip().rstrip(".,; ")
+    text = re.sub(r"(?<!\\)\\$", "", text.strip()).rstrip(".,; ")
     text = re.sub(r"^(\\?[A-Za-z](?:_\w)?)\s*\\(?:approx|simeq)(?![a-zA-Z])", r"\1=", text)
     text = re.sub(
         r"^\s*\\(?:approx|sim|simeq)(?![a-zA-Z])|(?<=\S)\s*\\(?:approx|simeq)(?![a-zA-Z]).*", "", text

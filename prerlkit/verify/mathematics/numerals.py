@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _DIGITS = 4_000  # Python refuses to read integers beyond 4300 digits
 _PLAIN = re.compile(r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+")
-_REPEATING = re.compile(r"\s*\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
+_REPEATING = re.compile(r"\s*\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|(?<=\.)\((\d+)\)")
 _DOTTED = re.compile(r"\\dot\s*(?:\{(\d)\}|(\d))")
 _DOTS = re.compile(r"\s*(?:\\ldots|\\cdots|\.\.\.|…)")
 _SCIENTIFIC = re.compile(r"[eE]([+-]?\d{1,4})(?![\d_.a-zA-Z{])")
@@ -54,7 +54,7 @@ def numeral(text: str) -> Numeral | None:
 
 def _repeating(text: str, end: int, decimals: str) -> Numeral | None:
     """What the digits after the decimals add, and where they end; None where none repeat."""
-    if (bar := _REPEATING.match(text, end)) and (period := bar[1] or bar[2]):
+    if (bar := _REPEATING.match(text, end)) and (period := bar[1] or bar[2] or bar[3]):
         end = bar.end()
         while more := _DOTTED.match(text, end):  # 0.\dot1\dot2
             period += more[1] or more[2]

@@ -142,6 +142,8 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
         "sinh", "cosh", "tanh", "coth", "floor", "ceil", "gamma", "factorial", "binomial",
     )},
     "binomial": lambda mp, n, k: mp.binomial(n, k),
+    "max": lambda mp, *values: max(values),
+    "min": lambda mp, *values: min(values),
     "abs": lambda mp, value: abs(value),
     "root": _root,
     "log": _log,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from prerlkit.verify.mathematics.units import FRACTIONS, NUMBERS, unit_of
+from prerlkit.verify.mathematics.prose import harmless_rest, is_subject, stated
+from prerlkit.verify.mathematics.units import unit_of
 
 _TAIL = 2_000  # characters at the end in which the last formula or number is looked for
 
@@ -21,7 +22,7 @@ _OPENING = re.compile(
     r"|:|=|\*+)[\s,]*)+",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"[A-Za-z]{2,}\s(?:(?!\bnot\b).)*\b(?:is|are|equals)\s+(?!not\b)(.+)", re.IGNORECASE)
+_NAMED = re.compile(r"([A-Za-z]{2,}\s.*)\b(?:is|are|equals)\s+(?!not\b)(.+)", re.IGNORECASE)
 _CLOSING = re.compile(
     r"\s*(?:,?\s+(?:because|since|as|which|so|when|where|for|if|by|in total|not|of the|on|at|from|using|due|after|i\.e"
     r"|that)\b|,\s+(?!and\b|or\b)[a-z]|\s\([a-z]|;\s+[a-z]|\?|!\s).*",
@@ -34,15 +35,7 @@ _MATHY = re.compile(
     r"|(?<![A-Za-z])(?:(?:sqrt|sin|cos|tan|log|ln|pi|exp|abs)(?![a-z])|[A-Za-z](?![A-Za-z])))+"
 )
 _OPERATOR = re.compile(r"[-+*/^=<>×·≤≥]|\\(?:cdot|times|pm|le|ge|cup|in)")
-# Words that change what a number next to them says.
-_BEFORE = frozenset(re.findall(r"\S+", """negative minus not least most than plus times over between half"""))
 _PROSE = ("a", "A", "I")  # words of one letter
-_DENIED = re.compile(r"(?:not|never|cannot|no|neither|nor|\w+n't)", re.IGNORECASE)
-_AFTER = (
-    NUMBERS.keys()
-    | FRACTIONS.keys()
-    | frozenset(re.findall(r"\S+", """squared cubed times plus minus factorial point percent root"""))
-)
 
 
 def answer_of_phrase(phrase: str) -> str:
@@ -51,8 +44,8 @@ def answer_of_phrase(phrase: str) -> str:
     "$5$, because …" is 5, "$5$ and $6$" are both, "at least 5" and "half of 42" stay what they are.
     """
     phrase = phrase.strip().strip("*").strip()
-    if named := _NAMED.fullmatch(phrase):
-        phrase = named[1]
+    if (named := _NAMED.fullmatch(phrase)) and is_subject(named[1]):
+        phrase = named[2]
     if opening := _OPENING.match(phrase):
         phrase = phrase[opening.end() :]
     formulas = list(_MATHS.finditer(phrase))
@@ -65,8 +58,9 @@ def answer_of_phrase(phrase: str) -> str:
             end = formula.end()
         rest = phrase[end:].strip(" .*")
         listed = ", ".join(kept)
-        return listed if not rest or _CLOSING.fullmatch(phrase[end:]) or len(kept) > 1 else f"{listed} {rest}"
-    if closing := _CLOSING.search(phrase):
+        closes = _CLOSING.fullmatch(phrase[end:]) and harmless_rest(phrase[end:].strip(" ,(;"))
+        return listed if not rest or closes else f"{listed} {rest}"
+    if (closing := _CLOSING.search(phrase)) and harmless_rest(closing[0].strip(" ,(;")):
         shorter = phrase[: closing.start()].rstrip(" ,")
         if shorter and re.search(r"[\d\\]", shorter):
             return shorter
@@ -104,20 +98,31 @@ def last_number(text: str) -> str | None:
 
 
 def last_maths(text: str) -> str | None:
-    """Return the last formula between dollars, brackets or parentheses, or the mathematics in the prose after it."""
-    text = text[-_TAIL:]
+    """Return the last formula between dollars, brackets or parentheses, or the mathematics in the prose after it.
+
+    None where there is none, or where the words around it don't say that it is so.
+    """
+    text = re.sub(r"<<[^<>\n]*>>", "", text[-_TAIL:])  # GSM8K's calculator
     formulas = list(_MATHS.finditer(text))
-    end = formulas[-1].end() if formulas else 0
-    if (run := _last_run(text[end:])) is not None or not formulas:
-        return run
+    if found := _last_run(text[formulas[-1].end() if formulas else 0 :]):
+        before, run, after = found
+        before = (text[: formulas[-1].end()].split() if formulas else []) + before
+        if not run or r"\boxed" in run:  # an empty box, or one that doesn't end
+            return None
+        return run if stated(before, after, _NUMBER.fullmatch(run) is not None) else None
+    if not formulas:
+        return None
     kept = [formulas[-1]]
     while len(kept) < len(formulas) and _BETWEEN.fullmatch(text[formulas[-len(kept) - 1].end() : kept[0].start()]):
         kept.insert(0, formulas[-len(kept) - 1])
+    number = len(kept) == 1 and _NUMBER.fullmatch(_inside(kept[0])) is not None
+    if not stated(text[: kept[0].start()].split(), text[kept[-1].end() :].split(), number):
+        return None
     return kept[0].group(kept[0].lastindex or 0) if len(kept) == 1 else ", ".join(map(_inside, kept))
 
 
-def _last_run(text: str) -> str | None:
-    """The last words that are mathematics, with "and" between them, and words next to them that change their value."""
+def _last_run(text: str) -> tuple[list[str], str, list[str]] | None:
+    """The last words that are mathematics, with "and" between them, and the words before and after; None without."""
     words = text.split()
     end = len(words)
     while end and not (_is_mathy(words[end - 1]) and re.search(r"\d|\\|π|√", words[end - 1])):
@@ -133,24 +138,15 @@ def _last_run(text: str) -> str | None:
         if not joins and (not _is_mathy(before) or (before in _PROSE and not _OPERATOR.match(words[start]))):
             break
         start -= 1
+    ending = re.search(r"[.;!?]\W*$", words[end - 1])
     run = _last_equation(re.sub(r"(?<!\d)[.,;:!?*]+$|[.,;:?*]+$", "", " ".join(words[start:end])).strip("*"))
     if re.fullmatch(r"\(\d+\)|\d+\)", run):
         return None  # a reference
-    place = start
-    while place and not re.search(r"\d|[.;:?!]$", words[place - 1]):
-        place -= 1
-        if _DENIED.fullmatch(words[place].strip(",").replace("’", "'")):
-            return f"not {run}"
-    if start and words[start - 1].lower() in _BEFORE:
-        run = f"{words[start - 1]} {run}"
-    following = [re.sub(r"\W+$", "", word).lower() for word in words[end : end + 1]]
-    if following and (following[0] in _AFTER or following[0].removesuffix("s") in _AFTER):
-        run = f"{run} {' '.join(words[end : end + 3])}".rstrip(".,;:!?")
-    return run or None
+    return words[:start], run, [*([ending[0]] if ending else []), *words[end:]]
 
 
 def _is_mathy(word: str) -> bool:
-    return len(word) < _TAIL and _MATHY.fullmatch(word.rstrip(";:?*")) is not None
+    return word == "*" or (len(word) < _TAIL and _MATHY.fullmatch(word.rstrip(";:?*")) is not None)
 
 
 def _last_equation(run: str) -> str:

@@ -11,9 +11,10 @@ from prerlkit.verify.mathematics.normal import plain, split_top
 from prerlkit.verify.mathematics.units import FRACTIONS, NUMBERS, Unit, unit_of
 
 _STYLE = r"\\(?:text[a-z]*|mbox|hbox|mathrm|mathbf|mathit|mathsf|operatorname|rm)"
+_WORDS = r"\{(?:[^{}\d]|\^\s*(?:-?\d|\{-?\d\}))*\}"  # m s^{-1}
 _TAIL = re.compile(
-    rf"(?P<value>.*?)\s*(?P<tail>{_STYLE}\s*\{{[^{{}}\d]*\}}"
-    rf"(?:\s|{_STYLE}\s*\{{[^{{}}\d]*\}}|\^\s*\{{?-?\d\}}?|/|\\cdot|\*|\.|-)*)",
+    rf"(?P<value>.*?)\s*(?P<tail>{_STYLE}\s*{_WORDS}"
+    rf"(?:\s|{_STYLE}\s*{_WORDS}|\^\s*\{{?-?\d\}}?|/|\\cdot|\*|\.|-)*)",
     re.DOTALL,
 )
 _RAW = re.compile(
@@ -50,13 +51,15 @@ class Quantity(NamedTuple):
 def quantity(text: str) -> Quantity:
     """Return the value in a normal text and what it counts. Words that aren't separate from the value stay in it."""
     if (money := _MONEY.fullmatch(text)) and len(split_top(re.sub(r"(?<=\d),(?=\d{3})", "", text))) == 1:
-        inner = quantity(money["value"].strip())
+        inner = quantity(re.sub(r"\s*/\s*\\text\s*\{", r"\\text{ per ", money["value"].strip()))
         code = money["command"] or money["code"].strip(".").removesuffix("\\dollar") or "dollar"
         label = {"us": "dollar"}.get(code.lower(), code)
         if not inner.label:
             return Quantity(
                 f"{money['sign']}{inner.value}", inner.scale, label, unit_of(label) or unit_of(label.lower())
             )
+        if inner.label.startswith(("per ", "/", "a ", "an ")) and unit_of(f"{label} {inner.label}"):
+            return inner._replace(label=f"{label} {inner.label}", unit=unit_of(f"{label} {inner.label}"))
         return Quantity(text, Fraction(1), "", None) if inner.unit != unit_of(label) else inner
     if behind := re.fullmatch(r"(.*\d)\s*\\(dollar|euro|pound|yen|rupee)", text):
         return Quantity(behind[1], Fraction(1), behind[2], unit_of(behind[2]))
@@ -67,13 +70,15 @@ def quantity(text: str) -> Quantity:
     if (degrees := _DEGREES.fullmatch(text)) and degrees["value"].strip() and not _ANGLES.search(degrees["value"]):
         label = {"C": "celsius", "F": "fahrenheit"}.get(degrees["scale"] or "", "degree")
         return Quantity(degrees["value"].strip(), Fraction(1), label, unit_of(label))
-    if (tail := _TAIL.fullmatch(text)) and tail["value"].strip():
-        return _with_words(text, tail["value"], plain(tail["tail"]))
+    if (tail := _TAIL.fullmatch(text)) and tail["value"].strip() and tail["value"].strip()[-1] not in "+-*/^=":
+        return _with_words(text, tail["value"], plain(re.sub(r"\^\s*\{(-?\d)\}", r"^\1", tail["tail"])))
     if raw := _RAW.fullmatch(text):
         known = unit_of(raw["tail"]) is not None or raw["tail"].split()[0].lower() in _NUMBER_WORDS
         # One letter right of a number is a variable; two letters may be one each, unless they are a known unit.
         if known and len(re.sub(r"[^A-Za-z]", "", raw["tail"])) > 1:
             return _with_words(text, raw["value"], raw["tail"])
+    if symbol := re.fullmatch(r"(.*[\d}])\s*([元¢])", text):
+        return Quantity(symbol[1], Fraction(1), symbol[2], unit_of(symbol[2]))
     return Quantity(text, Fraction(1), "", None)
 
 
@@ -93,6 +98,8 @@ def _with_words(text: str, value: str, words: str) -> Quantity:
             break
         rest = re.sub(r"^(?:of a|of an|an|a)\b", "", rest[first.end() :].strip(" ."))
     rest = rest.strip(" .")
+    if bracketed := re.fullmatch(r"\(([^()]+)\)", rest):
+        rest = bracketed[1]
     if not rest:
         return Quantity(_unwrapped(value), scale, "", None)
     return Quantity(_unwrapped(value), scale, rest, unit_of(rest))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -23,21 +24,29 @@ from prerlkit.verify.mathematics.formula import (
     variables,
 )
 from prerlkit.verify.mathematics.grammar import read, readable
+from prerlkit.verify.mathematics.labels import is_quantity
 from prerlkit.verify.mathematics.names import GREEK, SAME
-from prerlkit.verify.mathematics.normal import compact
+from prerlkit.verify.mathematics.normal import compact, split_top
 from prerlkit.verify.mathematics.value import equal_values, is_constant, proportional
 
 Same = Callable[[str, str], bool | None]
 
 _SIGN = re.compile(r"\\(?:le|ge|ne|in|equiv)(?![a-z])|[<>=]")
 _GREEK = "|".join(sorted([*GREEK, *SAME], key=len, reverse=True))
+_SYMBOL = rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{(?:[^{{}}]|\{{[^{{}}]*\}})*\}}|\w))?'*"
+_NUMBER = r"-?(?:[\d./]+|\\frac\{\d+\}\{\d+\})"
+# No sum: P(1+r) is a product.
+_EVENT = rf"(?:{_SYMBOL}|{_NUMBER}|\\(?:cap|cup|mid|ge|le)|[|,!^\\:])*"
 _NAME = re.compile(
-    rf"(?:\\(?:{_GREEK})|[A-Za-z])(?:_(?:\{{[^{{}}]*\}}|\w))?'*(?:\([^=<>]*\))?"  # x_1, f(x), P(A)
+    rf"{_SYMBOL}|[fgh](?:_\w|\^\{{-1\}})?'*\((?:[^=<>()]|[fgh]\([^=<>()]*\))*\)"  # x_1, f(x+1), f(g(2))
+    rf"|(?:[PE]|Pr|Var|\\(?:phi|varphi|sigma|tau|mu|zeta|det))\({_EVENT}\)|\\det[A-Z]"  # P(A), \det(A)
+    rf"|(?:[A-Zp-wyz](?:_\w)?'*\((?:{_NUMBER}|[xntk])(?:,(?:{_NUMBER}|[xntk]))*\)|[A-Z]\([a-z]\)|x\(t\))"  # y(0), V(r)
     r"|(?:m\s*)?\\(?:angle|triangle)\s*[A-Z]+|\[[A-Z]{3,}\]|[A-Z]{2,4}"  # ∠ABC, [ABC], AB
-    r"|\\(?:overline|vec|hat|bar|mathbf|mathrm|mathit|overrightarrow|text[a-z]*)\s*\{[^{}]*\}(?:_(?:\{[^{}]*\}|\w))?"
+    rf"|\\(?:overline|vec|hat|bar|overrightarrow)\s*(?:\{{(?:{_SYMBOL}|[A-Z]+)\}}|[A-Za-z])(?:_(?:\{{[^{{}}]*\}}|\w))?"
     r"|\|[A-Z]{2}\||\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z](?:_\{?\w+\}?)?:[A-Z](?:_\{?\w+\}?)?"  # |AB|, AB/CD, A:B
-    r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)|[A-Z][a-z]{3,}|[a-z]{4,}"  # (x, y), Total
+    r"|\((?:[A-Za-z](?:_\d)?,)+[A-Za-z](?:_\d)?\)"  # (x, y)
 )
+_STYLED = re.compile(r"\\(?:math(?:bf|rm|it)|mbox|text[a-z]*)\s*\{([^{}]*)\}")
 
 
 class Relation(NamedTuple):
@@ -85,7 +94,17 @@ def assignment(text: str) -> tuple[str, str] | None:
 
 def is_name(text: str) -> bool:
     """Return whether a text is a single symbol, or a word that names something."""
-    return _NAME.fullmatch(compact(text)) is not None
+    text = _STYLED.sub(r" \1", text).strip()
+    return _NAME.fullmatch(compact(text)) is not None or is_quantity(text)
+
+
+def by_names(names: str, value: str) -> str:
+    """Return a point in the order of the alphabet: of `(y, x) = (2, 3)`, (3, 2). Any other value as it is."""
+    keys, inner = names.strip("() ").split(","), re.fullmatch(r"\((.*)\)", value, re.DOTALL)
+    parts = split_top(inner[1]) if inner else []
+    if not names.startswith("(") or len(keys) != len(parts):
+        return value
+    return f"({', '.join(part for _, part in sorted(zip(map(compact, keys), parts, strict=True)))})"
 
 
 def _contradicts(side: str, value: str) -> bool:
@@ -171,7 +190,10 @@ def _multiple(gold: tuple[Formula, str], answer: tuple[Formula, str]) -> bool:
         return False
     sign = proportional(gold[0], answer[0])
     if gold[1] in ("=", r"\ne"):
-        return bool(sign) or bool(proportional(_above(gold[0])[0], _above(answer[0])[0]))
+        (left, below), (right, under) = _above(gold[0]), _above(answer[0])
+        if any(equal_values(one, Number(Fraction(0))) for one in (below, under)):
+            return False
+        return bool(sign) or bool(proportional(left, right))
     return sign > 0
 
 

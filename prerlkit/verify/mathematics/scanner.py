@@ -7,6 +7,8 @@ import re
 from prerlkit.verify.mathematics.formula import Unreadable
 
 COMMAND = re.compile(r"\\([A-Za-z]+)")
+WORD = re.compile(r"[A-Za-z]+")
+CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 
 
 class Scanner:

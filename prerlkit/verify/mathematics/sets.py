@@ -13,6 +13,8 @@ from prerlkit.verify.mathematics.value import ascending
 _REALS = re.compile(r"\\R|(?:all|any|every)?(?:thesetof)?(?:all)?realnumbers?|allreals", re.IGNORECASE)
 _EMPTY = re.compile(r"\\emptyset|\\\{\\\}|\{\}|(?:the)?empty(?:set)?|no(?:real)?solutions?|null(?:set)?", re.IGNORECASE)
 _BUILDER = re.compile(r"\\\{\s*(?P<name>[^{}:|]+?)\s*(?:\\mid|\\vert|\||:)\s*(?P<rule>.+)\\\}", re.DOTALL)
+_RAYS = re.compile(r"\\R(?:\^\{?[+-]\}?|_\{?(?:[+-]|>0|<0|\\ge0|\\le0)\}?)")
+_EXCEPT = re.compile(r"(?:all\s+)?(?:real\s+numbers?|reals)\s+(?:except|other than|but)\s+(?:[a-z]\s*=)?\s*([^<>=]+)")
 _OPPOSITE = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", "=": "=", r"\ne": r"\ne"}
 _SET = re.compile(r"\\cup|\\R|\\mid|\\setminus|\\emptyset|\\infty|\\in(?![a-z])|[<>]|\\[lgn]e(?![a-z])|\\\{")
 _MOST = 32  # pieces
@@ -42,6 +44,18 @@ def real_set(text: str) -> RealSet | None:
     text = text.strip()
     if re.search(r"\\(?:pm|mp)(?![a-z])", text):
         return None
+    if (member := relation(text)) and member.signs[0] == r"\in" and is_name(member.sides[0]):
+        rest = text.partition(r"\in")[2].strip()
+        inner = real_set(re.sub(r"^\\R\s*,\s*(?:and\s+)?", "", rest))  # x in R, x != 2
+        return None if inner is None else RealSet(compact(member.sides[0]), inner.pieces)
+    text = re.sub(r"^(?:all|every|any)\s+(?=[a-z]\s*(?:\\|[<>]))", "", plain(text))
+    if _RAYS.fullmatch(compact(text)):
+        closed = "ge" in text or "le" in text
+        up = "+" in text or ">" in text or "ge" in text
+        zero = Piece("0", closed, r"\infty", False) if up else Piece(r"-\infty", False, "0", closed)
+        return RealSet(None, (zero,))
+    if but := _EXCEPT.fullmatch(text):
+        return RealSet(None, _holes(split_top(re.sub(r"\band\b", ",", but[1]))))
     tight = compact(plain(text))
     if _REALS.fullmatch(tight):
         return RealSet(None, (_LINE,))
@@ -52,7 +66,7 @@ def real_set(text: str) -> RealSet | None:
         variable = compact(name.sides[0] if name else builder["name"])
         inner = real_set(builder["rule"])
         return RealSet(None, inner.pieces) if inner and inner.variable == variable else None
-    if (found := relation(text)) and found.signs == (r"\ne",):
+    if (unequal := relation(text)) and unequal.signs == (r"\ne",):
         return _chain(text)
     for joint, combine in (
         (r"\\cup(?![a-z])|\\lor(?![a-z])|\\vee(?![a-z])|\bor\b", _union),
@@ -65,6 +79,9 @@ def real_set(text: str) -> RealSet | None:
     if without := re.fullmatch(r"(.+?)\s*(?:\\setminus|-)\s*(\\\{.+\\\})", text, re.DOTALL):
         whole, points = real_set(without[1]), _points(without[2])
         return RealSet(None, _holes(points)) if whole == RealSet(None, (_LINE,)) and points else None
+    if cut := re.fullmatch(r"\\R\s*(?:\\setminus|-)\s*([(\[].*[)\]])", text, re.DOTALL):
+        inner = _interval(cut[1])
+        return None if inner is None else RealSet(None, _outside(inner.pieces[0]))
     if points := _points(text):
         return RealSet(None, tuple(Piece(point, True, point, True) for point in points))
     return _interval(text) or _chain(text)
@@ -73,7 +90,7 @@ def real_set(text: str) -> RealSet | None:
 def is_set(text: str) -> bool:
     """Return whether a text can only be a set of reals: not a pair of brackets, which may be a point."""
     tight = compact(plain(text))
-    return any((_SET.search(text), _REALS.fullmatch(tight), _EMPTY.fullmatch(tight)))
+    return any((_SET.search(text), _EXCEPT.fullmatch(plain(text)), _REALS.fullmatch(tight), _EMPTY.fullmatch(tight)))
 
 
 def same_sets(gold: RealSet, answer: RealSet, same: Same) -> bool:
@@ -133,6 +150,13 @@ def _holes(points: list[str]) -> tuple[Piece, ...]:
     """The line without some points; more than one are taken in the order of the numbers."""
     ends = [r"-\infty", *ascending(points), r"\infty"]
     return tuple(Piece(low, False, high, False) for low, high in pairwise(ends))
+
+
+def _outside(piece: Piece) -> tuple[Piece, ...]:
+    """What an interval leaves of the line."""
+    below = Piece(r"-\infty", False, piece.low, not piece.low_in)
+    above = Piece(piece.high, not piece.high_in, r"\infty", False)
+    return tuple(one for one in (below, above) if one.low != one.high)
 
 
 def _size(name: str, sign: str, limit: str) -> RealSet | None:

@@ -7,29 +7,42 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from prerlkit.verify.mathematics.words import number_of_words
+
 _MEASURES = """
 length: m meter metre =1; cm centimeter centimetre =1/100; mm millimeter millimetre =1/1000; dm decimeter =1/10;
 length: km kilometer kilometre =1000; nm nanometer =1/1000000000; in inch inche inches =254/10000
 length: ft foot feet =3048/10000; yd yard =9144/10000; mi mile =1609344/1000; lightyear =9460730472580800
 mass: g gram gm =1; kg kilogram kilo =1000; mg milligram =1/1000; t ton tonne =1000000
 mass: lb lbs pound =45359237/100000; oz ounce =45359237/1600000
-time: s sec second =1; ms millisecond =1/1000; min minute =60; h hr hour =3600; day =86400; week =604800
+time: s sec secs second =1; ms millisecond =1/1000; min mins minute =60; h hr hrs hour =3600; day =86400; week =604800
 calendar: month =1; year yr =12; decade =120; century centurie centuries =1200
 volume: L l liter litre =1; mL ml milliliter millilitre =1/1000
 kitchen: gallon gal =16; quart =4; pint =2; cup =1; tablespoon =1/16; teaspoon =1/48
-money: dollar USD usd buck =1; cent =1/100; dime =1/10; nickel =1/20; penny pennie pennies =1/100
+money: dollar USD usd buck =1; cent ¢ =1/100; dime =1/10; nickel =1/20; penny pennie pennies =1/100
 pound: GBP gbp =1
 euro: euro EUR eur =1
 rupee: rupee Rs rs INR =1
-yuan: yuan RMB rmb CNY =1
+yuan: yuan 元 RMB rmb CNY =1
 yen: yen JPY =1
 angle: degree deg =1
 celsius: celsius =1
 fahrenheit: fahrenheit =1
 data: bit =1; byte =8; KB kilobyte =8000; MB megabyte =8000000; GB gigabyte =8000000000
 energy: J joule =1; kJ kilojoule =1000; cal calorie =4184/1000
-power: W watt =1; kW kilowatt =1000
+power: W watt =1; kW kilowatt =1000; mW milliwatt =1/1000; MW megawatt =1000000
 force: N newton =1
+substance: mol mole =1; mmol =1/1000
+temperature: K kelvin =1
+resistance: ohm =1; kiloohm =1000
+electronenergy: eV electronvolt =1; keV =1000; MeV =1000000
+pressure: Pa pascal =1; kPa kilopascal =1000; atm atmosphere =101325
+current: A amp ampere =1; mA milliamp =1/1000
+charge: C coulomb =1
+field: T tesla =1
+level: dB decibel =1
+horsepower: hp horsepower =1
+data rate: baud =1
 voltage: V volt =1
 frequency: Hz hertz =1; kHz =1000; rpm =1/60
 """
@@ -76,6 +89,9 @@ _ADJECTIVES = frozenset(
         possible     real total additional extra whole full square cubic us u.s. american""",
     )
 )
+_NO_KIND = frozenset(
+    re.findall(r"\S+", "possible real total additional extra whole full square cubic us u.s. american")
+)
 NUMBERS = {
     "ten": 10, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
     "lakh": 10**5, "crore": 10**7,
@@ -84,8 +100,11 @@ NUMBERS = {
 FRACTIONS = {"half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10,
              "hundredth": 100}  # fmt: skip
 """Words that divide: `2 thirds`."""
-_OF = re.compile(r"(.*?)\s*\bof (?:the |a |an |his |her |their |its |all |each )?[a-z]+(?: [a-z]+)?", re.IGNORECASE)
-_FACTOR = re.compile(r"([A-Za-z.]+)(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?")
+_OF = re.compile(
+    r"(.*?)\s*\bof (?:the |a |an |his |her |their |its |all |each )?(?P<of>[a-z]+(?: [a-z]+)?)", re.IGNORECASE
+)
+_NUMBER_OF = re.compile(r"(?:number|(?:square|cube|cubic)? ?(?:root|square|cube))s?", re.IGNORECASE)
+_FACTOR = re.compile(r"([A-Za-z.元¢]+)(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|\s+(squared|cubed))?")
 
 
 class Unit(NamedTuple):
@@ -106,6 +125,7 @@ def _table() -> dict[str, tuple[str, Fraction]]:
 
 
 _KNOWN = _table()
+_SYMBOLS = frozenset(["kwh", "khz", "usd", "eur", "gbp", "jpy", "inr", "rmb", "cny"])
 
 
 @lru_cache(maxsize=4096)
@@ -114,12 +134,16 @@ def unit_of(words: str) -> Unit | None:
 
     What is counted of something counts as it: a pound of apples is a pound.
     """
-    text = re.sub(r"[{}~]", " ", words.replace(r"\cdot", " ").replace("\\", " ")).strip(" .")
+    text = re.sub(r"\\cdot|[~\\]", " ", re.sub(r"[{}]", "", words)).strip(" .")
     text = re.sub(r"\bper\b|\ba(?=\s+(?:day|week|month|year|hour|minute|second)\b)", "/", text)
     if (of := _OF.fullmatch(text)) and not re.search(r"\bof which\b", text):
         text = of[1]
+        if any(number_of_words(word) is not None for word in of["of"].split()) or _NUMBER_OF.fullmatch(text):
+            return None  # 5 square roots of two, 5 of ten
         if not text:
             return Unit(Fraction(1), ())
+    if text == "digit number":
+        return None
     scale, dimensions = Fraction(1), dict[str, int]()
     for i, side in enumerate(text.split("/")):
         power_of_next = 1
@@ -153,7 +177,7 @@ def _single(word: str) -> tuple[str, Fraction] | None:
     if word in _KNOWN:
         return _KNOWN[word]
     for name in (word.lower(), _singular(word.lower())):
-        if name in _KNOWN and len(name) > 2:
+        if name in _KNOWN and len(name) > 2 and name not in _SYMBOLS:
             return _KNOWN[name]
         if name in _THINGS:
             return name, Fraction(1)
@@ -168,10 +192,25 @@ def _singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
+def same_kind(gold: str, answer: str) -> bool:
+    """Return whether two units don't count different things: red and blue marbles, pounds of apples and of pears."""
+    (left, of), (right, other) = _kind(gold), _kind(answer)
+    return (not left or not right or left == right) and (not of or not other or same_label(of, other))
+
+
+def _kind(words: str) -> tuple[frozenset[str], str]:
+    """The adjectives that tell one kind from another, and what it is counted of."""
+    of = _OF.fullmatch(words.strip())
+    adjectives = (_ADJECTIVES - _NO_KIND) & frozenset(re.findall(r"[a-z]+", (of[1] if of else words).lower()))
+    return adjectives, of["of"] if of else ""
+
+
 def same_label(gold: str, answer: str) -> bool:
     """Return whether words after a number say the same, singular or plural."""
-    left, right = ([_singular(word) for word in re.findall(r"[a-z]+", text.lower())] for text in (gold, answer))
-    return left == right
+    left, right = ([_singular(word) for word in re.findall(r"[A-Za-z]+", text)] for text in (gold, answer))
+    return left == right or (
+        all(len(word) > 3 for word in left) and [word.lower() for word in left] == [word.lower() for word in right]
+    )
 
 
 _DERIVED_UNITS = re.compile(r"\b(?:" + "|".join(_DERIVED) + r")\b")

@@ -7,9 +7,8 @@ so a formula can't get larger than it was written.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 from prerlkit.verify.mathematics.exact import PRIMES, NotExact, TooLarge, Undefined, fraction, residue
 from prerlkit.verify.mathematics.formula import (
@@ -28,12 +27,12 @@ from prerlkit.verify.mathematics.formula import (
 )
 from prerlkit.verify.mathematics.grammar import read
 from prerlkit.verify.mathematics.numeric import NumericEvaluation
+from prerlkit.verify.mathematics.points import has_pieces, ordinary_points, points_around_breaks
 
 _DIGITS = 60
 _MOST_DIGITS = 3_000
 _MOST_NODES = 1_000
 _AGREEING = 4  # points that must agree; the first four have all patterns of signs of two variables
-_RANGES = ((0.2, 2.5), (0.05, 0.9), (1.1, 7.0))
 
 
 def equal_values(gold: Formula, answer: Formula) -> bool:
@@ -75,7 +74,7 @@ def proportional(gold: Formula, answer: Formula) -> int:
     # G(x)·A(y) = G(y)·A(x) for all x and y exactly if G/A is a constant.
     if not equal_values(Product((gold, _elsewhere(answer))), Product((_elsewhere(gold), answer))):
         return 0
-    for point in _points(gold, answer):
+    for point in ordinary_points(gold, answer):
         try:
             value = NumericEvaluation(_DIGITS, point).value(Product((gold, answer)))
         except (TooLarge, Undefined):
@@ -118,13 +117,19 @@ def _exactly(gold: Formula, answer: Formula) -> bool:
 
 
 def _at_points(gold: Formula, answer: Formula) -> bool:
-    """Compare in floating point. Points at which roots and logarithms stay real count; others where there are none."""
+    """Compare in floating point. Points at which roots and logarithms stay real count; others where there are none.
+
+    Formulas with pieces must agree everywhere that is looked at, also on where they are real.
+    """
     if sum(1 for formula in (gold, answer) for _ in walk(formula)) > _MOST_NODES:
         raise TooLarge
     if not variables(gold) and not variables(answer):
         return _agree(gold, answer, {})[0]
+    pieces = has_pieces(gold, answer)
+    if pieces and not all(_alike(gold, answer, point) for point in points_around_breaks(gold, answer)):
+        return False
     real, unreal = 0, []
-    for point in _points(gold, answer):
+    for point in ordinary_points(gold, answer):
         try:
             agree, left_reals = _agree(gold, answer, point)
         except Undefined:
@@ -133,22 +138,31 @@ def _at_points(gold: Formula, answer: Formula) -> bool:
             unreal.append(agree)
         elif not agree:
             return False
-        elif (real := real + 1) == _AGREEING:
+        elif (real := real + 1) == _AGREEING and not pieces:
             return True
     return real > 1 or (bool(unreal) and all(unreal))
 
 
-def _points(gold: Formula, answer: Formula) -> Iterator[dict[str, Fraction]]:
-    """Twelve points, the same ones for the same variables, with fractions that are special for no formula."""
-    names = sorted(variables(gold) | variables(answer))
-    numbers = random.Random(f"prerlkit {names}")
-    for low, high in _RANGES:
-        for signs in range(4):
-            yield {
-                name: Fraction(round(numbers.uniform(low, high) * 999_983), 999_983)
-                * (-1 if signs >> (i % 2) & 1 else 1)
-                for i, name in enumerate(names)
-            }
+def _alike(gold: Formula, answer: Formula, point: dict[str, Fraction]) -> bool:
+    """Whether two formulas with pieces agree at a point, or neither has a real value there."""
+    values: list[Any] = []
+    for formula in (gold, answer):
+        numeric = NumericEvaluation(_DIGITS, point)
+        try:
+            value = numeric.value(formula)
+        except Undefined:
+            values.append(None)
+        except TooLarge:
+            return True  # no reason to doubt what holds at the other points
+        else:
+            values.append(None if numeric.left_reals else value)
+    if None in values:
+        # Letters of several kinds are taken for positive: \sqrt{a}\sqrt{b} is \sqrt{ab}.
+        return len(point) > 1 or values == [None, None]
+    try:
+        return _agree(gold, answer, point)[0]
+    except (TooLarge, Undefined):
+        return True
 
 
 def _agree(gold: Formula, answer: Formula, point: dict[str, Fraction]) -> tuple[bool, bool]:
