@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Hashable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, Literal, NoReturn, Self
 
@@ -20,6 +21,7 @@ from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.thinking import after_thinking
 
 _DEEPEST = 100  # brackets within brackets: jsonschema recurses by several frames for each
+_SMALLEST = -4_300  # exponent of a number's last digit; int() refuses more than 4,300 digits, too
 _LANGUAGES = ("", "json")
 
 
@@ -64,11 +66,6 @@ class JsonSchema(Verifier):
         rules = self.settings.rules
         if self.settings.column is not None:
             rules = sample.row.get(self.settings.column)
-            if isinstance(rules, str):
-                try:
-                    rules = json.loads(rules)
-                except (ValueError, RecursionError) as error:
-                    return Verdict.unjudged(f"the row's schema is not JSON: {error}")
         checker = self._checker(rules)
         if isinstance(checker, str):
             return Verdict.unjudged(f"the row's schema can't be used: {checker}")
@@ -94,15 +91,20 @@ class JsonSchema(Verifier):
         return Verdict.of(wrong is None, "" if wrong is None else f"{wrong.json_path}: {wrong.message[:200]}")
 
     def _checker(self, rules: Any) -> Any:
-        """A validator for the schema, or what is wrong with that, as text."""
+        """A validator for the schema, which may be JSON text, or what is wrong with that, as text."""
         import jsonschema
         import referencing
 
-        if not isinstance(rules, dict | bool):
-            return f"a schema is an object, not {type(rules).__name__}"
-        key = json.dumps(rules)
+        key = rules if isinstance(rules, str) else json.dumps(rules)
         if self._last[0] == key:
             return self._last[1]
+        try:
+            exact = _DECODER.decode(key)  # with numbers as they are written
+            rules = json.loads(key)
+        except (ValueError, RecursionError) as error:
+            return f"it is not JSON: {error}"
+        if not isinstance(rules, dict | bool):
+            return f"a schema is an object, not {type(rules).__name__}"
         kind = jsonschema.validators.validator_for(rules, default=jsonschema.Draft202012Validator)
         try:
             kind.check_schema(rules)
@@ -110,9 +112,14 @@ class JsonSchema(Verifier):
             return f"no valid JSON Schema: {error.json_path}: {error.message[:200]}"
         if kind not in self._kinds:
             own = {"multipleOf": _multiple_of, "uniqueItems": _unique_items}
-            self._kinds[kind] = jsonschema.validators.extend(kind, own)
+            if "divisibleBy" in kind.VALIDATORS:  # draft 3's name
+                own["divisibleBy"] = _multiple_of
+            types = kind.TYPE_CHECKER
+            if types.is_type(1.0, "integer"):  # since draft 6
+                types = types.redefine("integer", _is_integer)
+            self._kinds[kind] = jsonschema.validators.extend(kind, own, type_checker=types)
         # An empty registry: by default jsonschema would fetch references from the network.
-        self._last = key, self._kinds[kind](rules, registry=referencing.Registry())
+        self._last = key, self._kinds[kind](exact, registry=referencing.Registry())
         return self._last[1]
 
     def attacks(self, sample: VerifierInput) -> Mapping[str, str]:
@@ -194,12 +201,30 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _finite(number: str) -> float:
-    value = float(number)
-    return value if math.isfinite(value) else _refuse(number)
+class _Number(Decimal):
+    """A number with a point or an exponent, as it is written: a float would round it."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+def _exact(number: str) -> Decimal:
+    """Return a number without rounding it.
+
+    Raises:
+        ValueError: it is larger than a float, or has so many digits that arithmetic with it would take long.
+    """
+    try:
+        value = _Number(number)
+        exponent = value.as_tuple().exponent
+    except InvalidOperation:
+        _refuse(number)
+    if not math.isfinite(float(number)) or not isinstance(exponent, int) or exponent < _SMALLEST:
+        raise ValueError(f"{number[:50]} has too many digits")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_exact)
 
 
 def _is_shallow(value: Any) -> bool:
@@ -225,11 +250,17 @@ def _recurses_by_itself(checker: Any) -> bool:
 
 
 def _multiple_of(validator: Any, divisor: Any, value: Any, schema: Any) -> Iterator[Any]:
-    """Compare as the decimals that were written: 19.99 is a multiple of 0.01, though the floats' remainder is not 0."""
+    """Compare the decimals that were written: 19.99 is a multiple of 0.01, though the floats' remainder is not 0."""
     from jsonschema import ValidationError
 
-    if validator.is_type(value, "number") and Fraction(repr(value)) % Fraction(repr(divisor)):
+    if validator.is_type(value, "number") and Fraction(value) % Fraction(divisor):
         yield ValidationError(f"{value!r} is not a multiple of {divisor!r}")
+
+
+def _is_integer(checker: Any, value: Any) -> bool:
+    if isinstance(value, Decimal):
+        return value == value.to_integral_value()
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _unique_items(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[Any]:

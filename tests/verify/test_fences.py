@@ -50,6 +50,16 @@ FUNCTIONS = {
     "with attributes": f"```python title=add.py\n{ADD}```",
     "code in prose first": "Call ```add``` then.\n" + PYTHON,
     "a defined name": "```python\nadd = lambda a, b: a + b\n```\n" + USAGE,
+    "MBPP's markers": f"[BEGIN]\n{ADD}[DONE]",
+    "MBPP's markers, Windows ends of lines": f"[BEGIN]\n{ADD}[DONE]\n".replace("\n", "\r\n"),
+    "MBPP's markers in prose": f"Here it is:\n[BEGIN]\n{ADD}[DONE]\nIt adds.",
+    "MBPP's markers, on the code's lines": f"[BEGIN]{ADD.rstrip()} [DONE]",
+    "MBPP's markers, begun in the prompt": f"{ADD}[DONE]\nIt adds.",
+    "MBPP's markers, another task behind": f"{ADD}[DONE]\nNext:\n[BEGIN]\ndef other():\n    pass\n[DONE]",
+    "MBPP's markers, never closed": f"[BEGIN]\n{ADD}\nThis function adds the two numbers.",
+    "MBPP's markers, a first try": f"[BEGIN]\ndef add(a, b):\n    return a - b\n[DONE]\nNo:\n[BEGIN]\n{ADD}[DONE]",
+    "MBPP's markers around a block": f"[BEGIN]\n{PYTHON}[DONE]",
+    "MBPP's markers in a block": f"```python\n[BEGIN]\n{ADD}[DONE]\n```",
     "a class of it": "```python\nclass Solution:\n    def add(self, a, b): return a + b\n```\n"
     "```python\nprint(Solution().add(1, 2))\n```",
 }
@@ -95,6 +105,9 @@ def test_the_block_that_reads_its_input_is_the_program(name, monkeypatch, capsys
         (f"```python\n{DOCTEST}```", DOCTEST),
         ("Is it this?\n```\n```", ""),
         ("There is no code", "There is no code"),
+        ("x = ['[BEGIN]']\nDONE = [BEGIN][0]\n", "x = ['[BEGIN]']\nDONE = [BEGIN][0]\n"),
+        ("[BEGIN]\n[DONE]", "\n"),
+        ("    return a + b\n[DONE]\n", "    return a + b\n\n"),
     ],
 )  # fmt: skip
 def test_text_is_kept_as_it_is(completion: str, code: str) -> None:
@@ -107,7 +120,8 @@ def test_text_is_kept_as_it_is(completion: str, code: str) -> None:
         "```\n" * 100_000, "- " * 200_000 + "\n", "`" * 1_000_000, " " * 1_000_000 + "x", "(" * 1_000_000,
         "```\n\nA" + " a" * 250_000, "```python\n" + "a," * 300_000 + "\n```", "1. " * 100_000,
         "```python\nif " * 50_000, "```\nif" + " " * 200_000 + ":x\n", "```\n" + "\n" * 300_000 + "x",
-        "```python\n" + "def " * 200_000,
+        "```python\n" + "def " * 200_000, "[BEGIN]\n" * 100_000, "[DONE]\n" * 100_000, " " * 100_000 + "[DONE",
+        "[BEGIN] [DONE]\n" * 50_000,
     ],
 )  # fmt: skip
 def test_long_texts_are_read_at_once(text: str) -> None:

@@ -24,6 +24,7 @@ _READS = re.compile(
 )
 _PROSE = re.compile(r"[A-Z][\w'’]*(?:,? [\w'’`()-]+){2,}.*")
 _LABEL = re.compile(r"[A-Z*][\w '’*-]*:\**\s*")
+_MARKER = re.compile(r"^[ \t]*\[BEGIN\][ \t]*(?:\r?\n)?|\[DONE\][ \t]*\r?$", re.MULTILINE)  # of MBPP's prompt
 _LINE = 200  # characters of a line that are looked at
 
 
@@ -63,7 +64,8 @@ def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -
     Of several blocks it is, among those that are Python or name no language: the last that defines one of `names`;
     for a program, the last that reads its input; else the last that is marked as Python, else the last that looks like
     a program and not like its output, else the last. Without such a block it is the last of another language, and
-    without any block the whole completion.
+    without any block the whole completion. `[BEGIN]` and `[DONE]`, as in MBPP's prompt, mark a block where there are no
+    fences, and the code within a fenced block.
 
     A block that is never closed ends with the next one, with a paragraph of prose, or with the text. Where the only
     fences are closing ones, the completion began inside a block. The code's indentation is kept, as a completion may be
@@ -74,10 +76,15 @@ def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -
         stdin: the tests run a program that reads its input.
     """
     before, blocks = _blocks(completion)
-    if not blocks:
-        return completion
-    if before is not None:
-        return before
+    if before is None and blocks:
+        before = _chosen(blocks, names, stdin)
+    code = completion if before is None else before
+    marked = _marked(code)
+    return _chosen(marked, names, stdin) if marked else code
+
+
+def _chosen(blocks: list[_FencedBlock], names: Collection[str], stdin: bool) -> str:
+    """Return the text of the block that holds the solution."""
     python = [block for block in blocks if block.python and block.text.strip()]
     defining = [block for block in python if names and _defines(block.text, names)]
     assigning = [block for block in python if names and _assigns(block.text, names)]
@@ -88,6 +95,20 @@ def code_of(completion: str, names: Collection[str] = (), stdin: bool = False) -
         if found:
             return found[-1].text
     return next((block.text for block in reversed(blocks) if block.python), blocks[-1].text)
+
+
+def _marked(text: str) -> list[_FencedBlock]:
+    """Return what stands between `[BEGIN]` and `[DONE]`. The prompt may have written the first `[BEGIN]`."""
+    blocks: list[_FencedBlock] = []
+    start = 0  # of the open block; -1 between blocks, 0 where the text may begin in one
+    for marker in _MARKER.finditer(text):
+        begins = "[BEGIN]" in marker[0]
+        if start > 0 or (start == 0 and not begins):
+            blocks.append(_FencedBlock("", "", 0, [text[start : marker.start()] + "\n"], closed=True))
+        start = marker.end() if begins else -1
+    if start > 0:
+        blocks.append(_FencedBlock("", "", 0, text[start:].splitlines(keepends=True)))
+    return blocks
 
 
 def _blocks(completion: str) -> tuple[str | None, list[_FencedBlock]]:
