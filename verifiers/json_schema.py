@@ -201,7 +201,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-class _Number(Decimal):
+class _WrittenNumber(Decimal):
     """A number with a point or an exponent, as it is written: a float would round it."""
 
     def __repr__(self) -> str:
@@ -215,7 +215,7 @@ def _exact(number: str) -> Decimal:
         ValueError: it is larger than a float, or has so many digits that arithmetic with it would take long.
     """
     try:
-        value = _Number(number)
+        value = _WrittenNumber(number)
         exponent = value.as_tuple().exponent
     except InvalidOperation:
         _refuse(number)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from prerlkit.verify.mathematics.prose import harmless_rest, is_subject, stated
+from prerlkit.verify.mathematics.prose import harmless_rest, is_subject, keeps, stated
 from prerlkit.verify.mathematics.units import unit_of
+from prerlkit.verify.mathematics.worked import last_worked_sum
 
 _TAIL = 2_000  # characters at the end in which the last formula or number is looked for
 
@@ -104,6 +105,8 @@ def last_maths(text: str) -> str | None:
     """
     text = re.sub(r"<<[^<>\n]*>>", "", text[-_TAIL:])  # GSM8K's calculator
     formulas = list(_MATHS.finditer(text))
+    if result := _worked_out(text):
+        return result
     if found := _last_run(text[formulas[-1].end() if formulas else 0 :]):
         before, run, after, result = found
         before = (_words(text[: formulas[-1].end()]) if formulas else []) + before
@@ -119,6 +122,19 @@ def last_maths(text: str) -> str | None:
     if not stated(_words(text[: kept[0].start()]), _words(text[kept[-1].end() :]), number):
         return None
     return kept[0].group(kept[0].lastindex or 0) if len(kept) == 1 else ", ".join(map(_inside, kept))
+
+
+def _worked_out(text: str) -> str | None:
+    """The result of the sum that the last sentence with a number works out, if nothing in it says otherwise."""
+    sentences = [one for one in re.split(r"(?<=[.!?;])\s+|\n", text) if re.search(r"\d", one)]
+    if not sentences or re.search(r"\\|\$(?!\d)", sentences[-1]):  # dollars around formulas
+        return None
+    if (found := last_worked_sum(sentences[-1])) is None:
+        return None
+    start, result, end = found
+    before, after = _words(sentences[-1][:start]), _words(sentences[-1][end:])
+    later = text[text.rindex(sentences[-1]) + len(sentences[-1]) :]
+    return result if keeps(before, after, _words(later)) else None
 
 
 def _words(text: str) -> list[str]:

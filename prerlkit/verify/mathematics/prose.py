@@ -56,12 +56,15 @@ _REVOKES = re.compile(
     r"|\w+n't work|contradiction|impossible|extraneous|invalid)\b",
     re.IGNORECASE,
 )
+_HYPOTHESIS = frozenset(re.findall(r"\S+", "would could might may suppose supposing wish unless almost nearly about"))
 _CHANGES = (
     NUMBERS.keys()
     | FRACTIONS.keys()
     | frozenset(re.findall(r"\S+", "squared cubed times plus minus factorial point percent root to by choose less"))
 )
 """Words behind a number that make another one of it."""
+_JOINS = frozenset(("times", "plus", "minus", "point", "to", "by", "less"))
+"""Those of them that need a number behind."""
 
 
 def _bare(word: str) -> str:
@@ -79,6 +82,24 @@ def stated(before: Sequence[str], after: Sequence[str], number: bool) -> bool:
         number: it is a number by itself, which says nothing unless the word before it does.
     """
     return _introduced(before, number) and not _taken_back(after)
+
+
+def keeps(before: Sequence[str], after: Sequence[str], later: Sequence[str]) -> bool:
+    """Return whether the words around a sum that is worked out leave its result as it is.
+
+    They don't where they deny something, ask, change the number ("= 8 thirds"), or state another one.
+    """
+    words = [_bare(word) for word in (*before, *after)]
+    if any(_DENIES.fullmatch(word) or word in _HYPOTHESIS for word in words) or _REVOKES.search(" ".join(later)):
+        return False
+    first = _bare(after[0]) if after else ""
+    joins = first in _JOINS or first.removesuffix("s") in _JOINS
+    changes = first in _CHANGES or first.removesuffix("s") in _CHANGES
+    if any("?" in word for word in after) or (changes and (not joins or re.search(r"\d", " ".join(after[1:3])))):
+        return False  # 8 thirds, 8 to 10; but 8 times, 8 to buy bread
+    return not any(
+        re.search(r"\d", word) and _introduced([*before, *after[:i]], number=True) for i, word in enumerate(after)
+    )
 
 
 def _introduced(before: Sequence[str], number: bool) -> bool:
