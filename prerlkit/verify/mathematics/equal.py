@@ -224,7 +224,7 @@ class _AnswerComparison:
             total = finite(answer)
             return self._symbolic(gold, answer) is True if total is None else self._equal(formula, Number(total))
         if other is None or variables(other) - variables(formula):
-            return False  # a variable of its own: x/x is no way to write 1
+            return False  # a variable that the gold answer lacks: x/x is no way to write 1
         factor = self._factor(left, right, formula)
         return any(self._equal(_times(formula, left.scale), _times(other, right.scale * one)) for one in factor)
 

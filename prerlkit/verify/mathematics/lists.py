@@ -150,7 +150,7 @@ def bracketed(text: str) -> tuple[str, list[str]] | None:
 
 
 def as_matrix(gold: str, answer: str, same: Same) -> Verdict:
-    """Matrices cell by cell. Gold matrices whose row ends have lost a backslash are read where that can be told."""
+    """Matrices cell by cell. Gold matrices whose row ends have lost a backslash are read where the rows are clear."""
     left = _matrix(gold)
     if left is None:
         return None if r"\begin{pmatrix}" in gold or r"\begin{vmatrix}" in gold else ...

@@ -105,8 +105,8 @@ def last_maths(text: str) -> str | None:
     """
     text = re.sub(r"<<[^<>\n]*>>", "", text[-_TAIL:])  # GSM8K's calculator
     formulas = list(_MATHS.finditer(text))
-    if result := _worked_out(text):
-        return result
+    if worked := _worked_out(text):
+        return worked
     if found := _last_run(text[formulas[-1].end() if formulas else 0 :]):
         before, run, after, result = found
         before = (_words(text[: formulas[-1].end()]) if formulas else []) + before
