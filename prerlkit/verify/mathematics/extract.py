@@ -87,6 +87,8 @@ def boxes(text: str) -> str | None:
 
 def _places(text: str) -> list[tuple[int, int, int]]:
     """For each complete box, in the order of their ends: start and end of its content, and start of its command."""
+    if "box" not in text:
+        return []
     found: list[tuple[int, int, int]] = []
     stack: list[tuple[int, int]] = []  # content's start and command's, of each open box; -1 for a plain brace
     for token in _BOX_TOKEN.finditer(text):

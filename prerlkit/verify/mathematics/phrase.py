@@ -29,6 +29,8 @@ _CLOSING = re.compile(
     r"|that)\b|,\s+(?!and\b|or\b)[a-z]|\s\([a-z]|;\s+[a-z]|\?|!\s).*",
     re.DOTALL | re.IGNORECASE,
 )
+_LAST_DIGIT = re.compile(r"\d(?=\D*\Z)")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n")
 _BETWEEN = re.compile(r"\s*(?:,|;|,?\s*\b(?:and|or)\b)\s*", re.IGNORECASE)
 # Each character can be matched in one way only, so that no text takes time by its square.
 _MATHY = re.compile(
@@ -126,15 +128,18 @@ def last_maths(text: str) -> str | None:
 
 def _worked_out(text: str) -> str | None:
     """The result of the sum that the last sentence with a number works out, if nothing in it says otherwise."""
-    sentences = [one for one in re.split(r"(?<=[.!?;])\s+|\n", text) if re.search(r"\d", one)]
-    if not sentences or re.search(r"\\|\$(?!\d)", sentences[-1]):  # dollars around formulas
+    last = _LAST_DIGIT.search(text)
+    if last is None:
         return None
-    if (found := last_worked_sum(sentences[-1])) is None:
+    begins = max((end.end() for end in _SENTENCE_END.finditer(text, 0, last.start())), default=0)
+    ends = _SENTENCE_END.search(text, last.end())
+    sentence, later = (text[begins : ends.start()], text[ends.end() :]) if ends else (text[begins:], "")
+    if re.search(r"\\|\$(?!\d)", sentence):  # dollars around formulas
+        return None
+    if (found := last_worked_sum(sentence)) is None:
         return None
     start, result, end = found
-    before, after = _words(sentences[-1][:start]), _words(sentences[-1][end:])
-    later = text[text.rindex(sentences[-1]) + len(sentences[-1]) :]
-    return result if keeps(before, after, _words(later)) else None
+    return result if keeps(sentence[:start].split(), sentence[end:].split(), later.split()) else None
 
 
 def _words(text: str) -> list[str]:
