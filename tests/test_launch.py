@@ -111,7 +111,7 @@ class Printing(SilentCallback):
         print("message:", text)
 
 summary = prerlkit.run(json.load(open(sys.argv[1])), sys.argv[2], callback=Printing())
-print("ended:", summary.exit_reason)
+sys.stdout.write(f"ended: {summary.exit_reason}\\n")  # in one piece: two processes share the pipe
 """
 
 

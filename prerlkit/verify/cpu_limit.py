@@ -10,10 +10,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 SECONDS = 0.25
 """Processor time for one judgement. Ours: a thousand times what a judgement needs, and far below a recipe's timeout."""
+
+_AGAIN = 0.02  # seconds; long enough to leave the body in
 
 
 class TooExpensive(BaseException):
@@ -32,14 +33,20 @@ def cpu_limit(seconds: float = SECONDS) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGVTALRM, _stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    running = True
+
+    def stop(*arguments: object) -> None:
+        if running:
+            raise TooExpensive
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    # Again and again: Python drops what is raised while an object or a generator is being deleted.
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, _AGAIN)
     try:
-        yield
+        try:
+            yield
+        finally:
+            running = False
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-
-
-def _stop(*arguments: object) -> NoReturn:
-    raise TooExpensive

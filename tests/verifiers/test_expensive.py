@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import sys
 import threading
 import time
 
@@ -112,3 +114,25 @@ def test_outside_the_main_thread_there_is_no_limit_and_no_error():
     thread.start()
     thread.join()
     assert verdicts == [True]
+
+
+def test_the_limit_holds_when_its_first_signal_is_lost(monkeypatch):
+    """Python drops an exception that is raised while an object is being deleted; the next signal must come."""
+
+    class Slow:
+        def __del__(self):
+            while True:
+                pass
+
+    lost = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+
+    def lose_two_signals_and_run_on():
+        for _ in iter(Slow, None):  # each is deleted, and each deletion ends by a signal
+            while len(lost) >= 2:
+                pass
+
+    with pytest.raises(TooExpensive), cpu_limit(0.05):
+        lose_two_signals_and_run_on()
+    assert len(lost) >= 2
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
