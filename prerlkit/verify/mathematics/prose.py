@@ -7,7 +7,7 @@ condition.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from prerlkit.verify.mathematics.labels import OPERATIVE, is_quantity
 from prerlkit.verify.mathematics.units import FRACTIONS, NUMBERS
@@ -71,6 +71,10 @@ def _bare(word: str) -> str:
     return word.replace("’", "'").strip("*_,.;:?!()\"'“”").lower()
 
 
+def _among(word: str, words: Collection[str]) -> bool:
+    return word in words or word.removesuffix("s") in words
+
+
 def _ends_clause(word: str) -> bool:
     return word.rstrip("*").endswith((".", ",", ";", ":", "?", "!")) or re.search(r"\d", word) is not None
 
@@ -93,9 +97,8 @@ def keeps(before: Sequence[str], after: Sequence[str], later: Sequence[str]) -> 
     if any(_DENIES.fullmatch(word) or word in _HYPOTHESIS for word in words) or _REVOKES.search(" ".join(later)):
         return False
     first = _bare(after[0]) if after else ""
-    joins = first in _JOINS or first.removesuffix("s") in _JOINS
-    changes = first in _CHANGES or first.removesuffix("s") in _CHANGES
-    if any("?" in word for word in after) or (changes and (not joins or re.search(r"\d", " ".join(after[1:3])))):
+    changes = _among(first, _CHANGES) and (not _among(first, _JOINS) or re.search(r"\d", " ".join(after[1:3])))
+    if changes or any("?" in word for word in after):
         return False  # 8 thirds, 8 to 10; but 8 times, 8 to buy bread
     return not any(
         re.search(r"\d", word) and _introduced([*before, *after[:i]], number=True) for i, word in enumerate(after)
@@ -128,7 +131,7 @@ def _introduced(before: Sequence[str], number: bool) -> bool:
 def _taken_back(after: Sequence[str]) -> bool:
     """Whether the rest of the sentence denies it or sets a condition, or a later one takes it back."""
     first = _bare(after[0]) if after else ""
-    if first in _CHANGES or first.removesuffix("s") in _CHANGES:
+    if _among(first, _CHANGES):
         return True  # 5 times, 5 thirds
     for i, word in enumerate(after):
         if _DENIES.fullmatch(_bare(word)) or _bare(word) in _CONDITIONS:
