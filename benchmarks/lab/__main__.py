@@ -64,5 +64,30 @@ def score(
     Console().print(table)
 
 
+@app.command()
+def study(
+    part: Annotated[str, typer.Argument(help="dose, tuning or main.")],
+    folder: Annotated[Path, typer.Option(help="For the run folders.")] = Path("runs/lab"),
+    jobs: Annotated[int, typer.Option(help="Runs at once, one thread each.")] = 2,
+    seeds: Annotated[int, typer.Option(help="Only the first so many seeds. 0: all.")] = 0,
+) -> None:
+    """Run a part of the study; what has a record is not run again, and the same command continues."""
+    from benchmarks.lab.study import SEEDS, jobs_of, run
+
+    if part not in SEEDS:
+        raise typer.BadParameter(f"{part} is none of {', '.join(SEEDS)}")
+    wanted = [job for job in jobs_of(part) if not seeds or job.seed in SEEDS[part][:seeds]]
+    for place, done in enumerate(run(wanted, folder, jobs), 1):
+        Console().print(f"{place}: {done.arm}, seed {done.seed}")
+
+
+@app.command()
+def tables() -> None:
+    """Write the study's tables into docs/results.md, from benchmarks/lab/records."""
+    from benchmarks.lab.tables import PAGE, generated
+
+    PAGE.write_text(generated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 if __name__ == "__main__":
     app()
