@@ -30,6 +30,7 @@ from prerlkit.rollout.memory import (
 )
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
+from prerlkit.rollout.text import completion_text
 from prerlkit.rollout.vllm import Client, VllmEngine, rank_for
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class VllmRollouts(Engine):
             _write_dense(context, model)
 
         def decode(ids: Sequence[int]) -> str:
-            return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+            return completion_text(policy.tokenizer, ids, policy.end_ids)
 
         def start() -> RolloutEngine:
             client = _local(context, model) if settings.server is None else connect_servers(context, settings.server)
