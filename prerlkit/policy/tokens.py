@@ -52,7 +52,7 @@ def read_tokens(path: str, model: Model) -> Tokens:
 
     Raises:
         PrerlkitError: no usable tokenizer.
-        UsageError: no end token, or `model.start_token` or one of `model.end_tokens` is not one token of this tokenizer.
+        UsageError: no end token, or `model.start_token` or one of `model.end_tokens` is not one token here.
     """
     tokenizer = load_tokenizer(path, trust_remote_code=model.trust_remote_code)
     start = resolve_start_token(model.start_token, tokenizer)
@@ -164,6 +164,6 @@ def turn_end_note(tokens: Tokens, options: Mapping[str, Any]) -> str:
     ends = ", ".join(repr(tokens.tokenizer.decode([number])) for number in tokens.end_ids)
     last = tokens.tokenizer.decode(ids[:1])
     return (
-        f"the chat template ends a turn with {last!r}, which is no end token here (those are {ends}): answers may run to "
-        f"the limit. --set 'model.end_tokens=[\"{last}\"]' makes it one"
+        f"the chat template ends a turn with {last!r}, which is no end token here (those are {ends}): answers may "
+        f"run to the limit. --set 'model.end_tokens=[\"{last}\"]' makes it one"
     )

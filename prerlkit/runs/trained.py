@@ -193,6 +193,6 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     if wrong := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None):
         raise PrerlkitError(
             f"The adapter {file} holds NaN or infinite numbers, in {wrong}.",
-            "The training diverged, or the file is damaged: use a checkpoint from before (checkpoints/ in the run folder).",
+            "The training diverged, or the file is damaged: use an earlier checkpoint of the run.",
         )
     return tensors

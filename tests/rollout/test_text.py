@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from prerlkit.rollout.text import completion_text
 from prerlkit.verifiers.format import Format, FormatSettings
+
+from prerlkit.rollout.text import completion_text
 from prerlkit.verify import VerifierInput
 
 
