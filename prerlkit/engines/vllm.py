@@ -30,6 +30,7 @@ from prerlkit.rollout.memory import (
 )
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
+from prerlkit.rollout.text import completion_text
 from prerlkit.rollout.toolchain import compile_problem
 from prerlkit.rollout.vllm import Client, VllmEngine, rank_for
 
@@ -97,7 +98,7 @@ class VllmRollouts(Engine):
         model = held.path / "base" if copied else context.model
 
         def decode(ids: Sequence[int]) -> str:
-            return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+            return completion_text(policy.tokenizer, ids, policy.end_ids)
 
         def start() -> RolloutEngine:
             if settings.server is None:

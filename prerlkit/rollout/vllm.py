@@ -108,7 +108,7 @@ class VllmEngine:
     Args:
         client: started and awake.
         trainer: whose adapters are loaded.
-        decode: token ids to text, without special tokens.
+        decode: token ids to text (`rollout.text.completion_text`).
         end_ids: tokens that end a completion.
         folder: for adapters on their way, seen by the client under the same path. Removed by `close`.
     """
