@@ -9,6 +9,7 @@ from typing import Any
 
 from prerlkit.compare import groups as grouping
 from prerlkit.compare.curves import MeanCurve, curves
+from prerlkit.compare.effects import GroupEffect, group_effects
 from prerlkit.compare.groups import RunGroup, at
 from prerlkit.compare.series import AXES, Axis, Series, positions, series_of
 from prerlkit.errors import UsageError
@@ -86,6 +87,7 @@ class Comparison:
     metrics: tuple[MetricComparison, ...]
     costs: Mapping[str, Mapping[str, Mean]]
     by_prompt: tuple[ByPrompt, ...]
+    effects: tuple[GroupEffect, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -110,6 +112,7 @@ class Comparison:
             "metrics": [asdict(one) for one in self.metrics],
             "costs": {label: {k: asdict(v) for k, v in own.items()} for label, own in self.costs.items()},
             "by_prompt": [asdict(one) for one in self.by_prompt],
+            "effects": [asdict(one) for one in self.effects],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
@@ -165,6 +168,7 @@ def compare(
         compared,
         {own.label: _costs(own) for own in whole},
         by_prompt,
+        group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
         tuple(grouping.warnings(whole)),
     )
