@@ -21,11 +21,7 @@ from prerlkit.metrics.catalogue import (
     EVAL_AVERAGE,
     EVAL_PASS_AT,
     REWARD,
-    STEP_SECONDS,
-    TOKENS_GENERATED,
-    TOKENS_TRAINED,
 )
-from prerlkit.metrics.metric import Metric
 from prerlkit.runs.run import Run
 from prerlkit.suggest import nearest
 
@@ -166,7 +162,7 @@ def compare(
         window,
         budgets,
         compared,
-        {own.label: _costs(own) for own in whole},
+        {own.label: grouping.costs(own) for own in whole},
         by_prompt,
         group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
@@ -258,19 +254,6 @@ def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
 def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
     lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
     return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
-
-
-def _costs(own: RunGroup) -> dict[str, Mean]:
-    def total(run: Run, metric: Metric) -> float:
-        return float(sum(step.get(metric.name, 0) for step in run.steps))
-
-    return {
-        "steps": mean([float(len(run.steps)) for run in own.runs]),
-        "tokens sampled": mean([total(run, TOKENS_GENERATED) for run in own.runs]),
-        "tokens trained": mean([total(run, TOKENS_TRAINED) for run in own.runs]),
-        "seconds": mean([total(run, STEP_SECONDS) for run in own.runs]),
-        "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
-    }
 
 
 def _notes(

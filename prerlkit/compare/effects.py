@@ -17,8 +17,8 @@ class GroupEffect:
     """One stage of one group.
 
     Attributes:
-        figures: by heading, the mean over the runs that have it: KL in nats a token, quotients after / before (`×`), and
-            differences of shares in points.
+        figures: by heading, the mean over the runs that have it: KL in nats a token, quotients after / before (`×`),
+            and differences of shares in points.
     """
 
     group: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prerlkit.evaluation.stage_effect import Change, StageEffect
+from prerlkit.evaluation.stage_effect import BeforeAfter, StageEffect
 from prerlkit.metrics.catalogue import (
     EVAL_ACCURACY,
     EVAL_AVERAGE,
@@ -55,7 +55,7 @@ def _k(name: str) -> int:
     return int(name.partition("@")[2])
 
 
-def _thoughts(change: Change) -> str:
+def _thoughts(change: BeforeAfter) -> str:
     """`×5.1 (0.047 → 0.24 per answer)`; without × where there were none before."""
     arrow = _arrow(change, "{:.2g}")
     if arrow == _NOTHING or change.ratio is None:
@@ -63,12 +63,12 @@ def _thoughts(change: Change) -> str:
     return f"×{change.ratio:.2g} ({arrow} per answer)"
 
 
-def _share(change: Change) -> str:
-    arrow = _arrow(Change(*(None if x is None else 100 * x for x in (change.before, change.after))), "{:.1f}")
+def _share(change: BeforeAfter) -> str:
+    arrow = _arrow(BeforeAfter(*(None if x is None else 100 * x for x in (change.before, change.after))), "{:.1f}")
     return arrow if arrow == _NOTHING else f"{arrow} %"
 
 
-def _arrow(change: Change, form: str) -> str:
+def _arrow(change: BeforeAfter, form: str) -> str:
     """`0.047 → 0.24`; only the second where there was no evaluation before."""
     if change.after is None:
         return _NOTHING

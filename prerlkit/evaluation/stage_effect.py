@@ -13,7 +13,7 @@ KlSource = Literal["held-out samples", "the last step's samples", ""]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BeforeAfter:
     """One figure of the evaluations before and after a stage; None where there is none."""
 
     before: float | None
@@ -49,11 +49,11 @@ class StageEffect:
     kl: float | None = None
     kl_from: KlSource = ""
     samples: int = 0
-    changes: Mapping[str, Change] = field(default_factory=dict)
+    changes: Mapping[str, BeforeAfter] = field(default_factory=dict)
 
-    def change(self, metric: str) -> Change:
+    def change(self, metric: str) -> BeforeAfter:
         """Return the change of one metric, of two None where it was not evaluated."""
-        return self.changes.get(metric, Change(None, None))
+        return self.changes.get(metric, BeforeAfter(None, None))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `effect` in summary.json."""
@@ -112,5 +112,5 @@ def _effect(
         kl,
         source if kl is not None else "",  # type: ignore[arg-type]
         int(after.get("samples", 0)) if after else 0,
-        {name: Change(first.get(name), last.get(name)) for name in names},
+        {name: BeforeAfter(first.get(name), last.get(name)) for name in names},
     )

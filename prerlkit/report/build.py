@@ -107,10 +107,8 @@ def _evaluations(runs: Sequence[Run], names: Sequence[str]) -> Section:
             tables.append(table(name if len(runs) > 1 else "Held-out evaluations", head, rows, numbers=range(1, 20)))
         head, rows = learned.effect_rows(run)
         if rows:
-            caption = (
-                f"What each stage did{f', {name}' if len(runs) > 1 else ''}: KL to the policy before it, before → after"
-            )
-            tables.append(table(caption, head, rows, numbers=range(1, 20)))
+            caption = "What each stage did: KL to the policy before it, before → after"
+            tables.append(table(f"{name}. {caption}" if len(runs) > 1 else caption, head, rows, numbers=range(1, 20)))
     return Section(
         "evaluations",
         "Before and after",

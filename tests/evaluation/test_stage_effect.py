@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prerlkit.evaluation.effect_words import effect_cells, effect_line
-from prerlkit.evaluation.stage_effect import Change, StageEffect, stage_effects
+from prerlkit.evaluation.stage_effect import BeforeAfter, StageEffect, stage_effects
 
 
 def evaluation(name: str, step: int, *, kl=None, average=0.064, pass16=0.594, wait=0.047, tokens=14.0) -> dict:
@@ -53,10 +53,10 @@ EVALUATIONS = [
 def test_each_stage_is_between_the_evaluations_at_its_two_ends():
     warmup, rl = stage_effects(STEPS, EVALUATIONS)
     assert (warmup.stage, warmup.steps, warmup.kl, warmup.kl_from) == ("warmup", 2, 0.0742, "held-out samples")
-    assert warmup.change("eval/thoughts/reflection") == Change(0.047, 0.235)
+    assert warmup.change("eval/thoughts/reflection") == BeforeAfter(0.047, 0.235)
     assert warmup.change("eval/thoughts/reflection").ratio == pytest.approx(5.0)
     assert warmup.change("eval/pass@16").difference == pytest.approx(-0.064)
-    assert rl.change("eval/average") == Change(0.056, 0.25)
+    assert rl.change("eval/average") == BeforeAfter(0.056, 0.25)
     assert (rl.steps, rl.kl) == (3, 0.03)
     assert "eval/kl" not in rl.changes
 
@@ -101,7 +101,7 @@ def test_a_finished_run_that_gets_more_steps_is_measured_at_its_new_end():
 
 def test_a_missing_evaluation_before_leaves_the_figures_after_it():
     (effect,) = stage_effects(STEPS[:2], EVALUATIONS[1:2])
-    assert effect.change("eval/average") == Change(None, 0.056)
+    assert effect.change("eval/average") == BeforeAfter(None, 0.056)
     assert effect.change("eval/average").difference is None
     assert "avg@16 5.6 %" in effect_line(effect)
     assert effect.to_json()["changes"]["eval/average"] == {"before": None, "after": 0.056}
