@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class _Long(_ctypes._SimpleCData):  # type: ignore[misc,name-defined]
+class _Long(_ctypes._SimpleCData):
     _type_ = "l"
 
 
-class _Int(_ctypes._SimpleCData):  # type: ignore[misc,name-defined]
+class _Int(_ctypes._SimpleCData):
     _type_ = "i"
 
 
-class _Byte(_ctypes._SimpleCData):  # type: ignore[misc,name-defined]
+class _Byte(_ctypes._SimpleCData):
     _type_ = "c"
 
 
-class _Function(_ctypes.CFuncPtr):  # type: ignore[misc,name-defined]
+class _Function(_ctypes.CFuncPtr):
     _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
     _restype_ = _Int
 
 
-_LIBRARY = _ctypes.dlopen(None, os.RTLD_NOW)
+_LIBRARY = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]  # None: what is loaded already
 
 
 def call(name: str, *arguments: Any) -> int:
