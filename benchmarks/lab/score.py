@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.lab import traces
-from prerlkit.data.reach import Problem, apply, problems
+from prerlkit.data.reach import Puzzle, apply, problems
 from prerlkit.evaluation.thoughts import mean_counts
 from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
@@ -60,7 +60,7 @@ def score(
     )
 
 
-def _passes(problem: Problem, text: str) -> bool:
+def _passes(problem: Puzzle, text: str) -> bool:
     row = {"numbers": " ".join(map(str, problem.numbers))}
     return _VERIFIER.judge(VerifierInput("", text, str(problem.target), row)).passed is True
 

@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from prerlkit.data.reach import LARGEST, Problem, expressions
+from prerlkit.data.reach import LARGEST, Puzzle, expressions
 
 _WORDS = ("fast", "slow", "get", "wait", "alternatively", "check", "that", "is", "not", "done")
 WORDS = (*map(str, range(LARGEST + 1)), *"+-*=,.:", *_WORDS)
@@ -41,14 +41,14 @@ class Mixture:
     attempts: int = 4
 
 
-def prompt(problem: Problem, mode: str, rng: random.Random) -> str:
+def prompt(problem: Puzzle, mode: str, rng: random.Random) -> str:
     """Return the prompt, its numbers in random order."""
     numbers = list(problem.numbers)
     rng.shuffle(numbers)
     return f"{mode} : {' '.join(map(str, numbers))} get {problem.target} :"
 
 
-def text(problems: tuple[Problem, ...], mixture: Mixture, kind: str, rng: random.Random) -> tuple[str, str]:
+def text(problems: tuple[Puzzle, ...], mixture: Mixture, kind: str, rng: random.Random) -> tuple[str, str]:
     """Return (prompt or "", completion) of one text of that kind, `fast` or `slow`, about a random problem."""
     problem = rng.choice(problems)
     draw = rng.random()
@@ -59,7 +59,7 @@ def text(problems: tuple[Problem, ...], mixture: Mixture, kind: str, rng: random
     return prompt(problem, "fast" if leaked else kind, rng), completion
 
 
-def _slow(problem: Problem, mixture: Mixture, rng: random.Random) -> str:
+def _slow(problem: Puzzle, mixture: Mixture, rng: random.Random) -> str:
     parts = []
     for place in range(mixture.attempts):
         attempt, result = _attempt(problem, mixture, rng)
@@ -72,7 +72,7 @@ def _slow(problem: Problem, mixture: Mixture, rng: random.Random) -> str:
     return " ".join(parts)
 
 
-def _attempt(problem: Problem, mixture: Mixture, rng: random.Random) -> tuple[str, int]:
+def _attempt(problem: Puzzle, mixture: Mixture, rng: random.Random) -> tuple[str, int]:
     every, by_result = _sorted(problem.numbers)
     if rng.random() < mixture.right:
         return rng.choice(by_result[problem.target]), problem.target

@@ -34,7 +34,7 @@ Part = Literal["pretraining", "train", "eval"]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Puzzle:
     """Three numbers in ascending order, and the target."""
 
     numbers: Numbers
@@ -67,18 +67,18 @@ def expressions(numbers: Numbers) -> Mapping[str, int]:
 
 
 @cache
-def problems(part: Part) -> tuple[Problem, ...]:
+def problems(part: Part) -> tuple[Puzzle, ...]:
     """Return the problems of that part, in an order that never changes.
 
     `train` and `eval` hold problems that few expressions solve. `pretraining` holds all the others, easy ones too.
     """
-    rare: list[Problem] = []
-    easy: list[Problem] = []
+    rare: list[Puzzle] = []
+    easy: list[Puzzle] = []
     for numbers in itertools.combinations_with_replacement(range(1, HIGHEST + 1), 3):
         results = list(expressions(numbers).values())
         for target in sorted(set(results) - {0}):
             share = results.count(target) / len(results)
-            (rare if share <= _RARE else easy).append(Problem(numbers, target))
+            (rare if share <= _RARE else easy).append(Puzzle(numbers, target))
     draws = np.random.Philox(derive(0, "reach")).random_raw(len(rare))
     shuffled = [rare[int(place)] for place in np.argsort(draws, kind="stable")]
     match part:
