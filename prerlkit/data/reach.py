@@ -90,15 +90,15 @@ def problems(part: Part) -> tuple[Puzzle, ...]:
             return tuple(shuffled[_TRAIN + _EVAL :] + easy)
 
 
-class ReachSettings(Settings):
+class PuzzleSettings(Settings):
     """Which problems."""
 
     part: Part = "train"
     """train and eval were not seen by the packaged base model; pretraining was."""
 
 
-@generator("reach", ReachSettings)
-def reach(settings: ReachSettings, rows: int, seed: int) -> list[dict[str, Any]]:
+@generator("reach", PuzzleSettings)
+def reach(settings: PuzzleSettings, rows: int, seed: int) -> list[dict[str, Any]]:
     """Columns question (`9 3 4 get 33 :`), answer (`33`), numbers (`9 3 4`); the first `rows` problems of the part.
 
     The seed decides the order in which a question gives its numbers.
