@@ -23,7 +23,7 @@ from prerlkit.runs.run import Run
 RECORDS = Path(__file__).resolve().parent / "records"
 STEPS = 60
 """Of a whole run, warm-up included."""
-WARMUP = 20
+WARMUP = 24
 EVALUATION = {"prompts": 128, "greedy": False, "samples": 16, "pass_at": [1, 4, 16]}
 
 
@@ -60,7 +60,7 @@ class Job:
         return RECORDS / self.part / f"{self.arm}.jsonl"
 
 
-def job(part: str, arm: Arm, seed: int, *, alone: bool = False, every: int = 10) -> Job:
+def job(part: str, arm: Arm, seed: int, *, alone: bool = False, every: int = 12) -> Job:
     """Return the run of that arm and seed.
 
     Args:
@@ -139,7 +139,7 @@ ARMS: Mapping[str, Arm] = {
     )
 }
 """What is compared. The warm-ups' rates are those of the dose curve, the second rates those of the tuning."""
-DOSES = ("1e-4", "3e-4", "6e-4", "1e-3", "2e-3")
+DOSES = ("6e-4", "8e-4", "1.2e-3", "2e-3", "3e-3")
 SECOND_RATES = ("3e-4", "1e-3", "2e-3")
 SEEDS = {"dose": (100,), "tuning": (100,), "main": tuple(range(10))}
 
