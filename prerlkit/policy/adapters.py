@@ -62,11 +62,13 @@ class AdapterStack:
     Attributes:
         base: the causal LM itself; PEFT puts its layers into it in place, so calling it applies the active adapters.
         layers: bottom first.
+        kept: earlier factors of the trainable adapter, on the CPU, that it can be set back to; None: there are none.
     """
 
     def __init__(self, base: Any) -> None:
         self.base = base
         self.layers: tuple[Layer, ...] = ()
+        self.kept: Mapping[str, Tensor] | None = None
         self._peft: PeftModel | None = None
         self._linear = linear_layers(base)  # before PEFT wraps them and changes their names
 
@@ -109,6 +111,7 @@ class AdapterStack:
             compute_in_base_dtype(self.base, key)
         frozen = tuple(replace(x, status="frozen") if x.status == "trainable" else x for x in self.layers)
         self.layers = (*frozen, Layer(name, key, settings, "trainable"))
+        self.kept = None
         self._activate()
 
     def restore(self, name: str, settings: Adapter, tensors: Mapping[str, Tensor]) -> None:
@@ -162,6 +165,7 @@ class AdapterStack:
     def continue_top(self, name: str) -> None:
         """Let the trainable adapter train on under the name of the next stage."""
         self.layers = (*self.layers[:-1], replace(self.layers[-1], name=name))
+        self.kept = None
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -197,6 +201,12 @@ class AdapterStack:
         if set(tensors) != set(self.state(name)):
             raise ValueError(f"these are not the weights of adapter {name}: their names differ")
         set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=layer.key)
+
+    def restore_kept(self) -> None:
+        """Set the trainable adapter back to the factors in `kept`, which stay there."""
+        if self.kept is None:
+            raise RuntimeError("nothing was kept")
+        self.load_state(self.layers[-1].name, self.kept)
 
     def digest(self, name: str) -> str:
         """SHA-256 of the weights of stage `name`'s adapter: equal only for equal bits."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from prerlkit.policy.adapters import AdapterStack
 _TENSOR = "$tensor"
 """Key that represents a tensor in the JSON part of an optimizer's state."""
 _STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
+_KEPT = "kept.safetensors"
+"""The last good adapter of a stage that has a guard."""
 
 
 class Damaged(Exception):  # noqa: N818 -- never leaves runs/: the checkpoint before is used
@@ -98,6 +100,8 @@ def save(
                 )
             save_file(state, temporary / _adapter_file(layer.name))
         save_file(tensors, temporary / _OPTIMIZER)
+        if adapters.kept is not None:
+            save_file(dict(adapters.kept), temporary / _KEPT)
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
         write_json(temporary / _STATE, state_json)
@@ -142,8 +146,16 @@ class Checkpoint:
 
     def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
         """Put the weights of stage `name` into the adapter of that stage."""
+        self._load(self.adapter(name), lambda tensors: adapters.load_state(name, tensors))
+
+    def restore_kept(self, adapters: AdapterStack) -> None:
+        """Put the last good adapter of the current stage, if the checkpoint has one, into `adapters.kept`."""
+        if (self.folder / _KEPT).is_file():
+            self._load(self.folder / _KEPT, lambda tensors: setattr(adapters, "kept", tensors))
+
+    def _load(self, file: Path, use: Callable[[dict[str, Tensor]], None]) -> None:
         try:
-            adapters.load_state(name, load_file(self.adapter(name)))
+            use(load_file(file))
         except (ValueError, RuntimeError, OSError, SafetensorError) as error:
             why = " ".join(str(error).split())[:300]
             raise PrerlkitError(

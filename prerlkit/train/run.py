@@ -35,6 +35,7 @@ from prerlkit.train import environment, resume
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
+from prerlkit.train.guard import collapsed, last_good
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
@@ -52,6 +53,7 @@ class Summary:
     Attributes:
         exit_reason: `completed`, `stopped` (asked to; resumable) or `failed: …`.
         steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
+        restored: of each stage that its guard ended, how many of its steps the adapter that was restored has.
     """
 
     exit_reason: str
@@ -59,13 +61,14 @@ class Summary:
     position: Position
     peak_memory_bytes: int
     steps: Mapping[str, int] = field(default_factory=dict)
+    restored: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self, recipe: Recipe) -> dict[str, Any]:
         return {
             "name": recipe.name,
             "seed": recipe.seed,
             "exit_reason": self.exit_reason,
-            "stages": [{"name": s.name, "steps": self.steps.get(s.name, 0), "planned": s.steps} for s in recipe.stages],
+            "stages": [self._stage(stage) for stage in recipe.stages],
             "steps": self.position.step,
             "wall_seconds": self.position.seconds,
             "tokens": {"generated": self.position.generated, "trained": self.position.trained},
@@ -73,6 +76,10 @@ class Summary:
             "peak_memory_bytes": self.peak_memory_bytes,
             "evaluations": [result.totals() for result in self.evaluations],
         }
+
+    def _stage(self, stage: Stage) -> dict[str, Any]:
+        said = {"name": stage.name, "steps": self.steps.get(stage.name, 0), "planned": stage.steps}
+        return said | ({"restored": self.restored[stage.name]} if stage.name in self.restored else {})
 
 
 def run(
@@ -224,8 +231,10 @@ class _Stages:
     def _end(self, reason: str, counted: float, begun: float) -> Summary:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
         evaluations = self._context.writer.evaluations
-        done = Counter(name for name, _ in self._context.past[: self._position.step])
-        summary = Summary(reason, evaluations, self._position, peak_memory(), done)
+        past = self._context.past[: self._position.step]
+        done = Counter(name for name, _ in past)
+        restored = {s.name: last_good(s, past) for s in self._context.recipe.stages if collapsed(s, past)}
+        summary = Summary(reason, evaluations, self._position, peak_memory(), done, restored)
         self._context.writer.write_summary(summary.to_json(self._context.recipe))
         return summary
 
@@ -250,6 +259,7 @@ class _Stages:
         updater = Updater(context.policy, stage, recipe.memory, context.world, kept, context.callback.on_message)
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, context.policy.adapters)
+            self._found.restore_kept(context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
@@ -264,5 +274,6 @@ class _Stages:
             self._position = run_evaluation(context, f"after {stage.name}", self._position)
         updater.optimizer.zero_grad(set_to_none=True)  # a frozen adapter has no use for its last gradient
         following = self._context.recipe.stages[index + 1 : index + 2]
-        self._optimizer = updater.optimizer if any(stage.keep_optimizer for stage in following) else None
+        kept = any(later.keep_optimizer for later in following) and not collapsed(stage, context.past)
+        self._optimizer = updater.optimizer if kept else None  # moments of a collapse don't belong to what was restored
         self._position = self._position.next_stage()
