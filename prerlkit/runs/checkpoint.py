@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,6 @@ from prerlkit.policy.adapters import AdapterStack
 _TENSOR = "$tensor"
 """Key that represents a tensor in the JSON part of an optimizer's state."""
 _STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
-_KEPT = "kept.safetensors"
-"""The last good adapter of a stage that has a guard."""
 
 
 class Damaged(Exception):  # noqa: N818 -- never leaves runs/: the checkpoint before is used
@@ -99,9 +97,11 @@ def save(
                     "The checkpoint before is whole. Lower the learning rate, then add --resume.",
                 )
             save_file(state, temporary / _adapter_file(layer.name))
+            if layer.start is not None and layer.status == "trainable":
+                save_file(dict(layer.start), temporary / _start_file(layer.name))
+            if layer.good is not None and layer.status == "trainable":
+                save_file(dict(layer.good), temporary / _good_file(layer.name))
         save_file(tensors, temporary / _OPTIMIZER)
-        if adapters.kept is not None:
-            save_file(dict(adapters.kept), temporary / _KEPT)
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
         write_json(temporary / _STATE, state_json)
@@ -145,17 +145,13 @@ class Checkpoint:
         return self.folder / _adapter_file(stage)
 
     def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
-        """Put the weights of stage `name` into the adapter of that stage."""
-        self._load(self.adapter(name), lambda tensors: adapters.load_state(name, tensors))
-
-    def restore_kept(self, adapters: AdapterStack) -> None:
-        """Put the last good adapter of the current stage, if the checkpoint has one, into `adapters.kept`."""
-        if (self.folder / _KEPT).is_file():
-            self._load(self.folder / _KEPT, lambda tensors: setattr(adapters, "kept", tensors))
-
-    def _load(self, file: Path, use: Callable[[dict[str, Tensor]], None]) -> None:
+        """Put the weights of stage `name` into its adapter, with those it began with and the last good ones."""
         try:
-            use(load_file(file))
+            adapters.load_state(name, load_file(self.adapter(name)))
+            if (start := self.folder / _start_file(name)).exists():
+                adapters.load_start(name, load_file(start))
+            if (good := self.folder / _good_file(name)).exists():
+                adapters.keep_good(name, load_file(good))
         except (ValueError, RuntimeError, OSError, SafetensorError) as error:
             why = " ".join(str(error).split())[:300]
             raise PrerlkitError(
@@ -169,6 +165,15 @@ class Checkpoint:
 
 def _adapter_file(stage: str) -> str:
     return f"adapter.{stage}.safetensors"
+
+
+def _start_file(stage: str) -> str:
+    """The factors with which a stage continued the adapter of another; KL at its end is to the policy with them."""
+    return f"start.{stage}.safetensors"
+
+
+def _good_file(stage: str) -> str:
+    return f"good.{stage}.safetensors"
 
 
 def _sha256(path: Path) -> str:

@@ -64,10 +64,10 @@ def check_until(recipe: Recipe) -> None:
     always |= set(verifier_metrics((), recipe.verifiers))
     measured = {name for probe in make_probes(recipe) for name in metric_names(probe)}
     of_probes = {probe.name: metric_names(probe) for probe in known_probes()}
-    for stage, rule in ((stage, rule) for stage in recipe.stages for rule in rules(stage)):
+    for name, rule in ((stage.name, rule) for stage in recipe.stages for rule in rules(stage)):
         if rule.metric in measured:
             continue
-        metric, where = rule.metric, f'stages: "{stage.name}".until.metric'
+        metric, where = rule.metric, f'stages: "{name}".until.metric'
         if metric.startswith(UNREPEATABLE):
             raise UsageError(
                 f"{where}: {metric} differs from run to run, so that no run could be repeated.",

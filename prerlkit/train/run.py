@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from prerlkit.data.stream import PromptStream
 from prerlkit.engines.engine import EngineContext
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
-from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
@@ -41,45 +41,11 @@ from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
 from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
+from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
+from prerlkit.train.summary import Summary
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The content of summary.json.
-
-    Attributes:
-        exit_reason: `completed`, `stopped` (asked to; resumable) or `failed: …`.
-        steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
-        restored: of each stage that its guard ended, how many of its steps the adapter that was restored has.
-    """
-
-    exit_reason: str
-    evaluations: tuple[EvalResult, ...]
-    position: Position
-    peak_memory_bytes: int
-    steps: Mapping[str, int] = field(default_factory=dict)
-    restored: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self, recipe: Recipe) -> dict[str, Any]:
-        return {
-            "name": recipe.name,
-            "seed": recipe.seed,
-            "exit_reason": self.exit_reason,
-            "stages": [self._stage(stage) for stage in recipe.stages],
-            "steps": self.position.step,
-            "wall_seconds": self.position.seconds,
-            "tokens": {"generated": self.position.generated, "trained": self.position.trained},
-            "skipped_updates": self.position.skipped,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "evaluations": [result.totals() for result in self.evaluations],
-        }
-
-    def _stage(self, stage: Stage) -> dict[str, Any]:
-        said = {"name": stage.name, "steps": self.steps.get(stage.name, 0), "planned": stage.steps}
-        return said | ({"restored": self.restored[stage.name]} if stage.name in self.restored else {})
 
 
 def run(
@@ -139,6 +105,7 @@ def run(
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
             ProbeRunner(make_probes(recipe), policy, recipe.memory, world, callback.on_message),
+            StageKl(policy, recipe.memory, world, callback.on_message),
             past,
             callback,
             stop,
@@ -234,9 +201,13 @@ class _Stages:
         past = self._context.past[: self._position.step]
         done = Counter(name for name, _ in past)
         restored = {s.name: last_good(s, past) for s in self._context.recipe.stages if collapsed(s, past)}
-        summary = Summary(reason, evaluations, self._position, peak_memory(), done, restored)
+        summary = Summary(reason, evaluations, self._position, peak_memory(), done, self._effects(), restored)
         self._context.writer.write_summary(summary.to_json(self._context.recipe))
         return summary
+
+    def _effects(self) -> tuple[StageEffect, ...]:
+        steps = self._context.past[: self._position.step]
+        return stage_effects(steps, [result.totals() for result in self._context.writer.evaluations])
 
     def _reincarnate(self, index: int, stage: Stage) -> None:
         """Reincarnation: the adapters as `stage` wants them at its first step."""
@@ -259,7 +230,6 @@ class _Stages:
         updater = Updater(context.policy, stage, recipe.memory, context.world, kept, context.callback.on_message)
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, context.policy.adapters)
-            self._found.restore_kept(context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
@@ -272,8 +242,12 @@ class _Stages:
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
             self._position = run_evaluation(context, f"after {stage.name}", self._position)
+        for effect in self._effects():
+            if effect.stage == stage.name:
+                context.callback.on_stage_end(effect)
         updater.optimizer.zero_grad(set_to_none=True)  # a frozen adapter has no use for its last gradient
         following = self._context.recipe.stages[index + 1 : index + 2]
-        kept = any(later.keep_optimizer for later in following) and not collapsed(stage, context.past)
-        self._optimizer = updater.optimizer if kept else None  # moments of a collapse don't belong to what was restored
+        # Moments of a collapse don't belong to the adapter that was restored.
+        wanted = any(later.keep_optimizer for later in following) and not collapsed(stage, context.past)
+        self._optimizer = updater.optimizer if wanted else None
         self._position = self._position.next_stage()

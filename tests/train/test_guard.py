@@ -70,8 +70,8 @@ def test_short_series_without_signal_are_no_loss_where_they_are_usual():
 def test_it_says_why_and_what_is_restored():
     said = collapsed(a_stage(), history(*GOOD, 0.11, 0.01, 0.0, 0.0))
     assert said == (
-        'stage "warmup" is ended by its guard after 10 of 20 steps: 0.3% of the completions passed in its last 3 steps, '
-        "20.3% in its first 3; the adapter after step 6 is restored"
+        'stage "warmup" is ended by its guard after 10 of 20 steps: 0.3% of the completions passed in its last '
+        "3 steps, 20.3% in its first 3; the adapter after step 6 is restored"
     )
     assert "the adapter of the stage's start is restored" in collapsed(a_stage(), history(0.2, *[0.0] * 7))
     assert collapsed(a_stage(pass_rate=0.0), history(*GOOD, 0.11, 0.01, 0.001)) == ""
@@ -169,9 +169,7 @@ def straight(tmp_path_factory):
 @pytest.mark.parametrize(
     ("when", "reincarnation"), [(-2, "stack"), (-1, "stack"), (0, "stack"), (1, "stack"), (0, "continue")]
 )
-def test_a_resumed_run_is_guarded_as_a_straight_one(
-    go, same_run, recipe, tmp_path, straight, when, reincarnation
-):
+def test_a_resumed_run_is_guarded_as_a_straight_one(go, same_run, recipe, tmp_path, straight, when, reincarnation):
     """Stopped before, at and after the step in which the guard acts."""
     recipe["stages"][1] |= {"reincarnation": reincarnation, "keep_optimizer": reincarnation == "continue"}
     whole = straight / reincarnation
