@@ -16,7 +16,7 @@ from prerlkit.recipe.schema import Stage
 
 _ERRORS = 1.5
 """Standard errors by which the pass rate must be below its bound. Ours."""
-_SURPRISE = 0.001
+_SURPRISE = 2e-4
 """Probability below which a series of steps without signal is no chance any more. Ours."""
 
 Steps = Sequence[Mapping[str, float]]

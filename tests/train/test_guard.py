@@ -48,11 +48,11 @@ GOOD = (0.2, 0.22, 0.19, 0.21, 0.2, 0.18)
         (history(*GOOD, 0.0, 0.0, 0.0), True, 5),
         (history(*GOOD, 0.09, 0.09, 0.09), False, 5),  # below half, but by less than chance
         (history(0.2, 0.0, 0.0, 0.0), False, 0),
-        (history(0.2, *[0.0] * 7), True, 0),  # at once: the stage's start
+        (history(0.2, *[0.0] * 8), True, 0),  # at once: the stage's start
         (history(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), False, 0),  # nothing was lost
         (history(0.6, 0.8, 0.9, 1.0, 1.0, 1.0, 1.0), False, 6),  # all pass: no signal, and nothing lost
         ([*history(*GOOD), *(a_step(0.0, 1.0, unjudged=1.0) for _ in range(6))], False, 5),  # no verdict says nothing
-        ([*history(*GOOD), *(a_step(0.5, 1.0) for _ in range(4))], True, 5),  # each prompt always or never
+        ([*history(*GOOD), *(a_step(0.5, 1.0) for _ in range(5))], True, 5),  # each prompt always or never
     ],
 )
 def test_when_it_acts_and_what_was_good(past, acts, good):
@@ -64,7 +64,7 @@ def test_short_series_without_signal_are_no_loss_where_they_are_usual():
     """A hard task: half of its steps hold no pass at all."""
     past = history(0.02, 0.0, 0.02, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0)
     assert not collapsed(a_stage(), past)
-    assert collapsed(a_stage(), [*past, *history(*[0.0] * 8)])
+    assert collapsed(a_stage(), [*past, *history(*[0.0] * 12)])
 
 
 def test_it_says_why_and_what_is_restored():
@@ -73,7 +73,7 @@ def test_it_says_why_and_what_is_restored():
         'stage "warmup" is ended by its guard after 10 of 20 steps: 0.3% of the completions passed in its last '
         "3 steps, 20.3% in its first 3; the adapter after step 6 is restored"
     )
-    assert "the adapter of the stage's start is restored" in collapsed(a_stage(), history(0.2, *[0.0] * 7))
+    assert "the adapter of the stage's start is restored" in collapsed(a_stage(), history(0.2, *[0.0] * 8))
     assert collapsed(a_stage(pass_rate=0.0), history(*GOOD, 0.11, 0.01, 0.001)) == ""
     assert collapsed(a_stage().model_copy(update={"guard": None}), history(*GOOD, 0.0, 0.0, 0.0)) == ""
 
