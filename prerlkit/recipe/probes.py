@@ -12,6 +12,7 @@ from prerlkit.settings import Float, Fraction, NonNegativeInt, PositiveInt, Prob
 
 PROBES = {
     "alignment": "prerlkit.probes.alignment:Alignment",
+    "token_alignment": "prerlkit.probes.token_alignment:TokenAlignment",
     "thoughts": "prerlkit.probes.thoughts:Thoughts",
     "exploration": "prerlkit.probes.exploration:Exploration",
     "drift": "prerlkit.probes.drift:Drift",
