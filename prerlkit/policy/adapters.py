@@ -7,7 +7,7 @@ is in exactly one state: trainable, frozen on top of the weights, or merged into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prerlkit.errors import UsageError
-from prerlkit.policy.base import linear_layers
+from prerlkit.policy.layers import Layers, find_layers, leaf
 from prerlkit.policy.lora import compute_in_base_dtype, merge_layer
 from prerlkit.recipe.model import Adapter
 from prerlkit.suggest import nearest
@@ -38,6 +38,7 @@ class Layer:
         name: of the stage that trained it.
         key: its name inside PEFT, where dots are not allowed.
         settings: None for an adapter of another tool (`AdapterStack.adopt`): PEFT holds its configuration.
+        targets: PEFT's `target_modules`; empty where `settings` is None.
         weights: a merged adapter's own factors, kept so that the policy can still be written as one adapter.
     """
 
@@ -45,6 +46,7 @@ class Layer:
     key: str
     settings: Adapter | None
     status: Status
+    targets: tuple[str, ...] = ()
     weights: Mapping[str, Tensor] | None = None
 
 
@@ -62,13 +64,15 @@ class AdapterStack:
     Attributes:
         base: the causal LM itself; PEFT puts its layers into it in place, so calling it applies the active adapters.
         layers: bottom first.
+        found: the linear layers of the bare base.
     """
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Any, found: Layers | None = None) -> None:
         self.base = base
         self.layers: tuple[Layer, ...] = ()
         self._peft: PeftModel | None = None
-        self._linear = linear_layers(base)  # before PEFT wraps them and changes their names
+        self.found = found or find_layers(base)  # before PEFT wraps them and changes their names
+        self._modules = tuple(name for name, _ in base.named_modules())
 
     @property
     def peft(self) -> PeftModel:
@@ -84,17 +88,21 @@ class AdapterStack:
     @property
     def linear_names(self) -> tuple[str, ...]:
         """Last names of the layers that an adapter can sit on (`q_proj`), sorted."""
-        return tuple(sorted({name.rpartition(".")[2] for name in self._linear}))
+        return self.found.leaves
 
-    def fresh(self, name: str, settings: Adapter, seed: int) -> None:
+    def fresh(self, name: str, settings: Adapter, seed: int, targets: Sequence[str] | None = None) -> None:
         """Put a new trainable adapter on top, the identity at its start; everything below is frozen.
+
+        Args:
+            targets: PEFT's `target_modules`, in place of what `settings` name.
 
         Raises:
             UsageError: a target that matches no linear layer of this model.
         """
         key = f"stage{len(self.layers)}"
         init = True if settings.init == "default" else settings.init
-        config = self._lora_config(settings, init_lora_weights=init)
+        targets = list(targets or self._targets(settings))
+        config = _lora_config(settings, targets, init_lora_weights=init)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self._peft is None:
@@ -108,12 +116,19 @@ class AdapterStack:
         if not settings.dora:  # its norms want the full precision
             compute_in_base_dtype(self.base, key)
         frozen = tuple(replace(x, status="frozen") if x.status == "trainable" else x for x in self.layers)
-        self.layers = (*frozen, Layer(name, key, settings, "trainable"))
+        self.layers = (*frozen, Layer(name, key, settings, "trainable", tuple(targets)))
         self._activate()
 
     def restore(self, name: str, settings: Adapter, tensors: Mapping[str, Tensor]) -> None:
-        """Put a saved adapter on top. Raises ValueError or RuntimeError when its tensors don't fit it exactly."""
-        self.fresh(name, settings, seed=0)
+        """Put a saved adapter on top, on the layers that it was trained on.
+
+        Raises:
+            ValueError, RuntimeError: its tensors don't fit this model exactly.
+        """
+        modules = dict.fromkeys(key.removeprefix(_ROOT).partition(".lora_")[0] for key in tensors)
+        if unknown := next((module for module in modules if module not in self._modules), None):
+            raise ValueError(f"the model has no layer {unknown}")
+        self.fresh(name, settings, seed=0, targets=self._as_targets(list(modules)))
         self.load_state(name, tensors)
 
     def adopt(self, folder: Path) -> None:
@@ -137,7 +152,7 @@ class AdapterStack:
         self.layers = (Layer("adapter", key, None, "frozen"),)
 
     def check(self, settings: Adapter) -> None:
-        """Raise UsageError for a target that matches no linear layer, before anything is changed or written."""
+        """Raise UsageError for a target that matches no layer that takes an adapter, before anything is changed."""
         self._targets(settings)
 
     def merge_top(self) -> float:
@@ -208,20 +223,7 @@ class AdapterStack:
         settings = layer.settings
         if settings is None:
             return copy(self.peft.peft_config[layer.key])
-        return self._lora_config(settings, inference_mode=True)
-
-    def _lora_config(self, settings: Adapter, **more: Any) -> LoraConfig:
-        return LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            target_modules=self._targets(settings),
-            lora_dropout=settings.dropout,
-            use_rslora=settings.rslora,
-            use_dora=settings.dora,
-            bias="none",
-            task_type="CAUSAL_LM",
-            **more,
-        )
+        return _lora_config(settings, list(layer.targets), inference_mode=True)
 
     def _layer(self, name: str) -> Layer:
         return next(x for x in self.layers if x.name == name)
@@ -238,14 +240,62 @@ class AdapterStack:
                     parameter.requires_grad_(True)
 
     def _targets(self, settings: Adapter) -> list[str]:
-        leaves = list(self.linear_names)
+        linear = self.found.linear
         if settings.targets == "all-linear":
-            # Where leaf names are not telling (a bare "0"), PEFT would match too much: use whole names then.
-            return leaves if all(not leaf.isdigit() for leaf in leaves) else list(self._linear)
+            if not linear:
+                raise UsageError("adapter.targets is all-linear, but this model has no linear layer for an adapter.")
+            return self._as_targets(linear)
+        chosen: dict[str, None] = {}
         for target in settings.targets:
-            if not any(name == target or name.endswith("." + target) for name in self._linear):
-                raise UsageError(
-                    f'adapter.targets: "{target}" matches no linear layer of this model{nearest(target, leaves)}',
-                    f"Linear layers here: {', '.join(leaves)}. Or use all-linear.",
+            matched = [name for name in linear if _matches(name, target)]
+            if not matched:
+                raise self._no_match(target)
+            chosen.update(dict.fromkeys(matched))
+        named = list(settings.targets)
+        return named if self._exact(named, chosen) else list(chosen)
+
+    def _no_match(self, target: str) -> UsageError:
+        for reason, names in self.found.left_out.items():
+            if any(_matches(name, target) for name in names):
+                return UsageError(
+                    f'adapter.targets: "{target}" can\'t be adapted here: {reason}.',
+                    f"Layers that can: {', '.join(self.linear_names)}. Or use all-linear.",
                 )
-        return list(settings.targets)
+        return UsageError(
+            f'adapter.targets: "{target}" matches no linear layer of this model{nearest(target, self.linear_names)}',
+            f"Linear layers here: {', '.join(self.linear_names)}. Or use all-linear.",
+        )
+
+    def _as_targets(self, names: Sequence[str]) -> list[str]:
+        """The last names of these layers, where PEFT would match these and no others by them; else whole names."""
+        leaves = sorted({leaf(name) for name in names})
+        return leaves if self._exact(leaves, names) else list(names)
+
+    def _exact(self, targets: Sequence[str], names: Collection[str]) -> bool:
+        """Whether PEFT matches exactly the modules `names` by `targets`."""
+        wanted = set(names)
+        return all(
+            name in wanted or not any(_matches(name, target) for target in targets) for name in self._modules
+        ) and not any(target.isdigit() for target in targets)
+
+
+_ROOT = "base_model.model."
+
+
+def _matches(name: str, target: str) -> bool:
+    """As PEFT matches a module by an element of `target_modules`."""
+    return name == target or name.endswith("." + target)
+
+
+def _lora_config(settings: Adapter, targets: list[str], **more: Any) -> LoraConfig:
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=targets,
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        bias="none",
+        task_type="CAUSAL_LM",
+        **more,
+    )

@@ -10,6 +10,7 @@ from torch import nn
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.attention import use_own_attention
+from prerlkit.policy.layers import use_right_decoder
 from prerlkit.policy.shard import shard_base
 from prerlkit.recipe.model import Model
 
@@ -68,6 +69,7 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
 
 def settle(base: Any, device_type: str) -> None:
     """Freeze a base that will compute on `device_type`, and make it the same function in training and in rollouts."""
+    use_right_decoder(base)
     use_own_attention(base, device_type)
     base.requires_grad_(False)
     base.eval()
@@ -105,16 +107,6 @@ def quantization_config(model: Model) -> Any:
 def quantized_layers(base: nn.Module) -> list[str]:
     """Names of the layers whose weights are 4-bit or 8-bit."""
     return [name for name, module in base.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")]
-
-
-def linear_layers(base: Any) -> list[str]:
-    """Names of every linear layer an adapter can sit on: all but the output head."""
-    from transformers.pytorch_utils import Conv1D
-
-    head = base.get_output_embeddings()
-    return [
-        name for name, module in base.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head
-    ]
 
 
 @torch.no_grad()
