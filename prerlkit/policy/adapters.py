@@ -155,6 +155,13 @@ class AdapterStack:
         """Raise UsageError for a target that matches no layer that takes an adapter, before anything is changed."""
         self._targets(settings)
 
+    def describe(self, settings: Adapter) -> Iterator[str]:
+        """Yield lines for a person: the layers that an adapter of these settings sits on, and those that it can't."""
+        targets = self._targets(settings)
+        sat = [name for name in self.found.linear if any(_matches(name, target) for target in targets)]
+        yield f"adapters on {len(sat)} linear layers: {', '.join(sorted({leaf(name) for name in sat}))}"
+        yield from self.found.left_out_lines()
+
     def merge_top(self) -> float:
         """Fold the trainable adapter into the base weights and take it out of the model.
 

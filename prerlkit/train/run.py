@@ -182,8 +182,9 @@ def _engine(
         callback.on_message(
             "this model's attention takes no packed rows: training gives each completion a padded row of its own"
         )
-    for stage in recipe.stages:
-        policy.adapters.check(stage.adapter)
+    lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
+    for line in lines:
+        callback.on_message(line)
     model, prompts = Path(prepared.model.path), prepared.prompts.train
     context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
     engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
