@@ -85,7 +85,7 @@ def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
 def on_shapes(tracker: MemoryTracker, policy: Policy, load: Load) -> tuple[Peak, int]:
     """The peak of `load` from few passes, and how many operations one of them is.
 
-    The cache is the one that the engine will choose: as there, one that a model can't decode with leaves it to the next.
+    The cache is the one that the engine will choose: one that the model can't decode with leaves it to the next.
     """
     try:
         return _traced(tracker, policy, load, CACHES[0])

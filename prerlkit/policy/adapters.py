@@ -7,7 +7,7 @@ is in exactly one state: trainable, frozen on top of the weights, or merged into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -21,11 +21,9 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from prerlkit.errors import UsageError
-from prerlkit.policy.layers import Layers, find_layers, leaf
+from prerlkit.policy.layers import Layers, Targets, find_layers, leaf
 from prerlkit.policy.lora import compute_in_base_dtype, merge_layer
 from prerlkit.recipe.model import Adapter
-from prerlkit.suggest import nearest
 
 Status = Literal["trainable", "frozen", "merged"]
 
@@ -72,7 +70,7 @@ class AdapterStack:
         self.layers: tuple[Layer, ...] = ()
         self._peft: PeftModel | None = None
         self.found = found or find_layers(base)  # before PEFT wraps them and changes their names
-        self._modules = tuple(name for name, _ in base.named_modules())
+        self._targets = Targets(self.found, tuple(name for name, _ in base.named_modules()))
 
     @property
     def peft(self) -> PeftModel:
@@ -101,7 +99,7 @@ class AdapterStack:
         """
         key = f"stage{len(self.layers)}"
         init = True if settings.init == "default" else settings.init
-        targets = list(targets or self._targets(settings))
+        targets = list(targets or self._targets.of(settings))
         config = _lora_config(settings, targets, init_lora_weights=init)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -126,9 +124,9 @@ class AdapterStack:
             ValueError, RuntimeError: its tensors don't fit this model exactly.
         """
         modules = dict.fromkeys(key.removeprefix(_ROOT).partition(".lora_")[0] for key in tensors)
-        if unknown := next((module for module in modules if module not in self._modules), None):
+        if unknown := next((module for module in modules if module not in self._targets.modules), None):
             raise ValueError(f"the model has no layer {unknown}")
-        self.fresh(name, settings, seed=0, targets=self._as_targets(list(modules)))
+        self.fresh(name, settings, seed=0, targets=self._targets.shortest(list(modules)))
         self.load_state(name, tensors)
 
     def adopt(self, folder: Path) -> None:
@@ -153,13 +151,16 @@ class AdapterStack:
 
     def check(self, settings: Adapter) -> None:
         """Raise UsageError for a target that matches no layer that takes an adapter, before anything is changed."""
-        self._targets(settings)
+        self._targets.of(settings)
+
+    def adapted(self, settings: Adapter) -> list[str]:
+        """Return whole names of the layers that an adapter of these settings sits on."""
+        return self._targets.layers(settings)
 
     def describe(self, settings: Adapter) -> Iterator[str]:
         """Yield lines for a person: the layers that an adapter of these settings sits on, and those that it can't."""
-        targets = self._targets(settings)
-        sat = [name for name in self.found.linear if any(_matches(name, target) for target in targets)]
-        yield f"adapters on {len(sat)} linear layers: {', '.join(sorted({leaf(name) for name in sat}))}"
+        names = self.adapted(settings)
+        yield f"adapters on {len(names)} linear layers: {', '.join(sorted({leaf(name) for name in names}))}"
         yield from self.found.left_out_lines()
 
     def merge_top(self) -> float:
@@ -246,52 +247,8 @@ class AdapterStack:
                 if f".{trainable}." in name:
                     parameter.requires_grad_(True)
 
-    def _targets(self, settings: Adapter) -> list[str]:
-        linear = self.found.linear
-        if settings.targets == "all-linear":
-            if not linear:
-                raise UsageError("adapter.targets is all-linear, but this model has no linear layer for an adapter.")
-            return self._as_targets(linear)
-        chosen: dict[str, None] = {}
-        for target in settings.targets:
-            matched = [name for name in linear if _matches(name, target)]
-            if not matched:
-                raise self._no_match(target)
-            chosen.update(dict.fromkeys(matched))
-        named = list(settings.targets)
-        return named if self._exact(named, chosen) else list(chosen)
-
-    def _no_match(self, target: str) -> UsageError:
-        for reason, names in self.found.left_out.items():
-            if any(_matches(name, target) for name in names):
-                return UsageError(
-                    f'adapter.targets: "{target}" can\'t be adapted here: {reason}.',
-                    f"Layers that can: {', '.join(self.linear_names)}. Or use all-linear.",
-                )
-        return UsageError(
-            f'adapter.targets: "{target}" matches no linear layer of this model{nearest(target, self.linear_names)}',
-            f"Linear layers here: {', '.join(self.linear_names)}. Or use all-linear.",
-        )
-
-    def _as_targets(self, names: Sequence[str]) -> list[str]:
-        """The last names of these layers, where PEFT would match these and no others by them; else whole names."""
-        leaves = sorted({leaf(name) for name in names})
-        return leaves if self._exact(leaves, names) else list(names)
-
-    def _exact(self, targets: Sequence[str], names: Collection[str]) -> bool:
-        """Whether PEFT matches exactly the modules `names` by `targets`."""
-        wanted = set(names)
-        return all(
-            name in wanted or not any(_matches(name, target) for target in targets) for name in self._modules
-        ) and not any(target.isdigit() for target in targets)
-
 
 _ROOT = "base_model.model."
-
-
-def _matches(name: str, target: str) -> bool:
-    """As PEFT matches a module by an element of `target_modules`."""
-    return name == target or name.endswith("." + target)
 
 
 def _lora_config(settings: Adapter, targets: list[str], **more: Any) -> LoraConfig:

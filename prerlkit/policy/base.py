@@ -10,6 +10,7 @@ from torch import nn
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.attention import use_own_attention
+from prerlkit.policy.causal import causal_class
 from prerlkit.policy.layers import use_right_decoder
 from prerlkit.policy.shard import shard_base
 from prerlkit.recipe.model import Model
@@ -38,7 +39,7 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     Dropout is set to 0 rather than relied on to be off: gradient checkpointing needs train mode, and sampler and
     trainer must be the same function.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     arguments: dict[str, Any] = {
         "dtype": getattr(torch, model.dtype),
@@ -49,7 +50,9 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     try:
         arguments["config"] = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         disable_dropout(arguments["config"])
-        base = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=model.trust_remote_code, **arguments)
+        base = causal_class(arguments["config"]).from_pretrained(
+            path, trust_remote_code=model.trust_remote_code, **arguments
+        )
     except torch.OutOfMemoryError as error:
         raise PrerlkitError(
             f"The model in {path} does not fit on {device}.",

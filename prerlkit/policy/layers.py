@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
+
+from prerlkit.errors import UsageError
+from prerlkit.recipe.model import Adapter
+from prerlkit.suggest import nearest
 
 _QUANTIZED = ("Linear4bit", "Linear8bitLt")
 _LEAST_SHARE = 0.01
@@ -139,9 +143,10 @@ def _prefix(base: Any) -> str:
 
 
 def _peft_refuses(name: str, config: Any) -> str:
-    """What PEFT says against an adapter on layers of that name in a model of this config; "" where it takes them.
+    """Why PEFT puts no adapter on layers of that name in a model of this config; "" where it does.
 
-    PEFT is asked with a stand-in of one small layer: it knows kinds of models whose kernels bypass some layers.
+    PEFT is asked with a stand-in of one small layer. It knows kinds of models whose kernels bypass some layers, and
+    others where it moves an adapter of that name onto fused experts.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -150,7 +155,7 @@ def _peft_refuses(name: str, config: Any) -> str:
     try:
         inject_adapter_in_model(LoraConfig(r=1, target_modules=[name]), alone)
     except ValueError:
-        return "PEFT refuses adapters on them in this kind of model"
+        return "PEFT takes no adapters on layers of that name in this kind of model"
     return ""
 
 
@@ -178,13 +183,79 @@ def called_modules(base: Any) -> frozenset[str]:
 def use_right_decoder(base: Any) -> None:
     """Let `base.get_decoder()` give the module from token ids to the head's inputs.
 
-    transformers finds it by names, and in some models that is another module (the head itself, in ModernBERT's).
+    transformers finds it by names. In some models that is another module: the head in ModernBERT's, the whole model in
+    Llama 4.
     """
     embeddings = base.get_input_embeddings()
-    for found in (base.get_decoder(), base.base_model):
+    for found in (base.get_decoder(), base.base_model, *base.children()):
         if isinstance(found, nn.Module) and found is not base and any(m is embeddings for m in found.modules()):
             break
     else:
         found = base
     if found is not base.get_decoder():
         base.get_decoder = MethodType(lambda self, decoder=found: decoder, base)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """PEFT's `target_modules` for one model.
+
+    Attributes:
+        modules: names of all of the model's modules, as they are without adapters.
+    """
+
+    found: Layers
+    modules: tuple[str, ...]
+
+    def of(self, settings: Adapter) -> list[str]:
+        """Return the targets of these settings. Raises UsageError for one that matches no such layer."""
+        linear = self.found.linear
+        if settings.targets == "all-linear":
+            if not linear:
+                raise UsageError("adapter.targets is all-linear, but this model has no linear layer for an adapter.")
+            return self.shortest(linear)
+        chosen: dict[str, None] = {}
+        for target in settings.targets:
+            matched = [name for name in linear if _matches(name, target)]
+            if not matched:
+                raise self._no_match(target)
+            chosen.update(dict.fromkeys(matched))
+        named = list(settings.targets)
+        return named if self._exact(named, chosen) else list(chosen)
+
+    def layers(self, settings: Adapter) -> list[str]:
+        """Return whole names of the layers that they match."""
+        targets = self.of(settings)
+        return [name for name in self.found.linear if any(_matches(name, target) for target in targets)]
+
+    def shortest(self, names: Sequence[str]) -> list[str]:
+        """Return the last names of these layers, where PEFT matches these and no others by them; else whole names."""
+        leaves = sorted({leaf(name) for name in names})
+        return leaves if self._exact(leaves, names) else list(names)
+
+    def _exact(self, targets: Sequence[str], names: Collection[str]) -> bool:
+        """Whether PEFT matches exactly the modules `names` by `targets`."""
+        wanted, short = set(names), set(targets)
+        if any(target.isdigit() for target in targets):
+            return False  # last names that tell nothing
+        plain = all("." not in target for target in targets)
+        others = (name for name in self.modules if name not in wanted)
+        return not any(leaf(name) in short if plain else any(_matches(name, t) for t in targets) for name in others)
+
+    def _no_match(self, target: str) -> UsageError:
+        leaves = self.found.leaves
+        for reason, names in self.found.left_out.items():
+            if any(_matches(name, target) for name in names):
+                return UsageError(
+                    f'adapter.targets: "{target}" can\'t be adapted here: {reason}.',
+                    f"Layers that can: {', '.join(leaves)}. Or use all-linear.",
+                )
+        return UsageError(
+            f'adapter.targets: "{target}" matches no linear layer of this model{nearest(target, leaves)}',
+            f"Linear layers here: {', '.join(leaves)}. Or use all-linear.",
+        )
+
+
+def _matches(name: str, target: str) -> bool:
+    """As PEFT matches a module by an element of `target_modules`."""
+    return name == target or name.endswith("." + target)

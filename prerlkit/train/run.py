@@ -18,6 +18,7 @@ from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.policy.base import quantized_layers
+from prerlkit.policy.layout import check_publishable
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
 from prerlkit.recipe.dtype import has_bfloat16
@@ -185,6 +186,8 @@ def _engine(
     lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
     for line in lines:
         callback.on_message(line)
+    adapted = {name: None for stage in recipe.stages for name in policy.adapters.adapted(stage.adapter)}
+    check_publishable(prepared.model.path, adapted, trust_remote_code=recipe.model.trust_remote_code)
     model, prompts = Path(prepared.model.path), prepared.prompts.train
     context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
     engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)

@@ -1,7 +1,7 @@
 """Tiny random models of the families that people train, built from the configurations of the installed transformers.
 
-Each has 10k to 300k parameters. `build` writes one to a folder in the layout in which such models are published: that is
-what `save_pretrained` does, which reverts the conversions that transformers makes when it loads.
+Each has 10k to 300k parameters. `write` puts one into a folder in the layout in which such models are published:
+that is what `save_pretrained` does, which reverts the conversions that transformers makes when it loads.
 """
 
 from __future__ import annotations
