@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,8 +10,12 @@ from torch import Tensor, nn
 
 from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.microbatch import TokenRow, micro_batches
+from prerlkit.policy.policy import Policy
 from prerlkit.probes.protocol import ProbeInput
 from prerlkit.types import Group
+
+_INITIAL = 0.02
+"""Standard deviation of a model's weights before training: the default of transformers' `initializer_range`."""
 
 
 def rows_behind_prompts(groups: Sequence[Group]) -> list[TokenRow]:
@@ -22,8 +26,21 @@ def rows_behind_prompts(groups: Sequence[Group]) -> list[TokenRow]:
 @torch.no_grad()
 def score(seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False) -> list[Tensor]:
     """Log-probs of each row's completion at the rollout's temperature, or with `entropy` the entropies there; nats."""
+    return _by_row(rows, _passes(seen, rows, entropy=entropy))
+
+
+@torch.no_grad()
+def completion_logprobs(
+    policy: Policy, rows: Sequence[TokenRow], *, temperature: float, pass_tokens: int, chunk: int
+) -> list[Tensor]:
+    """Return the log-probs of each row's completion at `temperature`, nats. `pass_tokens`, `chunk`: see ProbeInput."""
+    return _by_row(rows, _batches(policy, rows, temperature, pass_tokens, chunk, entropy=False))
+
+
+def _by_row(rows: Sequence[TokenRow], passes: Iterable[tuple[list[int], Tensor, Tensor | None]]) -> list[Tensor]:
+    """The entropies where there are any, else the log-probs, split into those of each row."""
     found: dict[int, Tensor] = {}
-    for indices, logprobs_N, entropy_N in _passes(seen, rows, entropy=entropy):
+    for indices, logprobs_N, entropy_N in passes:
         values_N = logprobs_N if entropy_N is None else entropy_N
         found.update(zip(indices, values_N.split([len(rows[i].completion) for i in indices]), strict=True))
     return [found[i] for i in range(len(rows))]
@@ -43,15 +60,62 @@ def gradient(seen: ProbeInput, rows: Sequence[TokenRow], weights: Sequence[float
         return [_taken(parameter) for parameter in parameters]
 
 
+def token_gradients(seen: ProbeInput, rows: Sequence[TokenRow]) -> list[tuple[float, Tensor]]:
+    """Return, for the last token of each row, its log-prob and ∇ log-prob on the trainable adapter, a float32 vector.
+
+    One pass for each row. Adapter dropout is off, and the parameters' own gradients are restored.
+    """
+    parameters = seen.policy.adapters.trainable
+    found = []
+    with _own_gradients(parameters), _training_without_dropout(seen.policy.base):
+        for row in rows:
+            ((_, logprobs_N, _),) = _passes(seen, [row])
+            logprobs_N[-1].backward()
+            taken = torch.cat([_taken(parameter).flatten() for parameter in parameters])
+            found.append((float(logprobs_N[-1].detach()), taken))
+    return found
+
+
+@contextmanager
+def untrained(base: nn.Module) -> Iterator[None]:
+    """Within it the weights are random: matrices normal with deviation 0.02, as most begin; adapters add nothing.
+
+    Vectors (norms, biases) stay as they are, and so do the A-factors of adapters. The weights wait in main memory and
+    are restored to the bit. Generators of the process are not used.
+    """
+    generator = torch.Generator().manual_seed(0)
+    kept: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for name, parameter in base.named_parameters():
+                if parameter.dim() < 2 or ".lora_A." in name:
+                    continue
+                kept.append((parameter, parameter.detach().to("cpu", copy=True)))
+                if ".lora_B." in name:
+                    parameter.zero_()
+                else:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(_INITIAL))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, own in kept:
+                parameter.copy_(own)
+
+
 def _passes(
     seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False
 ) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
-    policy = seen.policy
-    for indices in micro_batches(rows, seen.pass_tokens, share_contexts=policy.share_contexts):
+    temperature = seen.stage.rollout.temperature
+    yield from _batches(seen.policy, rows, temperature, seen.pass_tokens, seen.chunk, entropy=entropy)
+
+
+def _batches(
+    policy: Policy, rows: Sequence[TokenRow], temperature: float, pass_tokens: int, chunk: int, *, entropy: bool
+) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
+    for indices in micro_batches(rows, pass_tokens, share_contexts=policy.share_contexts):
         contexts, completions = [rows[i].context for i in indices], [rows[i].completion for i in indices]
         sequences = Sequences(contexts, completions, policy.device)
-        temperature = seen.stage.rollout.temperature
-        yield indices, *policy.logprobs(sequences, temperature=temperature, chunk=seen.chunk, entropy=entropy)
+        yield indices, *policy.logprobs(sequences, temperature=temperature, chunk=chunk, entropy=entropy)
 
 
 def _taken(parameter: nn.Parameter) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
@@ -86,6 +87,11 @@ class Run:
     def probes(self) -> tuple[Mapping[str, Any], ...]:
         """Lines of probes.jsonl (docs/probes.md); empty where the run had none."""
         return tuple(read_lines(self.files.probes))
+
+    @property
+    def effects(self) -> tuple[StageEffect, ...]:
+        """What each finished stage did to the policy, in order."""
+        return stage_effects(((step["stage"], step) for step in self.steps), self.evaluations)
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
         """Return the lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from prerlkit.errors import PrerlkitError
+from prerlkit.sandbox.cgroup import groups
 from prerlkit.sandbox.layers import Name, launch
 from prerlkit.sandbox.limits import MIB, Limits
 
@@ -77,11 +78,17 @@ class Guest:
         guest_reads, self._write_fd = os.pipe()
         self._read_fd, guest_writes = os.pipe()
         self.control: socket.socket | None = None
-        ours = [guest_reads, guest_writes, *start.inherited]
+        ours = [guest_reads, guest_writes]
         if forks:
             self.control, theirs = socket.socketpair()
             ours.append(theirs.detach())
             start.config["control"] = ours[-1]
+        found = groups() if layer != "none" else None
+        self._group = found.take(limits.everything()) if found is not None else None
+        if self._group is not None:
+            # As a descriptor: inside, its path is out of reach.
+            ours.append(os.open(self._group / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            start.config["group"] = ours[-1]
         stdin, stdout, stderr = stdio or (subprocess.DEVNULL,) * 3
         self._buffer = bytearray()
         self.layer = layer
@@ -201,6 +208,9 @@ class Guest:
             raise PrerlkitError(f"a sandbox ({self.layer}) can't be ended") from None
         finally:
             os.close(self._read_fd)
+        found = groups()
+        if self._group is not None and found is not None:
+            found.give_back(self._group)
 
     def _drain(self) -> None:
         """Wait until the last process that holds the pipe is gone: bubblewrap's own end comes first."""
@@ -254,7 +264,9 @@ def _frame(message: Any) -> bytes:
 def _modules(role: str) -> tuple[tuple[str, Any], ...]:
     """The code of the guest's modules, the one that it becomes last."""
     found = []
-    shared = ("boot", "channel", "values") if role == "judge" else ("boot", "channel", "values", "prelude")
+    shared = (
+        ("libc", "boot", "channel", "values") if role == "judge" else ("libc", "boot", "channel", "values", "prelude")
+    )
     for name in (*shared, role):
         full = f"prerlkit.sandbox.guest.{name}"
         file = import_module(full).__file__

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,13 +25,14 @@ import torch
 from prerlkit.data.stream import PromptStream
 from prerlkit.evaluation.during_run import evaluate
 from prerlkit.evaluation.request import EvalSettings
-from prerlkit.metrics.catalogue import TOKENS_GENERATED
+from prerlkit.metrics.catalogue import STAGE_KL, TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.runs.checkpoint import Position
 from prerlkit.runs.writer import RunWriter
 from prerlkit.seeds import derive
+from prerlkit.train import guard
 from prerlkit.train.batch import train_batch
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.distributed import World
@@ -40,6 +42,7 @@ from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
 from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.sample_and_judge import Judge, sample_and_judge
+from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater, UpdateStats
 from prerlkit.types import Group, Prompt, StepRecord
 
@@ -61,6 +64,7 @@ class RunContext:
     writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner
+    stage_kl: StageKl
     past: list[tuple[str, Mapping[str, float]]]
     """(stage, metrics) of every step that is done, as in metrics.jsonl."""
     callback: Callback
@@ -77,6 +81,8 @@ class RunContext:
 def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
     """Do the remaining steps of `stage`, or those until its early stop, and yield the position after each.
 
+    A stage with a guard keeps its last good adapter, and restores it after the step in which the guard acts.
+
     Raises:
         Stopped: a stop was requested; the checkpoint is written.
         Unhealthy: a condition holds on which the recipe stops; the checkpoint is written.
@@ -84,13 +90,13 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
     save_every, evaluate_every = context.recipe.output.checkpoint_every, context.recipe.evaluation.every
     context.callback.on_stage_begin(stage.name, stage.steps, position.stage_step)
     for step in range(position.stage_step, stage.steps):
-        if why := reached(stage, context.past):
-            context.callback.on_message(why)
-            return
+        if reached(stage, context.past):
+            break
         if evaluate_every and step and step % evaluate_every == 0:
             position = run_evaluation(context, f"step {position.step}", position)
 
-        position = train_step(context, stage, updater, position)
+        with guarded(context, stage):
+            position = train_step(context, stage, updater, position)
 
         stopping = context.world.any(context.stop.requested)  # asked once: a later request waits for the next step
         due = any(n and (step + 1) % n == 0 for n in (save_every, evaluate_every))
@@ -100,6 +106,28 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
         context.health.raise_if_stopping()
         if stopping:
             raise Stopped
+    if why := reached(stage, context.past):
+        context.callback.on_message(why)
+
+
+@contextmanager
+def guarded(context: RunContext, stage: Stage) -> Iterator[None]:
+    """Enclose a step of a stage that has a guard: keep the adapter before the step where the step shows it to be good.
+
+    When the guard ends the stage after this step, the last good adapter is restored.
+    """
+    if stage.guard is None:
+        yield
+        return
+    adapters = context.policy.adapters
+    before = adapters.state(stage.name)
+    if not adapters.has_good:
+        adapters.keep_good(stage.name, before)  # the stage's start
+    yield
+    if guard.is_good(stage, context.past):
+        adapters.keep_good(stage.name, before)
+    if guard.collapsed(stage, context.past):
+        adapters.restore_good()
 
 
 def train_step(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Position:
@@ -127,6 +155,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
 
     metrics = step_metrics(rollout, stats, rate, train_seconds, context.recipe.verifiers, peak)
     metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
+    metrics = {**metrics, **_at_stage_end(context, stage, step, rollout.groups, metrics)}
     position = position.advance(
         prompts=len(prompts_P),
         seconds=time.perf_counter() - begun,
@@ -137,6 +166,19 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     record = StepRecord(position.step, stage.name, metrics, rollout.groups, probed.details)
     context.record(record, stage, position.stage_step)
     return position
+
+
+def _at_stage_end(
+    context: RunContext, stage: Stage, step: int, groups: Sequence[Group], metrics: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the metrics that the stage's last step has in addition, after its update; none in an earlier step."""
+    past = [*context.past, (stage.name, metrics)]
+    if step + 1 < stage.steps and not reached(stage, past):
+        return {}
+    if guard.collapsed(stage, past):
+        return {}  # the policy that is restored did not sample these completions
+    kl = context.stage_kl.measure(groups, stage.rollout.temperature)
+    return {} if kl is None else {STAGE_KL.name: kl}
 
 
 def update_policy(updater: Updater, groups: Sequence[Group], rate: float) -> UpdateStats:
@@ -164,7 +206,14 @@ def run_evaluation(context: RunContext, name: str, position: Position) -> Positi
         return sample_and_judge(context.engine, context.judge, prompts, sampling, progress, context.world).groups
 
     settings = EvalSettings.of_run(context.recipe)
-    result = evaluate(sampled, context.eval_prompts, settings, name=name, step=position.step)
+    result = evaluate(
+        sampled,
+        context.eval_prompts,
+        settings,
+        name=name,
+        step=position.step,
+        measure_kl=context.stage_kl.measure if position.stage_step else None,
+    )
     context.writer.append_evaluation(result)
     context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)

@@ -32,18 +32,16 @@ def test_every_metric_is_defined_and_nothing_else():
     recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
     of_several = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
-    by_name = ["reward/<verifier>", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
+    by_name = ["reward/<verifier>", "stage/kl", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
     assert sorted(defined) == sorted(["step", "stage", *by_name, *recorded])
 
 
 def test_every_number_of_a_probe_is_defined_and_nothing_else():
-    from prerlkit.evaluation.thoughts import KINDS
-    from prerlkit.probes.registry import known_probes, metric_names
+    from prerlkit.probes.registry import known_probes
 
     page = text("probes.md")
     defined = set(re.findall(r"^\| `(probe/[a-z_0-9/<>]+)` \|", page, re.MULTILINE))
-    defined = {name.replace("<kind>", kind) for name in defined for kind in KINDS}
-    assert defined == {name for probe in known_probes() for name in metric_names(probe)}
+    assert defined == {metric.name for probe in known_probes() for metric in probe.metrics}
 
 
 def test_every_key_of_a_recipe_is_described():
