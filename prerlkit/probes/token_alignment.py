@@ -239,7 +239,7 @@ def _means(own: Sequence[tuple[TokenCosine, float | None]]) -> dict[str, Any]:
 
 
 def _geometric_mean(values: Iterable[float | None]) -> float | None:
-    """A token that is certain behind one of the contexts has hardly a gradient there: a plain mean would be its ratio."""
+    """Return it over the known values; a plain mean of ratios is that of the few tokens with hardly a gradient."""
     mean = _mean(math.log(value) for value in values if value)
     return None if mean is None else math.exp(mean)
 
