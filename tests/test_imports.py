@@ -33,6 +33,7 @@ RANKS = {
     "objective": 1,
     "recipe": 2,
     **dict.fromkeys(("rollout", "verify", "data", "sandbox"), 3),
+    "trust": 3.5,
     **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
     **dict.fromkeys(("probes", "runs", "engines"), 5),
     "train": 6,

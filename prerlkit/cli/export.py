@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Verbose, say
+from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Trust, Verbose, say
 
 
 @guarded
@@ -22,6 +22,7 @@ def export(
     base: Base = None,
     checkpoint: Checkpoint = False,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Write a run's stages as one PEFT adapter, and load it back by PEFT and by transformers.
@@ -44,6 +45,7 @@ def export(
         stages=stages,
         checkpoint=checkpoint,
         overwrite=overwrite,
+        trust=trust,
         report=report,
     )
     if done.reduction:

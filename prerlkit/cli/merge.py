@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Verbose, say
+from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Trust, Verbose, say
 from prerlkit.recipe.dtype import Dtype
 
 
@@ -26,6 +26,7 @@ def merge(
     base: Base = None,
     checkpoint: Checkpoint = False,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Merge a run's adapters into its 16-bit base, and prove that the result is the policy that was trained.
@@ -49,6 +50,7 @@ def merge(
         gguf=gguf,
         checkpoint=checkpoint,
         overwrite=overwrite,
+        trust=trust,
         report=report,
     )
     typer.echo(f"proven: {merged.proof}")

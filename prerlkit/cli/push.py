@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Checkpoint, Run, Verbose, say
+from prerlkit.cli.options import Checkpoint, Run, Trust, Verbose, say
 
 
 @guarded
@@ -31,6 +31,7 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the files and show the card; nothing is sent.")
     ] = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Upload a run's adapter, or its merged model, with a model card and the recipe.
@@ -55,6 +56,7 @@ def push(
         checkpoint=checkpoint,
         overwrite=overwrite,
         dry_run=dry_run,
+        trust=trust,
         report=report,
     )
     if dry_run:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName
+from prerlkit.cli.options import Overrides, RecipeName, Trust, say_unchecked
 from prerlkit.errors import UsageError
 
 recipes = typer.Typer(no_args_is_help=True, help="List, show, check and start recipes.")
@@ -57,13 +57,19 @@ def schema() -> None:
 
 @recipes.command()
 @guarded
-def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Check a recipe without running it: keys, types, ranges, and its verifiers' and generators' own settings."""
+def validate(recipe: RecipeName, overrides: Overrides = None, trust: Trust = False) -> None:
+    """Check a recipe without running it: keys, types, ranges, and its verifiers' and generators' own settings.
+
+    Code that the recipe brings is run only with --trust; without, its own settings stay unchecked.
+    """
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings
+    from prerlkit.trust import left_out
 
     loaded = load(recipe, overrides or [])
-    check_settings(loaded.recipe, loaded.folder)
+    unchecked = left_out(loaded.recipe, loaded.folder, trust)
+    check_settings(loaded.recipe, loaded.folder, unchecked)
+    say_unchecked(unchecked)
     typer.echo(f"{loaded.path}: valid ({len(loaded.recipe.stages)} stages)")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName, Verbose
+from prerlkit.cli.options import Overrides, RecipeName, Trust, Verbose
 from prerlkit.errors import PrerlkitError
 
 
@@ -19,6 +19,7 @@ def verify_resume(
     at: Annotated[int | None, typer.Option("--at", min=1, help="Stop after this step; half way if left out.")] = None,
     overrides: Overrides = None,
     keep: Annotated[Path | None, typer.Option("--keep", help="Keep the two run folders here.")] = None,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a recipe's first steps once straight and once stopped and resumed, and compare every byte.
@@ -32,8 +33,10 @@ def verify_resume(
 
     from prerlkit.quiet import quiet_libraries
     from prerlkit.recipe.load import load
+    from prerlkit.trust import of_recipe, require
 
     loaded = load(recipe, overrides or [])
+    require(of_recipe(loaded.recipe, loaded.folder), loaded.folder, trust)
     console = Console(highlight=False, soft_wrap=True)
     if not verbose:
         quiet_libraries()

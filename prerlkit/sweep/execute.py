@@ -41,6 +41,7 @@ class Sweep:
         folder: the sweep's.
         slots: an environment for each process that may run at once; see `slots`.
         stop_on_failure: start no more runs after one that failed.
+        trust: the runs may use the code that their recipes bring.
         changed: called with each entry whose state changed.
         tick: called a few times a second.
     """
@@ -53,11 +54,13 @@ class Sweep:
         slots: Sequence[Environment],
         *,
         stop_on_failure: bool = False,
+        trust: bool = False,
         changed: Report = lambda entry: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._sources, self._entries = folder, sources, entries
         self._free = list(slots)
+        self._trust = trust
         self._stop_on_failure, self._changed, self._tick = stop_on_failure, changed, tick
         self._running: list[_Running] = []
         self._signals = 0
@@ -104,7 +107,7 @@ class Sweep:
         slot = self._free.pop(0)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command_of(point, self._folder / point.folder),
+                [*command_of(point, self._folder / point.folder), *(["--trust"] if self._trust else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
