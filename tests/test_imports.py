@@ -25,6 +25,7 @@ RANKS = {
             "secrets",
             "quiet",
             "page",
+            "children",
             "metrics",
         ),
         0,

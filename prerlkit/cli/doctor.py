@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from prerlkit.cli.guard import guarded
+from prerlkit.cli.visible import echo
 
 
 @guarded
@@ -20,8 +21,8 @@ def doctor() -> None:
     quiet_libraries()
     findings = {title: look() for title, look in SECTIONS.items()}
     for title, found in findings.items():
-        typer.echo(f"{title}: {'ok' if found.fine else 'NOT USABLE'}")
+        echo(f"{title}: {'ok' if found.fine else 'NOT USABLE'}")
         for line in found.lines:
-            typer.echo(f"  {line}")
+            echo(f"  {line}")
     if not all(found.fine for found in findings.values()):
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Trust, Verbose, say
+from prerlkit.cli.visible import echo
 from prerlkit.recipe.dtype import Dtype
 
 
@@ -53,9 +54,9 @@ def merge(
         trust=trust,
         report=report,
     )
-    typer.echo(f"proven: {merged.proof}")
+    echo(f"proven: {merged.proof}")
     if merged.four_bit:
-        typer.echo(f"not exact, as the run trained on 4-bit weights: {merged.four_bit}")
+        echo(f"not exact, as the run trained on 4-bit weights: {merged.four_bit}")
     if merged.gguf:
-        typer.echo(f"GGUF: {merged.gguf}")
-    typer.echo(f"merged model: {merged.folder}")
+        echo(f"GGUF: {merged.gguf}")
+    echo(f"merged model: {merged.folder}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prerlkit.cli.visible import echo
 from prerlkit.errors import PrerlkitError, UsageError
 
 if TYPE_CHECKING:
@@ -40,20 +41,20 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an ea
 
 def say(verbose: bool) -> Callable[[str], None]:
     """Load the libraries, quietly unless `verbose`, and give the function that shows what is being done."""
-    typer.echo("loading libraries", err=True)
+    echo("loading libraries", err=True)
     if not verbose:
         from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
-    return lambda line: typer.echo(line, err=True)
+    return lambda line: echo(line, err=True)
 
 
 def say_unchecked(untrusted: Sequence[ForeignCode]) -> None:
     """Say what a check has left out because it would have run code that the user has not allowed."""
     for code in untrusted:
-        typer.echo(f"not checked, as it would run code that you have not allowed: {code}", err=True)
+        echo(f"not checked, as it would run code that you have not allowed: {code}", err=True)
     if untrusted:
-        typer.echo("--trust allows it and checks that too.", err=True)
+        echo("--trust allows it and checks that too.", err=True)
 
 
 def check_page(path: Path, option: str) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Checkpoint, Run, Trust, Verbose, say
+from prerlkit.cli.visible import echo
 
 
 @guarded
@@ -60,9 +61,9 @@ def push(
         report=report,
     )
     if dry_run:
-        typer.echo(pushed.card)
+        echo(pushed.card)
     for name, size in pushed.files.items():
-        typer.echo(f"{size:>14,}  {name}")
+        echo(f"{size:>14,}  {name}")
     for note in pushed.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"pushed: {pushed.url}" if pushed.url else f"dry run: nothing was sent to {repo}")
+        echo(f"note: {note}")
+    echo(f"pushed: {pushed.url}" if pushed.url else f"dry run: nothing was sent to {repo}")

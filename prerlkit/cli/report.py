@@ -10,6 +10,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import check_page, write_page
+from prerlkit.cli.visible import echo
 from prerlkit.errors import UsageError
 
 
@@ -48,7 +49,7 @@ def report(
     check_page(target, "-o")
     text = build(runs).render()
     write_page(target, text, "-o")
-    typer.echo(f"{target}  ({len(text.encode()) / 1e6:.1f} MB)")
+    echo(f"{target}  ({len(text.encode()) / 1e6:.1f} MB)")
     if open_:
         _open(target.resolve().as_uri())
 
@@ -59,16 +60,16 @@ def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
     try:
         with server(runs, port) as serving:
             address = f"http://{HOST}:{serving.server_port}/"
-            typer.echo(f"{address}  (Ctrl-C ends it; the run goes on)")
+            echo(f"{address}  (Ctrl-C ends it; the run goes on)")
             if open_:
                 _open(address)
             serving.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
-        typer.echo("ended")
+        echo("ended")
 
 
 def _open(address: str) -> None:
     import webbrowser
 
     if not webbrowser.open(address):
-        typer.echo("no browser can be opened from here: open the address yourself", err=True)
+        echo("no browser can be opened from here: open the address yourself", err=True)

@@ -10,6 +10,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Trust
+from prerlkit.cli.visible import echo
 
 if TYPE_CHECKING:
     from prerlkit.trust import ForeignCode
@@ -82,9 +83,9 @@ def new(
 
     where = folder or Path(name)
     for path in scaffold(name, where):
-        typer.echo(path)
-    typer.echo(f"\nEdit {where / f'prerlkit_{name}' / f'{name}.py'}, then:")
-    typer.echo(f"  pip install -e {where} && prerlkit verifiers test {name}")
+        echo(path)
+    echo(f"\nEdit {where / f'prerlkit_{name}' / f'{name}.py'}, then:")
+    echo(f"  pip install -e {where} && prerlkit verifiers test {name}")
 
 
 @verifiers.command("test")
@@ -125,7 +126,7 @@ def check(
     wrong = missing(verifier) + [explain(verifier, result) for result in results if not result.right]
     if as_json:
         milliseconds = [1000 * result.seconds for result in results]
-        typer.echo(json.dumps({"cases": len(results), "failures": wrong, "milliseconds": milliseconds}))
+        echo(json.dumps({"cases": len(results), "failures": wrong, "milliseconds": milliseconds}))
     else:
         print_cases(wide_console(), verifier.name, results, wrong)
     if wrong:
@@ -141,10 +142,10 @@ def _judge_rows(name: str, settings: dict[str, object], rows: Path, as_json: boo
     use = VerifierConfig(name=name, settings=settings, timeout=timeout)
     for number, verdict in enumerate(audit_rows.judge(use, samples, Path()), 1):
         if as_json:
-            typer.echo(json.dumps(audit_rows.to_json(verdict)))
+            echo(json.dumps(audit_rows.to_json(verdict)))
         else:
             score = "     " if verdict.score is None else f"{verdict.score:.3f}"
-            typer.echo(f"{number:>6}  {outcome(verdict):8}  {score}  {json.dumps(verdict.reason)[1:-1]}".rstrip())
+            echo(f"{number:>6}  {outcome(verdict):8}  {score}  {json.dumps(verdict.reason)[1:-1]}".rstrip())
 
 
 @verifiers.command()
@@ -176,7 +177,7 @@ def audit(
     result = audit_recipe(loaded.recipe, loaded.folder, rows)
     over = result.over(threshold)
     if as_json:
-        typer.echo(json.dumps({**result.to_json(), "threshold": threshold, "over": over}))
+        echo(json.dumps({**result.to_json(), "threshold": threshold, "over": over}))
     else:
         print_audit(wide_console(), result, threshold)
     if over:

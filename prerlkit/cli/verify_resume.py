@@ -9,6 +9,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Trust, Verbose
+from prerlkit.cli.visible import VisibleConsole
 from prerlkit.errors import PrerlkitError
 
 
@@ -29,15 +30,13 @@ def verify_resume(
 
     Exit code 1 when anything differs. Times and memory are left out.
     """
-    from rich.console import Console
-
     from prerlkit.quiet import quiet_libraries
     from prerlkit.recipe.load import load
     from prerlkit.trust import of_recipe, require
 
     loaded = load(recipe, overrides or [])
     require(of_recipe(loaded.recipe, loaded.folder), loaded.folder, trust)
-    console = Console(highlight=False, soft_wrap=True)
+    console = VisibleConsole(highlight=False, soft_wrap=True)
     if not verbose:
         quiet_libraries()
     from prerlkit.train.verify_resume import prove, shorten

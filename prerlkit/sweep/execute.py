@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.load import load
 from prerlkit.runs.files import RunFiles
@@ -111,7 +111,7 @@ class Sweep:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **slot},
+                env=with_prerlkit({**os.environ, **slot}),
                 start_new_session=True,  # Ctrl-C reaches it by us alone, and so once for each time
             )
         entry.begun = time.monotonic()
@@ -156,7 +156,7 @@ class Sweep:
 
 def command_of(point: Point, folder: Path) -> list[str]:
     """What a person would type for this point."""
-    command = [sys.executable, "-m", "prerlkit", "run", point.source, "--resume", "--no-color", "--output", str(folder)]
+    command = python("-m", "prerlkit", "run", point.source, "--resume", "--no-color", "--output", str(folder))
     return command + [word for override in point.overrides for word in ("--set", override)]
 
 
