@@ -38,9 +38,9 @@ RANKS = {
     **dict.fromkeys(("policy", "verifiers", "audit", "evaluation"), 4),
     **dict.fromkeys(("probes", "runs", "engines"), 5),
     "train": 6,
-    **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers", "doctor"), 7),
-    **dict.fromkeys(("compare", "sweep", "launch"), 8),
-    "report": 9,
+    **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers"), 7),
+    **dict.fromkeys(("compare", "sweep", "launch", "doctor"), 8),
+    **dict.fromkeys(("report", "dose"), 9),
     **dict.fromkeys(("cli", "api"), 10),
     "__main__": 11,
 }

@@ -24,7 +24,7 @@ RECORDS = Path(__file__).resolve().parent / "records"
 STEPS = 60
 """Of a whole run, warm-up included."""
 WARMUP = 20
-EVALUATION = {"prompts": 128, "greedy": False, "samples": 16, "pass_at": [1, 4, 16], "every": 10}
+EVALUATION = {"prompts": 128, "greedy": False, "samples": 16, "pass_at": [1, 4, 16]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,13 @@ class Job:
         return RECORDS / self.part / f"{self.arm}.jsonl"
 
 
-def job(part: str, arm: Arm, seed: int, *, alone: bool = False) -> Job:
-    """Return the run of that arm and seed; `alone`: its warm-up only."""
+def job(part: str, arm: Arm, seed: int, *, alone: bool = False, every: int = 10) -> Job:
+    """Return the run of that arm and seed.
+
+    Args:
+        alone: its warm-up only.
+        every: steps between evaluations; 0: at the stages' ends only.
+    """
     if arm.warmup is None:
         stages = [{"name": "rl", "objective": "grpo", "steps": STEPS, "learning_rate": arm.second}]
     else:
@@ -69,7 +74,13 @@ def job(part: str, arm: Arm, seed: int, *, alone: bool = False) -> Job:
         if not alone:
             second = {"name": "rl", "objective": "grpo", "steps": STEPS - WARMUP, "learning_rate": arm.second}
             stages.append(second)
-    overrides = {"name": arm.name, "seed": seed, "stages": stages, "evaluation": EVALUATION, **arm.changes}
+    overrides = {
+        "name": arm.name,
+        "seed": seed,
+        "stages": stages,
+        "evaluation": {**EVALUATION, "every": every},
+        **arm.changes,
+    }
     return Job(part, arm.name, seed, "reach_dsrl", overrides)
 
 
@@ -128,9 +139,9 @@ ARMS: Mapping[str, Arm] = {
     )
 }
 """What is compared. The warm-ups' rates are those of the dose curve, the second rates those of the tuning."""
-DOSES = ("1e-4", "2e-4", "3e-4", "4e-4", "6e-4", "1e-3")
+DOSES = ("1e-4", "3e-4", "6e-4", "1e-3", "2e-3")
 SECOND_RATES = ("3e-4", "1e-3", "2e-3")
-SEEDS = {"dose": (100, 101), "tuning": (100, 101), "main": tuple(range(10))}
+SEEDS = {"dose": (100,), "tuning": (100,), "main": tuple(range(10))}
 
 
 def jobs_of(part: str) -> list[Job]:
@@ -142,7 +153,7 @@ def jobs_of(part: str) -> list[Job]:
                 found.append(job(part, arm, seed))
             elif part == "tuning":
                 at = [replace(arm, name=f"{arm.name}-at-{rate}", second=float(rate)) for rate in SECOND_RATES]
-                found += [job(part, one, seed) for one in at]
+                found += [job(part, one, seed, every=0) for one in at]
             elif arm.warmup:
                 at = [replace(arm, name=f"{arm.name}-at-{rate}", rate=float(rate)) for rate in DOSES]
                 found += [job(part, one, seed, alone=True) for one in at]

@@ -10,8 +10,6 @@ from prerlkit.cli.visible import VisibleConsole
 def wide_console(*, no_color: bool = False, quiet: bool = False) -> Console:
     """Return a console of the terminal's width, or of 160 columns in a log, which has no reason to wrap at 80."""
     console = VisibleConsole(no_color=no_color or None, highlight=False, quiet=quiet)
-    return (
-        console
-        if console.is_terminal
-        else VisibleConsole(no_color=no_color or None, highlight=False, width=160, quiet=quiet)
-    )
+    if console.is_terminal:
+        return console
+    return VisibleConsole(no_color=no_color or None, highlight=False, width=160, quiet=quiet)
