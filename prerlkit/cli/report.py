@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -55,14 +56,16 @@ def report(
 
 
 def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
-    from prerlkit.report.serve import HOST, server
+    from prerlkit.report.serve import server
 
     try:
-        with server(runs, port) as serving:
-            address = f"http://{HOST}:{serving.server_port}/"
-            echo(f"{address}  (Ctrl-C ends it; the run goes on)")
+        with server(runs, port) as serving, tempfile.TemporaryDirectory(prefix="prerlkit-report-") as private:
+            echo(f"{serving.address}  (Ctrl-C ends it; the run goes on)")
             if open_:
-                _open(address)
+                # By a file of this user: every user can read the command line of a browser that is started.
+                page = Path(private, "open.html")
+                page.write_text(f'<meta http-equiv="refresh" content="0; url={serving.address}">', encoding="utf-8")
+                _open(page.as_uri())
             serving.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
         echo("ended")
