@@ -21,7 +21,7 @@ from prerlkit.policy.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TensorGroup:
     """Tensors of the files that together are one parameter of the model, or several.
 
     Attributes:
@@ -78,12 +78,12 @@ class Layout:
         self._weights = weights
         self._conversions = _conversions(model)
         self._state = model.state_dict()
-        self._of_target: dict[str, Group] = {}
+        self._of_target: dict[str, TensorGroup] = {}
         for group in self._groups():
             for target in self._targets(group):
                 self._of_target[target] = group
         self.names = _stored_names(model, self._of_target)
-        self._converted: tuple[Group, dict[str, Tensor]] | None = None
+        self._converted: tuple[TensorGroup, dict[str, Tensor]] | None = None
         """The group that was read last: its other parameters are asked for next."""
 
     @cached_property
@@ -91,7 +91,7 @@ class Layout:
         """Names of buffers that are stored in the files."""
         return tuple(name for name, _ in self._model.named_buffers() if name in self._of_target)
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> TensorGroup:
         """Return the group of a parameter, by a name of `names`' values."""
         return self._of_target[name]
 
@@ -104,7 +104,7 @@ class Layout:
             self._converted = group, self._convert(group, {name: self._weights(name) for name in group.files})
         return self._converted[1][name]
 
-    def revert(self, group: Group, changed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def revert(self, group: TensorGroup, changed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of the files of `group`, from all of its parameters.
 
         Raises:
@@ -123,11 +123,11 @@ class Layout:
             raise PrerlkitError(f"transformers can't revert its conversion of {missing[0]}.")
         return {name: forms[name] for name in group.files}
 
-    def targets(self, group: Group) -> tuple[str, ...]:
+    def targets(self, group: TensorGroup) -> tuple[str, ...]:
         """Return the parameters that `group` becomes."""
         return tuple(name for name, found in self._of_target.items() if found is group)
 
-    def check_reversible(self, group: Group) -> None:
+    def check_reversible(self, group: TensorGroup) -> None:
         """Raise PrerlkitError unless reading `group` and reverting it gives the files' own tensors."""
         if group.converter is None:
             return
@@ -135,7 +135,7 @@ class Layout:
         if wrong := next((name for name in group.files if not torch.equal(again[name], self._weights(name))), None):
             raise PrerlkitError(f"transformers' conversion of {wrong}, reverted, gives another tensor.")
 
-    def _groups(self) -> Iterable[Group]:
+    def _groups(self) -> Iterable[TensorGroup]:
         from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
         renamings = [one for one in self._conversions if isinstance(one, WeightRenaming)]
@@ -149,15 +149,15 @@ class Layout:
                 target, pattern = rename_source_key(name, [], [], prefix, self._state)
             if target in self._state:
                 found.setdefault(target, []).append((name, pattern or ""))
-        return [Group(target, tuple(sources), by_pattern.get(sources[0][1])) for target, sources in found.items()]
+        return [TensorGroup(target, tuple(sources), by_pattern.get(sources[0][1])) for target, sources in found.items()]
 
-    def _targets(self, group: Group) -> tuple[str, ...]:
+    def _targets(self, group: TensorGroup) -> tuple[str, ...]:
         if group.converter is None:
             return (group.target,)
         empty = {name: torch.empty(self._weights.shape(name), device="meta") for name in group.files}
         return tuple(name for name in self._convert(group, empty) if name in self._state)
 
-    def _convert(self, group: Group, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _convert(self, group: TensorGroup, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         mapping = copy.deepcopy(group.converter)
         for name, pattern in group.sources:
             mapping.add_tensor(group.target, name, pattern, tensors[name])
@@ -172,7 +172,7 @@ def _conversions(model: Any) -> list[Any]:
     return list(get_model_conversion_mapping(model))
 
 
-def _stored_names(model: Any, stored: Mapping[str, Group]) -> dict[str, str]:
+def _stored_names(model: Any, stored: Mapping[str, TensorGroup]) -> dict[str, str]:
     """Return, for each name of a parameter of `model`, the one of its (tied) names that the files hold."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -21,7 +21,7 @@ from torch import Tensor
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
-from prerlkit.policy.layout import Group
+from prerlkit.policy.layout import TensorGroup
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.policy.weights import INDEX, Weights
 from prerlkit.publish import fold, proof
@@ -184,7 +184,7 @@ class _MergePlan:
         return result.contiguous()
 
     @cached_property
-    def _changed(self) -> dict[str, Group]:
+    def _changed(self) -> dict[str, TensorGroup]:
         """The groups that adapters change, by the names of their tensors in the files."""
         groups = {id(group): group for group in map(self.base.read.group, self.folds.factors)}
         return {name: group for group in groups.values() for name in group.files}
