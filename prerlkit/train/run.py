@@ -82,9 +82,8 @@ def run(
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
-    taken = None
-    if existing != "resume" or not list_steps(writer.files.checkpoints):  # a checkpoint has the weights
-        taken = take_stage(recipe, recipe_folder, prepared.model.path)
+    resuming = existing == "resume" and list_steps(writer.files.checkpoints)  # a checkpoint has the weights
+    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model.path)
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
