@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
+from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Trust, Verbose, say_unchecked
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def run(
         bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, if it has one.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--start-from", metavar="RUN[:STAGE]", help="Take the first stage from this run; don't train it."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Try even if the plan says that it can't fit.")] = False,
+    trust: Trust = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -41,6 +47,7 @@ def run(
     [bold]prerlkit run quickstart_dsrl[/bold]                         a small model learns sums on a CPU
     [bold]prerlkit run recipes/math_dsrl.yaml --dry-run[/bold]        what would happen on the 24 GB card
     [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
+    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest
     [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
 
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
@@ -57,21 +64,27 @@ def run(
         muted = world is not None and not world.primary
         console = wide_console(no_color=no_color, quiet=muted)
         loaded = load(recipe, overrides or [])
+        if start_from is not None:
+            taken = f"stages.{loaded.recipe.stages[0].name}.from={json.dumps(start_from)}"
+            loaded = load(recipe, [*(overrides or []), taken])
         folder = output or output_folder(loaded.recipe)
         if dry_run:
             from prerlkit.quiet import quiet_libraries
             from prerlkit.train.validate import check_settings, check_trackers
+            from prerlkit.trust import left_out
 
             quiet_libraries()
-            check_settings(loaded.recipe, loaded.folder)
+            unchecked = left_out(loaded.recipe, loaded.folder, trust)
+            check_settings(loaded.recipe, loaded.folder, unchecked)
+            say_unchecked(unchecked)
             check_trackers(loaded.recipe)
             from prerlkit.cli.render.dry_run import print_dry_run
 
-            print_dry_run(console, loaded, folder)
+            print_dry_run(console, loaded, folder, unchecked)
             return
         from prerlkit.cli.render.display import Display
 
-        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose)
+        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose, trust)
         execute(launch, Display(console, quiet=quiet or muted), world)
 
 
