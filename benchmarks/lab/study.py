@@ -137,12 +137,12 @@ def record_of(run: Run) -> dict[str, Any]:
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("grpo"),
-        Arm("nsr-prerl", "nsr-prerl", rate=8e-4),
-        Arm("nsr-rl", "nsr-rl", rate=1.2e-3),
-        Arm("psr-prerl", "psr-prerl", rate=3e-3),
-        Arm("prerl", "prerl", rate=1e-3),
-        Arm("entropy", {"preset": "grpo", "entropy": 0.05}, rate=8e-4),
+        Arm("grpo", second=1e-3),
+        Arm("nsr-prerl", "nsr-prerl", rate=8e-4, second=1e-3),
+        Arm("nsr-rl", "nsr-rl", rate=1.2e-3, second=1e-3),
+        Arm("psr-prerl", "psr-prerl", rate=3e-3, second=1.6e-3),
+        Arm("prerl", "prerl", rate=1e-3, second=1.6e-3),
+        Arm("entropy", {"preset": "grpo", "entropy": 0.05}, rate=8e-4, second=1e-3),
     )
 }
 """What is compared. The warm-ups' rates are those of the dose curve, the second rates those of the tuning."""
