@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+import sysconfig
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -257,15 +258,20 @@ def _check_function(function: Callable[..., Any], source: VerifierSource) -> Non
     """
     if vars(function).get(MARK):
         return
-    file = Path(inspect.getsourcefile(function) or "").resolve()
+    file = Path(inspect.getsourcefile(function) or "")  # `<frozen os>` for a module that has no file
     places = [Path().resolve(), *([source.folder.resolve()] if source.folder is not None else [])]
-    installed = "site-packages" in file.parts or "dist-packages" in file.parts
-    if not installed and any(file.is_relative_to(place) for place in places):
+    if file.is_file() and not _is_package(file.resolve()) and any(file.resolve().is_relative_to(p) for p in places):
         return
     raise UsageError(
         f"{source.origin} is a function that nothing marks as a verifier",
         "Mark it with @prerlkit.verify.judges where it is written, or call it from a file below the recipe.",
     )
+
+
+def _is_package(file: Path) -> bool:
+    """Whether a file is of an installed package or of the standard library: `/` is a working directory above both."""
+    installed = "site-packages" in file.parts or "dist-packages" in file.parts
+    return installed or file.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
 
 
 def _import_file(path: Path) -> ModuleType:

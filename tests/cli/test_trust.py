@@ -98,6 +98,14 @@ def test_python_asks_too(foreign_recipe, marker, tmp_path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("name", ["subprocess:getoutput", "os:popen"])
+@pytest.mark.parametrize("folder", ["/", "."])
+def test_a_function_of_the_standard_library_is_refused_in_every_folder(name, folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match="nothing marks as a verifier"):
+        find(name, Path(folder))
+
+
 @pytest.mark.parametrize("name", ["subprocess:getoutput", "os:system", "FILE:getoutput"])
 def test_a_function_that_is_no_verifier_is_refused_even_when_allowed(name, invoke, recipe_file, marker) -> None:
     import subprocess
