@@ -59,15 +59,15 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
 
 
 def _refuse_without_host_memory(recipe: Recipe, plan: Plan) -> None:
-    """Raise PrerlkitError where the host's memory can't take what the engine keeps there."""
+    """Raise PrerlkitError where the host's memory can't take an engine next to the trainer."""
     free = free_host_memory()
-    if plan.host_needed <= free:
+    if not plan.engine.total or plan.host_needed <= free:
         return
     raise PrerlkitError(
         f"{recipe.name} needs {gib(plan.host_needed)} of the host's memory, {gib(plan.engine.host)} of them pinned "
         f"while vLLM sleeps, and {gib(free)} are free. Nothing was loaded.",
         "Pinned memory can't be swapped out. Close other programs, or let the card's memory hold the weights of one "
-        "model only: --set rollout.engine=transformers. --force (in Python force=True) tries anyway.",
+        "model only: --set rollout.engine=hf. --force (in Python force=True) tries anyway.",
     )
 
 
