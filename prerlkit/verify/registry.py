@@ -11,8 +11,8 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
-import sysconfig
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
