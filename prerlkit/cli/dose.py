@@ -62,13 +62,13 @@ def dose(
     Ctrl-C finishes the step, saves, and shows what is done. The same command continues; more rates may be added.
     """
     from prerlkit.cli.render.console import wide_console
-    from prerlkit.dose.runs import DoseGrid, default_rates, problems
+    from prerlkit.dose.runs import DoseGrid, default_rates, most_steps, problems
     from prerlkit.recipe.load import load
     from prerlkit.trust import of_recipe, require
 
     console = wide_console(no_color=no_color)
     loaded = load(recipe, overrides or [])
-    most = steps or loaded.recipe.stages[0].steps
+    most = most_steps(loaded.recipe, steps)
     tried = _rates(rates) if rates is not None else default_rates(loaded.recipe)
     grid = DoseGrid(tried, most, every or max(1, most // 4), prompts, samples)
     folder = output or Path("runs") / f"{loaded.recipe.name}-dose"

@@ -130,7 +130,7 @@ def settings_of(curve: DoseCurve, row: DoseRow) -> Sequence[str]:
 
 def yaml_of(curve: DoseCurve, row: DoseRow) -> str:
     """Return the keys of a dose as lines of a recipe."""
-    return f"  - name: {curve.stage}\n    steps: {row.step}\n    learning_rate: {row.rate:.1e}"
+    return f"  - name: {curve.stage}\n    steps: {row.step}\n    learning_rate: {row.rate:g}"
 
 
 def _row(rate: float, line: Mapping[str, Any]) -> DoseRow:

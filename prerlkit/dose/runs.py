@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prerlkit.errors import UsageError
 from prerlkit.launch import Launch, run_recipe
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.probes import Guard
@@ -43,8 +44,26 @@ class DoseGrid:
 
 
 def default_rates(recipe: Recipe) -> tuple[float, ...]:
-    """Return a third of the first stage's rate, the rate, and 3 and 10 times as much."""
-    return tuple(float(f"{factor * recipe.stages[0].learning_rate:.1g}") for factor in FACTORS)
+    """Return the first stage's rate, and about a third, 3 and 10 times of it, rounded to one digit."""
+    rate = recipe.stages[0].learning_rate
+    return tuple(rate if factor == 1 else float(f"{factor * rate:.1g}") for factor in FACTORS)
+
+
+def most_steps(recipe: Recipe, asked: int | None) -> int:
+    """Return how many steps each run has: `asked`, or those of the first stage.
+
+    Raises:
+        UsageError: the first stage is not trained: it is taken from another run, or has no steps.
+    """
+    stage = recipe.stages[0]
+    if stage.source is not None:
+        raise UsageError(
+            f'stage "{stage.name}" is taken from {stage.source} (`from`): it has no dose to find.',
+            "Remove `from` from the recipe, and give the stage its steps.",
+        )
+    if not (asked or stage.steps):
+        raise UsageError(f'stage "{stage.name}" has 0 steps: it has no dose to find.', "Give --steps.")
+    return asked or stage.steps
 
 
 def folder_of(rate: float) -> str:

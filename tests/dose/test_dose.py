@@ -12,7 +12,8 @@ from prerlkit.cli.app import app
 from prerlkit.dose import words
 from prerlkit.dose.curve import DoseCurve, DoseRow, propose, read_curve, settings_of, yaml_of
 from prerlkit.dose.html import page
-from prerlkit.dose.runs import DoseGrid, default_rates, dose_recipe
+from prerlkit.dose.runs import DoseGrid, default_rates, dose_recipe, most_steps
+from prerlkit.errors import UsageError
 from prerlkit.recipe.schema import Recipe
 
 
@@ -88,6 +89,23 @@ def test_a_run_is_the_first_stage_alone(tiny_recipe):
     assert (first.evaluation.when, second.evaluation.when) == (("before", "after"), ("after",))
     assert grid.evaluations == 5
     assert default_rates(recipe) == (0.003, 0.01, 0.03, 0.1)
+    plain["stages"][0]["learning_rate"] = 1.25e-5
+    assert default_rates(Recipe.model_validate(plain))[1] == 1.25e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"from": "runs/warm"}, "taken from runs/warm"), ({"steps": 0}, "0 steps")]
+)
+def test_a_stage_that_is_not_trained_has_no_dose(tiny_recipe, change, message):
+    plain = tiny_recipe()
+    plain["stages"][0] |= change
+    with pytest.raises(UsageError, match=message):
+        most_steps(Recipe.model_validate(plain), None)
+
+
+def test_the_lines_for_a_recipe_have_the_rate_that_was_tried():
+    row = a_row(1.25e-5, 10, 0.07, 0.0)
+    assert YAML(typ="safe").load(yaml_of(a_curve(row), row))[0]["learning_rate"] == 1.25e-5
 
 
 def test_the_command_runs_shows_and_continues(tiny_recipe, tmp_path, monkeypatch):
