@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
+from prerlkit.cli.options import Gpu, NoColor, Overrides, Quiet, RecipeName, Verbose, Vram
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def run(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Try even if the plan says that it can't fit.")] = False,
+    vram: Vram = None,
+    gpu: Gpu = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -39,7 +41,7 @@ def run(
     """Run a recipe: its stages in order, evaluated before, between and after.
 
     [bold]prerlkit run quickstart_dsrl[/bold]                         a small model learns sums on a CPU
-    [bold]prerlkit run recipes/math_dsrl.yaml --dry-run[/bold]        what would happen on the 24 GB card
+    [bold]prerlkit run math_dsrl --dry-run --gpu rtx4090[/bold]       what would happen on a card that is not here
     [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
     [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
 
@@ -52,6 +54,8 @@ def run(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other.", "Choose one.")
+    if (vram or gpu) and not dry_run:
+        raise UsageError("--vram and --gpu are of --dry-run: a run takes the device at hand.", "Add --dry-run.")
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     with processes() as world:
         muted = world is not None and not world.primary
@@ -66,8 +70,9 @@ def run(
             check_settings(loaded.recipe, loaded.folder)
             check_trackers(loaded.recipe)
             from prerlkit.cli.render.dry_run import print_dry_run
+            from prerlkit.plan.device import choose
 
-            print_dry_run(console, loaded, folder)
+            print_dry_run(console, loaded, folder, lambda: choose(loaded.recipe.model.device, vram, gpu))
             return
         from prerlkit.cli.render.display import Display
 

@@ -82,6 +82,19 @@ def of_size(text: str) -> Device:
     return Device(f"a card with {text.strip()}", "cuda", int(float(found[1]) * unit), _CUDA_CONTEXT)
 
 
+def choose(wanted: str, vram: str | None, gpu: str | None) -> Device:
+    """Return the device of the options `--vram` and `--gpu`; without them the one at hand.
+
+    Raises:
+        UsageError: both are given, or one of them is wrong.
+    """
+    if vram and gpu:
+        raise UsageError("--vram and --gpu exclude each other.", "Choose one.")
+    if gpu:
+        return card(gpu)
+    return of_size(vram) if vram else at_hand(wanted)
+
+
 def at_hand(wanted: str) -> Device:
     """The device that a run with `model.device: wanted` would take, with the memory that is free on it now.
 

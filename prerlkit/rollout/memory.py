@@ -61,17 +61,32 @@ def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, lengt
     return EngineMemory(weights, adapter, sequences * sequence, sequence, pinned)
 
 
+def quantized_weights(config: Any, weights: int) -> int:
+    """Return the bytes of 16-bit `weights` once its linear layers hold 8-bit numbers; the tables stay.
+
+    Scales are left out: one number for a tensor, or for an output channel.
+    """
+    layer, tables = _weights(config)
+    linear = sum(layer) * config.num_hidden_layers
+    return int(weights * (1 - 0.5 * linear / (linear + sum(tables))))
+
+
+def _weights(config: Any) -> tuple[list[int], list[int]]:
+    """Numbers of a layer's weights as vLLM fuses them, and of the tables of tokens."""
+    hidden, keys = config.hidden_size, key_width(config)
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    queries = config.num_attention_heads * _head_width(config)
+    tables = [config.vocab_size * hidden] * (1 if getattr(config, "tie_word_embeddings", False) else 2)
+    return [(queries + 2 * keys) * hidden, queries * hidden, 2 * inner * hidden, inner * hidden], tables
+
+
 def _pinned_share(config: Any) -> float:
     """Bytes of pinned host memory for a byte of weights.
 
     vLLM's level-1 sleep copies each allocation into a pinned tensor, and torch's host allocator rounds each of those
     to a power of two. An allocation is one weight as vLLM fuses them: queries with keys and values, gate with up.
     """
-    hidden, keys = config.hidden_size, key_width(config)
-    inner = getattr(config, "intermediate_size", None) or 4 * hidden
-    queries = config.num_attention_heads * _head_width(config)
-    layer = [(queries + 2 * keys) * hidden, queries * hidden, 2 * inner * hidden, inner * hidden]
-    tables = [config.vocab_size * hidden] * (1 if getattr(config, "tie_word_embeddings", False) else 2)
+    layer, tables = _weights(config)
     sizes = [2 * numbers for numbers in layer * config.num_hidden_layers + tables]
     return sum(_pinned(size) for size in sizes) / sum(sizes)
 

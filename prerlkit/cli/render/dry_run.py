@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,16 @@ from prerlkit.recipe.plugins import bind
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
 
 if TYPE_CHECKING:
+    from prerlkit.plan.device import Device
     from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
-def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
-    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds."""
+def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, device: Callable[[], Device]) -> None:
+    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds.
+
+    Args:
+        device: gives the one to plan for; asked where there is something to plan.
+    """
     recipe = loaded.recipe
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
     _line(console, "seed", str(recipe.seed))
@@ -45,16 +51,15 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
         _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
-    _print_memory(console, bind(recipe, loaded.folder))
+    _print_memory(console, bind(recipe, loaded.folder), device)
     for text in unchecked:
         console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
     console.print("dry run: no weights were loaded, nothing was written")
 
 
-def _print_memory(console: Console, recipe: Recipe) -> None:
+def _print_memory(console: Console, recipe: Recipe, device: Callable[[], Device]) -> None:
     from prerlkit.cli.render.plan import print_plan
     from prerlkit.plan.config import find_config
-    from prerlkit.plan.device import at_hand
     from prerlkit.plan.fit import plan_and_advice
 
     try:
@@ -62,7 +67,7 @@ def _print_memory(console: Console, recipe: Recipe) -> None:
     except UsageError:
         _line(console, "memory", "not known: the model's config.json is not on this machine")
         return
-    print_plan(console, recipe, *plan_and_advice(recipe, where, at_hand(recipe.model.device)))
+    print_plan(console, recipe, *plan_and_advice(recipe, where, device()))
 
 
 def _line(console: Console, label: str, text: str) -> None:
