@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
+from prerlkit.cli.visible import echo
 from prerlkit.errors import UsageError
 
 
@@ -38,9 +39,9 @@ def doctor(
     quiet_libraries()
     findings = {title: look() for title, look in SECTIONS.items()}
     for title, found in findings.items():
-        typer.echo(f"{title}: {'ok' if found.fine else 'NOT USABLE'}")
+        echo(f"{title}: {'ok' if found.fine else 'NOT USABLE'}")
         for line in found.lines:
-            typer.echo(f"  {line}")
+            echo(f"  {line}")
     fine = all(found.fine for found in findings.values())
     if run:
         from prerlkit.cli.render.doctor import print_checks

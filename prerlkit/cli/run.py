@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Gpu, NoColor, Overrides, Quiet, RecipeName, Verbose, Vram
+from prerlkit.cli.options import (
+    Gpu,
+    NoColor,
+    Overrides,
+    Quiet,
+    RecipeName,
+    Trust,
+    Verbose,
+    Vram,
+    say_unchecked,
+)
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +42,14 @@ def run(
         bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, if it has one.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--start-from", metavar="RUN[:STAGE]", help="Take the first stage from this run; don't train it."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Try even if the plan says that it can't fit.")] = False,
     vram: Vram = None,
     gpu: Gpu = None,
+    trust: Trust = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -43,6 +59,7 @@ def run(
     [bold]prerlkit run quickstart_dsrl[/bold]                         a small model learns sums on a CPU
     [bold]prerlkit run math_dsrl --dry-run --gpu rtx4090[/bold]       what would happen on a card that is not here
     [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
+    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest
     [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
 
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
@@ -61,22 +78,28 @@ def run(
         muted = world is not None and not world.primary
         console = wide_console(no_color=no_color, quiet=muted)
         loaded = load(recipe, overrides or [])
+        if start_from is not None:
+            taken = f"stages.{loaded.recipe.stages[0].name}.from={json.dumps(start_from)}"
+            loaded = load(recipe, [*(overrides or []), taken])
         folder = output or output_folder(loaded.recipe)
         if dry_run:
             from prerlkit.quiet import quiet_libraries
             from prerlkit.train.validate import check_settings, check_trackers
+            from prerlkit.trust import left_out
 
             quiet_libraries()
-            check_settings(loaded.recipe, loaded.folder)
+            unchecked = left_out(loaded.recipe, loaded.folder, trust)
+            check_settings(loaded.recipe, loaded.folder, unchecked)
+            say_unchecked(unchecked)
             check_trackers(loaded.recipe)
             from prerlkit.cli.render.dry_run import print_dry_run
             from prerlkit.plan.device import choose
 
-            print_dry_run(console, loaded, folder, lambda: choose(loaded.recipe.model.device, vram, gpu))
+            print_dry_run(console, loaded, folder, lambda: choose(loaded.recipe.model.device, vram, gpu), unchecked)
             return
         from prerlkit.cli.render.display import Display
 
-        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose)
+        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose, trust)
         execute(launch, Display(console, quiet=quiet or muted), world)
 
 

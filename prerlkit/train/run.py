@@ -18,6 +18,7 @@ from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.policy.base import quantized_layers
+from prerlkit.policy.layout import check_publishable
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
 from prerlkit.recipe.dtype import has_bfloat16
@@ -27,6 +28,7 @@ from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.lockstep import LockstepEngine
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.runs.checkpoint import Checkpoint, Position
+from prerlkit.runs.checkpoints import list_steps
 from prerlkit.runs.files import Existing
 from prerlkit.runs.writer import RunWriter
 from prerlkit.secrets import redact
@@ -44,6 +46,7 @@ from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
 from prerlkit.train.summary import Summary
+from prerlkit.train.taken_stage import TakenStage, take_stage
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
 
@@ -80,6 +83,8 @@ def run(
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
+    resuming = existing == "resume" and list_steps(writer.files.checkpoints)  # a checkpoint has the weights
+    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model.path)
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
@@ -111,7 +116,7 @@ def run(
             stop,
             world,
         )
-        return _Stages(context, found).run()
+        return _Stages(context, found, taken).run()
 
 
 def _checkpoint(
@@ -156,8 +161,11 @@ def _engine(
         callback.on_message(
             "this model's attention takes no packed rows: training gives each completion a padded row of its own"
         )
-    for stage in recipe.stages:
-        policy.adapters.check(stage.adapter)
+    lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
+    for line in lines:
+        callback.on_message(line)
+    adapted = {name: None for stage in recipe.stages for name in policy.adapters.adapted(stage.adapter)}
+    check_publishable(prepared.model.path, adapted, trust_remote_code=recipe.model.trust_remote_code)
     model, prompts = Path(prepared.model.path), prepared.prompts.train
     context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
     engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
@@ -170,9 +178,10 @@ def _engine(
 class _Stages:
     """The stages in order, from the position on. A resumed run goes through the finished ones without their steps."""
 
-    def __init__(self, context: RunContext, found: Checkpoint | None) -> None:
+    def __init__(self, context: RunContext, found: Checkpoint | None, taken: TakenStage | None) -> None:
         self._context = context
         self._found = found
+        self._taken = taken
         self._position = self._start = found.position if found else Position()
         self._optimizer: torch.optim.Optimizer | None = None
 
@@ -233,6 +242,9 @@ class _Stages:
             self._found.restore_optimizer(updater.optimizer)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
+        if index == 0 and self._taken and not self._found:
+            context.policy.adapters.load_state(stage.name, self._taken.tensors)
+            context.callback.on_message(f'stage "{stage.name}" is {self._taken.note}')
         for position in run_stage(context, stage, updater, self._position):
             self._position = position
         same = context.policy.adapters.digest(stage.name)

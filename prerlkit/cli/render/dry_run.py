@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,25 @@ from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
 from prerlkit.recipe.plugins import bind
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
+from prerlkit.trust import ForeignCode
 
 if TYPE_CHECKING:
     from prerlkit.plan.device import Device
     from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
-def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, device: Callable[[], Device]) -> None:
+def print_dry_run(
+    console: Console,
+    loaded: LoadedRecipe,
+    folder: Path,
+    device: Callable[[], Device],
+    untrusted: Sequence[ForeignCode] = (),
+) -> None:
     """Print what a run of `loaded` in `folder` would be, with what `check_data` finds.
 
     Args:
         device: gives the one to plan for; asked where there is something to plan.
+        untrusted: code that doesn't run.
     """
     recipe = loaded.recipe
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
@@ -35,7 +43,7 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, device: 
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
     unchecked = []
-    for label, text in check_data(loaded):
+    for label, text in check_data(loaded, untrusted):
         if label == NOT_CHECKED:
             unchecked.append(text)
         else:
@@ -51,7 +59,8 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, device: 
         _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
-    _print_memory(console, bind(recipe, loaded.folder), device)
+    if all(code.key.startswith("verifiers[") for code in untrusted):
+        _print_memory(console, bind(recipe, loaded.folder), device)
     for text in unchecked:
         console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
     console.print("dry run: no weights were loaded, nothing was written")
@@ -106,6 +115,8 @@ def _stages(recipe: Recipe) -> Table:
 def _steps(stage: Stage) -> str:
     from prerlkit.train.early_stop import bound, rules
 
+    if stage.source is not None:
+        return f"taken from {stage.source}"
     words = " or ".join(f"{rule.metric} is {bound(rule)}" for rule in rules(stage))
     words = f"≤ {stage.steps}, until {words}" if words else str(stage.steps)
     return f"{words}, guarded" if stage.guard else words
