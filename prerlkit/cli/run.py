@@ -24,8 +24,15 @@ from prerlkit.cli.options import (
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from prerlkit.cli.render.display import Display
     from prerlkit.launch import Launch
+    from prerlkit.plan.device import Device
+    from prerlkit.recipe.load import LoadedRecipe
+    from prerlkit.recipe.schema import Recipe
     from prerlkit.runs.files import Existing
     from prerlkit.train.distributed import World
 
@@ -83,24 +90,33 @@ def run(
             loaded = load(recipe, [*(overrides or []), taken])
         folder = output or output_folder(loaded.recipe)
         if dry_run:
-            from prerlkit.quiet import quiet_libraries
-            from prerlkit.train.validate import check_settings, check_trackers
-            from prerlkit.trust import left_out
-
-            quiet_libraries()
-            unchecked = left_out(loaded.recipe, loaded.folder, trust)
-            check_settings(loaded.recipe, loaded.folder, unchecked)
-            say_unchecked(unchecked)
-            check_trackers(loaded.recipe)
-            from prerlkit.cli.render.dry_run import print_dry_run
-            from prerlkit.plan.device import choose
-
-            print_dry_run(console, loaded, folder, lambda: choose(loaded.recipe.model.device, vram, gpu), unchecked)
+            _dry_run(console, loaded, folder, trust, lambda: _device(loaded.recipe, vram, gpu))
             return
         from prerlkit.cli.render.display import Display
 
         launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose, trust)
         execute(launch, Display(console, quiet=quiet or muted), world)
+
+
+def _dry_run(console: Console, loaded: LoadedRecipe, folder: Path, trust: bool, device: Callable[[], Device]) -> None:
+    """Check all that needs no weights, and print it with the plan for `device`."""
+    from prerlkit.cli.render.dry_run import print_dry_run
+    from prerlkit.quiet import quiet_libraries
+    from prerlkit.train.validate import check_settings, check_trackers
+    from prerlkit.trust import left_out
+
+    quiet_libraries()
+    unchecked = left_out(loaded.recipe, loaded.folder, trust)
+    check_settings(loaded.recipe, loaded.folder, unchecked)
+    say_unchecked(unchecked)
+    check_trackers(loaded.recipe)
+    print_dry_run(console, loaded, folder, device, unchecked)
+
+
+def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:
+    from prerlkit.plan.device import choose
+
+    return choose(recipe.model.device, vram, gpu)
 
 
 def execute(launch: Launch, display: Display, world: World | None = None) -> None:
