@@ -29,7 +29,8 @@ def main() -> None:
         lines = header_lines(recipe, plan)
         print(f"{name}: {'fits' if plan.fits else 'DOES NOT FIT'}\n{lines}", flush=True)
         if "--write" in sys.argv:
-            path.write_text(BLOCK.sub(lambda _, made=lines: made, text, count=1), encoding="utf-8")
+            old = BLOCK.search(text)
+            path.write_text(text.replace(old[0], lines) if old else text, encoding="utf-8")
 
 
 if __name__ == "__main__":
