@@ -12,6 +12,9 @@ from prerlkit.files import append_text, write_text
 from prerlkit.metrics.metric import with_current_names
 from prerlkit.types import Group
 
+LONGEST_LINE = 1 << 26
+"""Characters of a line, and bytes of a JSON file, that are read. A step's samples take some hundred kilobytes."""
+_LONGEST_NUMBER = 300  # digits; floats end there
 _TAIL = 1 << 16
 """Bytes at the end of a file that hold its last line."""
 
@@ -39,8 +42,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
+    if path.stat().st_size > LONGEST_LINE:
+        raise PrerlkitError(f"{path} has more than {LONGEST_LINE:,} bytes.", "Restore it from a copy.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise PrerlkitError(f"{path} is not readable JSON: {error}", "Restore it from a copy.") from error
     if not isinstance(content, dict):
@@ -49,18 +54,25 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a jsonl file, each an object, up to a torn one or one of another kind; none without a file."""
+    """Yield the lines of a jsonl file, each an object, up to one that is torn, too long or something else."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
-        for text in lines:
+        while text := lines.readline(LONGEST_LINE):
+            if len(text) == LONGEST_LINE:
+                return
             try:
-                line = json.loads(text)
+                line = json.loads(text, parse_int=_whole)
             except (ValueError, RecursionError):
                 return
             if not isinstance(line, dict):
                 return
             yield line
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number, as a float where it is beyond all floats: what is charted or averaged has to be one."""
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else float(digits)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
