@@ -166,7 +166,7 @@ def compare(
         {own.label: _costs(own) for own in whole},
         by_prompt,
         tuple(_notes(whole, base, compared, by_prompt)),
-        tuple(grouping.warnings(whole)),
+        (*grouping.cut_short(found), *grouping.warnings(whole)),
     )
 
 

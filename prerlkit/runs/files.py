@@ -29,3 +29,4 @@ class RunFiles:
         self.adapters = path / "adapters"
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
+        self.checksums = path / "checksums.json"

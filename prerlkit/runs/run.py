@@ -6,16 +6,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prerlkit.errors import UsageError
 from prerlkit.recipe.load import plain, read_yaml
-from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
-
-State = Literal["completed", "stopped", "failed", "running", "broken off"]
-"""As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
+from prerlkit.runs.state import State, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +51,16 @@ class Run:
                 f"{folder} is not a run folder: there is no recipe.yaml in it.",
                 "Name the folder that `prerlkit run` wrote (its --output).",
             )
-        summary = read_json(files.summary)
+        recipe, summary = plain(read_yaml(files.recipe)), read_json(files.summary)
+        steps = _placed(read_metrics(files.metrics), "stage")
         return cls(
             folder,
-            plain(read_yaml(files.recipe)),
+            recipe,
             read_json(files.environment),
             summary,
-            _placed(read_metrics(files.metrics), "stage"),
+            steps,
             _placed(read_lines(files.evaluations), "name"),
-            _state(folder, summary),
+            state_of(folder, recipe, summary, steps[-1]["step"] if steps else 0),
         )
 
     @property
@@ -87,6 +85,20 @@ class Run:
         """Lines of probes.jsonl (docs/probes.md); empty where the run had none."""
         return tuple(read_lines(self.files.probes))
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the summary names and the files lack, in words: steps and evaluations. Empty for an unfinished run."""
+        if self.state != "completed":
+            return ()
+        found = []
+        if len(self.steps) < (done := int(self.summary.get("steps", 0))):
+            found.append(f"metrics.jsonl has {len(self.steps)} of {done} steps")
+        there = {(line["name"], line["step"]) for line in self.evaluations}
+        named = [(line["name"], line["step"]) for line in self.summary.get("evaluations", ())]
+        if lost := [f'"{name}"' for name, step in named if (name, step) not in there]:
+            found.append(f"evaluations.jsonl lacks {', '.join(lost)}")
+        return tuple(found)
+
     def samples(self) -> Iterator[Mapping[str, Any]]:
         """Return the lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""
         return iter_lines(self.files.samples)
@@ -97,14 +109,3 @@ def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str,
     return tuple(
         itertools.takewhile(lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), lines)
     )
-
-
-def _state(path: Path, summary: Mapping[str, Any]) -> State:
-    if lock.held(path):
-        return "running"
-    reason = str(summary.get("exit_reason", ""))
-    if reason.startswith("failed"):
-        return "failed"
-    if reason in ("completed", "stopped"):
-        return "completed" if reason == "completed" else "stopped"
-    return "broken off"

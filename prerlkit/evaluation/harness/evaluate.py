@@ -72,7 +72,7 @@ class _Session:
         prompts = every[: self.settings.problems or None]
         for line in (f"{target.text}: {local.resolved.origin}", *local.notes, *told):
             self.callback.on_message(line)
-        records.open(self._identity(local, every), overwrite=overwrite)
+        records.open(self._identity(local, every), overwrite=overwrite, report=self.callback.on_message)
         left = self._left(prompts, records)
         if left:
             self._judge(local, left, records)

@@ -4,7 +4,7 @@ JSON and not pickle, so that nothing a worker sends can run code in the training
 carries lone surrogates and null bytes unharmed.
 
     runner → worker   hello {verifiers, folder, memory_bytes}            once
-    worker → runner   {together} when ready, or {error, hint, usage}     once
+    worker → runner   {together, waits} when ready, or {error, hint, usage}     once
     runner → worker   batch {use, count, together}, then `count` samples
     worker → runner   `count` results, each sent as soon as it is known; between them {clock: false} and {clock: true}
                       around a verifier's one-time loading, whose time isn't the sample's
