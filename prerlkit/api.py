@@ -42,7 +42,7 @@ def run(
         force: try even if the plan says that the run can't fit.
 
     Returns:
-        The summary: `exit_reason`, `evaluations`, `position`, `peak_memory_bytes`.
+        The summary: `exit_reason`, `evaluations`, `effects` (what each stage did), `position`, `peak_memory_bytes`.
 
     Raises:
         UsageError: the recipe is wrong; PrerlkitError: it can't fit, or can't be run.

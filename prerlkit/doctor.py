@@ -6,11 +6,14 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from prerlkit.policy import cards
+from prerlkit.rollout.leftovers import leftover_engines
+from prerlkit.rollout.toolchain import compile_problem
 
 GIB = 2**30
 TESTED = {
@@ -26,6 +29,8 @@ TESTED = {
 """Versions that resolve together with every extra and that the tests have run with, or near. Newer ones within the
 bounds of pyproject.toml are tested too."""
 _BACKENDS = {"unsloth": "2026.10.7"}
+_COMPILING = ("vllm", "unsloth")
+"""Packages whose kernels are compiled on a card, by Triton."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,8 @@ def gpu() -> DoctorFinding:
 
     built = torch.version.cuda
     lines = [f"torch build       {torch.__version__}, {f'CUDA {built}' if built else 'CPU only'}"]
-    cards = _nvidia_smi()
-    lines += [f"driver            {line}" for line in cards] or ["driver            no nvidia-smi: no NVIDIA driver"]
+    seen = cards.nvidia_cards()
+    lines += [f"driver            {line}" for line in seen] or ["driver            no nvidia-smi: no NVIDIA driver"]
     usable = torch.cuda.is_available()
     for index in range(torch.cuda.device_count() if usable else 0):
         about = torch.cuda.get_device_properties(index)
@@ -52,27 +57,18 @@ def gpu() -> DoctorFinding:
             f"card {index}            {about.name}, {total / GIB:.1f} GiB ({free / GIB:.1f} free), compute capability "
             f"{about.major}.{about.minor}, bfloat16 {'yes' if about.major >= 8 else 'no: use dtype: float16'}"
         )
-    if cards and not usable:
-        why = "torch is a CPU build" if not built else "torch sees no card: the driver may be older than its CUDA"
-        lines.append(f"not usable        {why}")
-        lines.append("install           pip install --force-reinstall 'torch==2.13.0' from the index with CUDA builds")
+    if problem := cards.unusable_card():
+        lines += [f"not usable        {problem[0]}", f"install           {problem[1]}"]
         return DoctorFinding(tuple(lines), fine=False)
     if not usable:
         lines.append("used              the CPU: small models learn there; 1.7B and more want a card")
-    return DoctorFinding(tuple(lines))
-
-
-def _nvidia_smi() -> list[str]:
-    """One line a card: driver and name. Empty without the program or without a card."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+    leftovers = leftover_engines()
+    for one in leftovers:
+        lines.append(
+            f"leftover engine   process {one.pid}, {one.memory / GIB:.1f} GiB of host memory, of a run that ended: "
+            f"kill -9 {one.pid}"
+        )
+    return DoctorFinding(tuple(lines), fine=not leftovers)
 
 
 def packages() -> DoctorFinding:
@@ -112,6 +108,9 @@ def extras() -> DoctorFinding:
             lines.append(f"{name:<18}{version}, not usable: it needs a CUDA card")
         else:
             lines.append(f"{name:<18}{version} (tested {tested})")
+            if name in _COMPILING and (problem := compile_problem()):
+                lines.append(f"                  its first start compiles, and this machine is {problem}")
+                fine = fine and not _has_cuda()
     return DoctorFinding(tuple(lines), fine)
 
 

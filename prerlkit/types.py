@@ -36,7 +36,7 @@ class Completion:
 
     Attributes:
         token_ids: y_1 … y_n as sampled.
-        text: y decoded without special tokens; what verifiers judge.
+        text: y as it was generated, without end tokens and padding; what verifiers judge.
         logprobs: log-prob of each token under the sampling distribution (nats), same length as `token_ids`.
         truncated: True when the token limit cut y before an end token.
     """

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from prerlkit import doctor as health
+from prerlkit.policy.cards import nvidia_cards
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def with_card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: about)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (20 * 2**30, 24 * 2**30))
-    monkeypatch.setattr(health, "_nvidia_smi", lambda: ["580.65.06, NVIDIA GeForce RTX 4090"])
+    monkeypatch.setattr("prerlkit.policy.cards.nvidia_cards", lambda: ["580.65.06, NVIDIA GeForce RTX 4090"])
 
 
 def test_a_card_that_torch_sees(with_card):
@@ -32,7 +33,7 @@ def test_a_card_that_torch_sees(with_card):
 
 
 def test_a_card_that_a_cpu_build_of_torch_does_not_see_is_a_fault(monkeypatch):
-    monkeypatch.setattr(health, "_nvidia_smi", lambda: ["580.65.06, NVIDIA GeForce RTX 4090"])
+    monkeypatch.setattr("prerlkit.policy.cards.nvidia_cards", lambda: ["580.65.06, NVIDIA GeForce RTX 4090"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.version.cuda", None)
     found = health.gpu()
@@ -46,9 +47,9 @@ def test_the_driver_is_read_from_nvidia_smi(monkeypatch, tmp_path):
     program.write_text("#!/bin/sh\necho '535.1, Tesla T4'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert health._nvidia_smi() == ["535.1, Tesla T4"]
+    assert nvidia_cards() == ["535.1, Tesla T4"]
     program.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
-    assert health._nvidia_smi() == []
+    assert nvidia_cards() == []
 
 
 def test_a_version_that_is_not_accepted_is_named_with_what_to_install(monkeypatch):

@@ -34,7 +34,7 @@ class Listener(SilentCallback):
 
 
 def test_what_cannot_fit_is_refused_and_force_tries(tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("prerlkit.plan.device._free_memory", lambda: 2**20)
+    monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: 2**20)
     with pytest.raises(PrerlkitError, match="Nothing was loaded") as refused:
         prerlkit.run(tiny_recipe(), tmp_path / "out")
     assert "force=True" in refused.value.hint

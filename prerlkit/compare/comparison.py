@@ -9,6 +9,7 @@ from typing import Any
 
 from prerlkit.compare import groups as grouping
 from prerlkit.compare.curves import MeanCurve, curves
+from prerlkit.compare.effects import GroupEffect, group_effects
 from prerlkit.compare.groups import RunGroup, at
 from prerlkit.compare.series import AXES, Axis, Series, positions, series_of
 from prerlkit.errors import UsageError
@@ -20,11 +21,7 @@ from prerlkit.metrics.catalogue import (
     EVAL_AVERAGE,
     EVAL_PASS_AT,
     REWARD,
-    STEP_SECONDS,
-    TOKENS_GENERATED,
-    TOKENS_TRAINED,
 )
-from prerlkit.metrics.metric import Metric
 from prerlkit.runs.run import Run
 from prerlkit.suggest import nearest
 
@@ -86,6 +83,7 @@ class Comparison:
     metrics: tuple[MetricComparison, ...]
     costs: Mapping[str, Mapping[str, Mean]]
     by_prompt: tuple[ByPrompt, ...]
+    effects: tuple[GroupEffect, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -110,6 +108,7 @@ class Comparison:
             "metrics": [asdict(one) for one in self.metrics],
             "costs": {label: {k: asdict(v) for k, v in own.items()} for label, own in self.costs.items()},
             "by_prompt": [asdict(one) for one in self.by_prompt],
+            "effects": [asdict(one) for one in self.effects],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
@@ -163,8 +162,9 @@ def compare(
         window,
         budgets,
         compared,
-        {own.label: _costs(own) for own in whole},
+        {own.label: grouping.costs(own) for own in whole},
         by_prompt,
+        group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
         (*grouping.cut_short(found), *grouping.warnings(whole)),
     )
@@ -254,19 +254,6 @@ def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
 def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
     lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
     return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
-
-
-def _costs(own: RunGroup) -> dict[str, Mean]:
-    def total(run: Run, metric: Metric) -> float:
-        return float(sum(step.get(metric.name, 0) for step in run.steps))
-
-    return {
-        "steps": mean([float(len(run.steps)) for run in own.runs]),
-        "tokens sampled": mean([total(run, TOKENS_GENERATED) for run in own.runs]),
-        "tokens trained": mean([total(run, TOKENS_TRAINED) for run in own.runs]),
-        "seconds": mean([total(run, STEP_SECONDS) for run in own.runs]),
-        "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
-    }
 
 
 def _notes(

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.repetitions import Mean, mean
+from prerlkit.metrics.catalogue import STEP_SECONDS, TOKENS_GENERATED, TOKENS_TRAINED
+from prerlkit.metrics.metric import Metric
 from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
 from prerlkit.suggest import nearest
@@ -222,3 +225,18 @@ def _short(value: Any) -> str:
 def _digest(values: tuple[Any, ...]) -> str:
 
     return hashlib.sha256(_word(values).encode()).hexdigest()[:6]
+
+
+def costs(own: RunGroup) -> dict[str, Mean]:
+    """Return what a run of the group cost, as means over its completed runs."""
+
+    def total(run: Run, metric: Metric) -> float:
+        return float(sum(step.get(metric.name, 0) for step in run.steps))
+
+    return {
+        "steps": mean([float(len(run.steps)) for run in own.runs]),
+        "tokens sampled": mean([total(run, TOKENS_GENERATED) for run in own.runs]),
+        "tokens trained": mean([total(run, TOKENS_TRAINED) for run in own.runs]),
+        "seconds": mean([total(run, STEP_SECONDS) for run in own.runs]),
+        "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
+    }

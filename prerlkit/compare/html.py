@@ -11,6 +11,7 @@ import prerlkit
 from prerlkit.compare import words
 from prerlkit.compare.comparison import Comparison, MetricComparison
 from prerlkit.compare.curves import MeanCurve
+from prerlkit.compare.effects import effect_table
 from prerlkit.metrics.catalogue import COMPLETION_LENGTH, ENTROPY, PROBE, TRUNCATED, ZERO_SIGNAL
 from prerlkit.page import shell
 from prerlkit.page.chart import Chart, ChartLine
@@ -32,6 +33,11 @@ def page(found: Comparison) -> str:
         Section("groups", "Groups", _groups(found)),
         *(_metric(one, found, colors) for one in found.metrics),
     ]
+    if found.effects:
+        head, effects = effect_table(found.effects)
+        body = table("mean over seeds [95 %]", head, effects, numbers=range(2, len(head)))
+        intro = "KL to the policy before the stage, nats a token; held-out figures after the stage against before it."
+        sections.append(Section("stages", "What each stage did", body, intro=intro))
     if found.by_prompt:
         rows = [[one.group, words.by_prompt_text(one)] for one in found.by_prompt]
         body = table(f"minus {found.baseline}, prompt by prompt", ["group", "difference"], rows)

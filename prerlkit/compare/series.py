@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prerlkit.evaluation.result import values_of
-from prerlkit.metrics.catalogue import HEALTH, STEP, STEP_SECONDS, TOKENS_GENERATED
+from prerlkit.metrics.catalogue import HEALTH, STAGE_KL, STEP, STEP_SECONDS, TOKENS_GENERATED
 from prerlkit.runs.run import Run
 
 Axis = Literal["steps", "tokens", "seconds"]
@@ -23,6 +23,8 @@ _COSTS: Mapping[Axis, Callable[[Mapping[str, Any]], float]] = {
     "tokens": lambda step: float(step.get(TOKENS_GENERATED.name, 0)),
     "seconds": lambda step: float(step.get(STEP_SECONDS.name, 0)),
 }
+_NO_SERIES = (STEP.name, STAGE_KL.name)
+"""Numbers of a step that no curve is made of: the KL at each stage's end is to another policy each time."""
 _SLACK = 1e-9  # relative: sums of times differ by rounding
 
 
@@ -80,7 +82,7 @@ def series_of(run: Run) -> dict[str, Series]:
     points: dict[str, list[tuple[int, float]]] = {}
     for number, step in enumerate(run.steps, 1):
         for name, value in step.items():
-            if name != STEP.name and _is_number(value) and not HEALTH.matches(name):
+            if name not in _NO_SERIES and _is_number(value) and not HEALTH.matches(name):
                 points.setdefault(name, []).append((number, float(value)))
     of_steps = set(points)
     for line in run.evaluations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +117,9 @@ def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON would give it back; dates, fractions and the like become their text."""
+    """The value as JSON would give it back; dates, fractions and the like become their text, NaN is missing (None)."""
+    if isinstance(value, float) and math.isnan(value):  # how pandas writes a missing value, numbers and texts alike
+        return None
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

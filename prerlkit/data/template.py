@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Mapping
@@ -63,6 +64,8 @@ def as_text(value: Any, where: str, name: str) -> str:
     """Text as it is, numbers in their plain form (12.0 is 12, as a model would write it); UsageError for the rest."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and math.isnan(value):  # missing, as pandas writes it
+        value = None
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, bool | int):

@@ -69,6 +69,7 @@ class Reservation:
         at_once: sequences of full length that its cache holds; 0 where it isn't on this device.
         total: bytes that it is started with.
         problem: why it would not start with that; empty where it would.
+        host: bytes of the host's memory that it pins while it sleeps.
     """
 
     rollout: Mapping[str, int] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Reservation:
     at_once: float = 0.0
     total: int = 0
     problem: str = ""
+    host: int = 0
 
 
 class Engine(ABC):

@@ -6,8 +6,6 @@ for the run and the plan alike, so that what was planned is what is started.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,8 +18,10 @@ from prerlkit.recipe.rollout import MAX_RANK
 from prerlkit.rollout import vllm_local, vllm_server
 from prerlkit.rollout.canary import Canary, CanaryEngine
 from prerlkit.rollout.data_parallel import DataParallelVllm, on_each
+from prerlkit.rollout.leftovers import EngineFolder
 from prerlkit.rollout.memory import (
     ASLEEP,
+    CONTEXT,
     FRAGMENTATION,
     OVERHEAD,
     EngineMemory,
@@ -30,6 +30,8 @@ from prerlkit.rollout.memory import (
 )
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
+from prerlkit.rollout.text import completion_text
+from prerlkit.rollout.toolchain import compile_problem
 from prerlkit.rollout.vllm import Client, VllmEngine, rank_for
 
 if TYPE_CHECKING:
@@ -57,8 +59,13 @@ class VllmRollouts(Engine):
             )
 
     def check_installed(self, recipe: Recipe) -> None:
-        if recipe.rollout.vllm.server is None:
-            vllm_local.check_installed()
+        if recipe.rollout.vllm.server is not None:
+            return
+        vllm_local.check_installed()
+        from prerlkit.policy.base import pick_device
+
+        if pick_device(recipe.model.device).type == "cuda" and (problem := compile_problem()):
+            raise UsageError(f"vLLM compiles at its first start, and this machine is {problem}.")
 
     def check_processes(self, recipe: Recipe, processes: int) -> None:
         if processes > 1 and recipe.rollout.vllm.server is None:
@@ -77,7 +84,8 @@ class VllmRollouts(Engine):
         total, on_cuda = need.total, shared.kind == "cuda"
         if on_cuda:
             total = int(memory_share(recipe, need, shared.config, shared.memory, shared.free) * shared.memory)
-        return next_to_trainer(need, total, sleeps=on_cuda and settings.sleep is not False)
+        sleeps = on_cuda and settings.sleep is not False
+        return next_to_trainer(need, total, sleeps=sleeps, context=CONTEXT if on_cuda else 0)
 
     def make(self, context: EngineContext) -> RolloutEngine:
         recipe, policy, on_message = context.recipe, context.policy, context.on_message
@@ -86,19 +94,18 @@ class VllmRollouts(Engine):
         same = copied or recipe.model.quantization == "none"
         # once: it begins at the bare base
         canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
-        folder = Path(settings.shared_folder or cache_root()) / f"engine-{os.getpid()}"
-        model = context.model
-        if copied:
-            model = folder.with_name(f"{folder.name}-base")
-            on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
-            _write_dense(context, model)
+        held = EngineFolder(Path(settings.shared_folder or cache_root()))
+        model = held.path / "base" if copied else context.model
 
         def decode(ids: Sequence[int]) -> str:
-            return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True))
+            return completion_text(policy.tokenizer, ids, policy.end_ids)
 
         def start() -> RolloutEngine:
-            client = _local(context, model) if settings.server is None else connect_servers(context, settings.server)
-            engine = VllmEngine(client, policy, decode, policy.end_ids, folder)
+            if settings.server is None:
+                client = _local(context, model, held.path)
+            else:
+                client = connect_servers(context, settings.server)
+            engine = VllmEngine(client, policy, decode, policy.end_ids, held.path / "adapters")
             try:
                 watched = CanaryEngine(engine, canary)
             except BaseException:
@@ -107,22 +114,30 @@ class VllmRollouts(Engine):
             on_message(f"canary: without adapters engine and trainer differ by {watched.base_drift:.2g} nats a token")
             return watched
 
-        return _WithoutCopy(RestartingEngine(start, on_message), model if copied else None)
+        try:
+            if copied:
+                on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
+                _write_dense(context, model)
+            return _WithFolder(RestartingEngine(start, on_message), held)
+        except BaseException:
+            held.remove()
+            raise
 
 
-class _WithoutCopy:
-    """An engine that deletes its copy of the base when it closes."""
+class _WithFolder:
+    """An engine that deletes its folder when it closes."""
 
-    def __init__(self, engine: RolloutEngine, copied: Path | None) -> None:
+    def __init__(self, engine: RolloutEngine, folder: EngineFolder) -> None:
         self._engine = engine
-        self._copied = copied
+        self._folder = folder
         self.sync_weights = engine.sync_weights
         self.generate = engine.generate
 
     def close(self) -> None:
-        self._engine.close()
-        if self._copied:
-            shutil.rmtree(self._copied, ignore_errors=True)
+        try:
+            self._engine.close()
+        finally:
+            self._folder.remove()
 
 
 def connect_servers(context: EngineContext, addresses: Sequence[str]) -> Client:
@@ -154,7 +169,7 @@ def serve_command(recipe: Recipe, targets: Sequence[str]) -> str:
     )
 
 
-def _local(context: EngineContext, model: Path) -> Client:
+def _local(context: EngineContext, model: Path, folder: Path) -> Client:
     import torch
 
     recipe, policy = context.recipe, context.policy
@@ -183,7 +198,8 @@ def _local(context: EngineContext, model: Path) -> Client:
             memory_share=share,
             cache_bytes=need.cache if on_cpu else None,
             trust_remote_code=recipe.model.trust_remote_code,
-        )
+        ),
+        folder,
     )
 
 
@@ -235,16 +251,19 @@ def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, f
     return need.share(device, free - trainer_growth(recipe, config))
 
 
-def next_to_trainer(need: EngineMemory, total: int, *, sleeps: bool) -> Reservation:
+def next_to_trainer(need: EngineMemory, total: int, *, sleeps: bool, context: int = 0) -> Reservation:
     """An engine of `total` bytes on the trainer's device; what isn't weights, adapter and work space is its cache.
 
     While it sleeps, its weights wait in the host's memory and the cache is dropped; context and graphs stay.
+
+    Args:
+        context: bytes of its CUDA context, which `total` doesn't hold.
     """
     cache = total - (need.total - need.cache)
     held = {
         WEIGHTS: need.weights + need.adapter,
         CACHE: min(need.cache, max(need.sequence, cache)),
-        OTHER: OVERHEAD,
+        OTHER: OVERHEAD + context,
     }
     problem = ""
     if cache < need.sequence:
@@ -253,4 +272,4 @@ def next_to_trainer(need: EngineMemory, total: int, *, sleeps: bool) -> Reservat
             f"sequence of full length takes {need.sequence / _GIB:.1f} GiB: it would not start"
         )
     asleep = {OTHER: ASLEEP} if sleeps else held
-    return Reservation(held, asleep, held[CACHE] / need.sequence, total, problem)
+    return Reservation(held, asleep, held[CACHE] / need.sequence, total, problem, need.pinned if sleeps else 0)

@@ -22,6 +22,12 @@ class EvalResult:
         pass_at: pass@k for each k asked for (bootstrap over prompts).
         unjudged, truncated: shares of all completions.
         tokens_mean: mean length of a completion, tokens.
+        samples: how many samples were drawn for each prompt: the k of avg@k.
+        sample_tokens_mean: mean length of a sample, tokens; None without samples.
+        thoughts: thoughts of each kind (`evaluation.thoughts`) for each sample; for each greedy answer where no
+            samples were drawn.
+        kl: KL to the policy before the current stage, nats a token, estimated on the samples; None where there is no
+            stage yet, or no sample.
         by_prompt: of each judged prompt, by its id, what `score` is the mean of; two runs are compared on it.
     """
 
@@ -35,6 +41,10 @@ class EvalResult:
     unjudged: float = 0.0
     truncated: float = 0.0
     tokens_mean: float = 0.0
+    samples: int = 0
+    sample_tokens_mean: float | None = None
+    thoughts: Mapping[str, float] = field(default_factory=dict)
+    kl: float | None = None
     by_prompt: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -71,5 +81,7 @@ def values_of(line: Mapping[str, Any], *, bounds: bool = False) -> dict[str, flo
             values[name] = estimate["value"]
             values |= {f"{name}_{end}": estimate[end] for end in ("low", "high") if bounds}
     values |= {f"pass@{k}": estimate["value"] for k, estimate in (line.get("pass_at") or {}).items()}
-    values |= {name: float(line[name]) for name in ("tokens_mean", "truncated", "unjudged") if name in line}
+    values |= {f"thoughts/{kind}": float(each) for kind, each in (line.get("thoughts") or {}).items()}
+    alone = ("tokens_mean", "sample_tokens_mean", "kl", "truncated", "unjudged")
+    values |= {name: float(line[name]) for name in alone if line.get(name) is not None}
     return {of_evaluation(name): value for name, value in values.items()}

@@ -157,6 +157,13 @@ PROBE = Metric(
     "what could be measured",
     optional=True,
 )
+STAGE_KL = Metric(
+    "stage/kl",
+    "in the last step of a stage: KL of the policy after it to the policy before the stage. The k3 estimate over the "
+    "step's completions, 65,536 tokens at most; they were sampled one update before the stage's end",
+    unit="nats a token",
+    optional=True,
+)
 ROLLOUT_SECONDS = Metric(
     "time/rollout", "from the first prompt to the last token; verification runs at the same time", "s", "lower"
 )
@@ -193,7 +200,7 @@ OF_STEPS = (
     *(STEP, STAGE, REWARD, PASS_RATE, REWARD_OF, ZERO_SIGNAL, UNJUDGED, TRUNCATED),
     *(TOKENS_GENERATED, COMPLETION_LENGTH, TOKENS_TRAINED, LOSS, ENTROPY, KL, CLIP_FRACTION, TRAINED_LOGPROB),
     *(IMPORTANCE_MEAN, IMPORTANCE_CAPPED, IMPORTANCE_MISMATCH, CANARY_DRIFT, CANARY_GAIN),
-    *(LEARNING_RATE, GRAD_NORM, SKIPPED_UPDATES, NONFINITE_UPDATES, HEALTH, PROBE),
+    *(LEARNING_RATE, GRAD_NORM, SKIPPED_UPDATES, NONFINITE_UPDATES, STAGE_KL, HEALTH, PROBE),
     *(ROLLOUT_SECONDS, WEIGHT_SYNC_SECONDS, VERIFY_SECONDS, TRAIN_SECONDS, STEP_SECONDS),
     *(PROBES_SECONDS, PROBE_SECONDS, PEAK_MEMORY),
 )
@@ -203,6 +210,18 @@ EVAL_ACCURACY = Metric("eval/accuracy", "greedy answers that passed", "share", "
 EVAL_AVERAGE = Metric("eval/average", "avg@k: samples that passed, mean over prompts", "share", "higher")
 EVAL_PASS_AT = Metric("eval/pass@<k>", "pass@k (unbiased estimator)", "share", "higher")
 EVAL_LENGTH = Metric("eval/tokens_mean", "mean length of a completion", "tokens")
+EVAL_SAMPLE_LENGTH = Metric("eval/sample_tokens_mean", "mean length of a sample, greedy answers left out", "tokens")
+EVAL_THOUGHTS = Metric(
+    "eval/thoughts/<kind>",
+    "transition, reflection, verification and decomposition phrases ([evaluation.md](evaluation.md)) for each sample; "
+    "for each greedy answer where no samples are drawn",
+)
+EVAL_KL = Metric(
+    "eval/kl",
+    "KL of the policy to the policy before the current stage (`after <stage>`: before that stage): the k3 estimate "
+    "over the samples, 65,536 tokens at most; absent before the first step and without samples",
+    "nats a token",
+)
 EVAL_TRUNCATED = Metric("eval/truncated", "completions that the token limit cut", "share", "lower")
 EVAL_UNJUDGED = Metric("eval/unjudged", "completions without a verdict", "share", "lower")
 EVAL_BOUND = Metric(
@@ -211,7 +230,10 @@ EVAL_BOUND = Metric(
     "share",
 )
 
-OF_EVALUATIONS = (EVAL_ACCURACY, EVAL_AVERAGE, EVAL_PASS_AT, EVAL_LENGTH, EVAL_TRUNCATED, EVAL_UNJUDGED, EVAL_BOUND)
+OF_EVALUATIONS = (
+    *(EVAL_ACCURACY, EVAL_AVERAGE, EVAL_PASS_AT, EVAL_LENGTH, EVAL_SAMPLE_LENGTH, EVAL_THOUGHTS, EVAL_KL),
+    *(EVAL_TRUNCATED, EVAL_UNJUDGED, EVAL_BOUND),
+)
 """What `prerlkit compare` and trackers call the numbers of evaluations.jsonl."""
 
 

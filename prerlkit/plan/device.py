@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from prerlkit.errors import UsageError
+from prerlkit.policy.base import pick_device
 from prerlkit.rollout.memory import FRAGMENTATION
 from prerlkit.suggest import nearest
 
@@ -82,14 +83,18 @@ def of_size(text: str) -> Device:
 
 
 def at_hand(wanted: str) -> Device:
-    """The device that a run with `model.device: wanted` would take, with the memory that is free on it now."""
-    if wanted != "cpu" and torch.cuda.is_available():
+    """The device that a run with `model.device: wanted` would take, with the memory that is free on it now.
+
+    Raises:
+        UsageError: a run would refuse this machine (`pick_device`).
+    """
+    if pick_device(wanted).type == "cuda":
         free, _ = torch.cuda.mem_get_info()
         return Device(torch.cuda.get_device_name(), "cuda", free, _CUDA_CONTEXT)
-    return Device("this machine's memory", "cpu", _free_memory(), _LIBRARIES)
+    return Device("this machine's memory", "cpu", free_host_memory(), _LIBRARIES)
 
 
-def _free_memory() -> int:
+def free_host_memory() -> int:
     """Bytes that this process may still take: of the machine, and of its control group where there is a limit."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"))
     free = int(found[1]) * 1024 if found else 2**63 - 1

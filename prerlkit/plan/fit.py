@@ -7,10 +7,11 @@ import time
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plan.advice import Advice, advise
 from prerlkit.plan.config import find_config
-from prerlkit.plan.device import Device, at_hand
+from prerlkit.plan.device import Device, at_hand, free_host_memory
 from prerlkit.plan.plan import Plan, make_plan
 from prerlkit.plan.traces import Traces
 from prerlkit.recipe.schema import Recipe
+from prerlkit.rollout.leftovers import leftover_note
 
 
 def plan_and_advice(recipe: Recipe, where: str, device: Device) -> tuple[Plan, list[Advice]]:
@@ -42,6 +43,7 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
     plan, advice = plan_and_advice(recipe, where, device)
     tightest = phase_name(plan.tightest.name, plan.tightest.stage)
     if plan.fits:
+        _refuse_without_host_memory(recipe, plan)
         return (
             f"planned in {time.perf_counter() - begun:.0f} s: at most {gib(plan.needed)}, in "
             f"{tightest}, of {gib(device.memory)} free"
@@ -50,8 +52,22 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
     raise PrerlkitError(
         f"{recipe.name} needs {gib(plan.needed)} in {tightest}, and "
         f"{device.name} has {gib(device.memory)} free. Nothing was loaded.",
-        ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
+        leftover_note()
+        + ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
         + f"`prerlkit plan {recipe.name}` shows every phase; --force (in Python force=True) tries anyway.",
+    )
+
+
+def _refuse_without_host_memory(recipe: Recipe, plan: Plan) -> None:
+    """Raise PrerlkitError where the host's memory can't take what the engine keeps there."""
+    free = free_host_memory()
+    if plan.host_needed <= free:
+        return
+    raise PrerlkitError(
+        f"{recipe.name} needs {gib(plan.host_needed)} of the host's memory, {gib(plan.engine.host)} of them pinned "
+        f"while vLLM sleeps, and {gib(free)} are free. Nothing was loaded.",
+        "Pinned memory can't be swapped out. Close other programs, or let the card's memory hold the weights of one "
+        "model only: --set rollout.engine=transformers. --force (in Python force=True) tries anyway.",
     )
 
 

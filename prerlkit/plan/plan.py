@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prerlkit.engines.engine import KINDS, Reservation, Shared
 from prerlkit.engines.registry import engine_of
-from prerlkit.plan.device import Device
+from prerlkit.plan.device import GIB, Device
 from prerlkit.plan.trace import WEIGHT_SYNC, Sizes, Traced
 from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
@@ -15,6 +15,8 @@ from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.schema import Recipe
 
 LOAD, WRITE = "load", "write adapter"
+_PROCESS = 3 * GIB
+"""Of the host's memory, for a process with torch and CUDA's libraries. An estimate, not run here."""
 _ORDER = (LOAD, "merge", WEIGHT_SYNC, ROLLOUT, EVALUATION, "log-probs", "backward", "optimizer", WRITE)
 
 
@@ -60,6 +62,17 @@ class Plan:
     def needed(self) -> int:
         """The same at the tightest phase."""
         return self.needed_in(self.tightest)
+
+    @property
+    def host_needed(self) -> int:
+        """Bytes of the host's memory, where the device has memory of its own: two processes, and what is pinned.
+
+        A 4-bit base is unpacked into host memory before the engine starts: not at the same time as what is pinned.
+        """
+        if self.device.kind == "cpu":
+            return 0
+        processes = 1 + bool(self.engine.total)
+        return processes * _PROCESS + max(self.engine.host, self.sizes.dense_bytes if self.engine.total else 0)
 
     @property
     def fits(self) -> bool:

@@ -28,6 +28,8 @@ _TRACED_PASSES = 2
 class _NoText:
     """The tokenizer of completions without values."""
 
+    pad_token_id = None
+
     def decode(self, *_: Any, **__: Any) -> str:
         return ""
 

@@ -39,6 +39,7 @@ class Layer:
         key: its name inside PEFT, where dots are not allowed.
         settings: None for an adapter of another tool (`AdapterStack.adopt`): PEFT holds its configuration.
         weights: a merged adapter's own factors, kept so that the policy can still be written as one adapter.
+        start: the factors that its stage began with, where that stage continues the adapter of another.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Layer:
     settings: Adapter | None
     status: Status
     weights: Mapping[str, Tensor] | None = None
+    start: Mapping[str, Tensor] | None = None
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -161,13 +163,36 @@ class AdapterStack:
 
     def continue_top(self, name: str) -> None:
         """Let the trainable adapter train on under the name of the next stage."""
-        self.layers = (*self.layers[:-1], replace(self.layers[-1], name=name))
+        top = self.layers[-1]
+        self.layers = (*self.layers[:-1], replace(top, name=name, start=self.state(top.name)))
+
+    def load_start(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Set the factors that stage `name` began with, for a run that resumes within it."""
+        self.layers = tuple(replace(x, start=dict(tensors)) if x.name == name else x for x in self.layers)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within it the model is the reference policy: everything below the trainable adapter."""
         with self._only([x.key for x in self.layers if x.status == "frozen"]):
             yield
+
+    @contextmanager
+    def before_stage(self) -> Iterator[None]:
+        """Within it the model is the policy before the current stage.
+
+        A fresh adapter began as the identity; one that continues another stage's began with that stage's weights.
+        """
+        top = self.layers[-1]
+        if top.start is None:
+            with self.reference():
+                yield
+            return
+        own = self.state(top.name)
+        self.load_state(top.name, top.start)
+        try:
+            yield
+        finally:
+            self.load_state(top.name, own)
 
     @contextmanager
     def bare(self) -> Iterator[None]:

@@ -10,15 +10,26 @@ from torch import nn
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.attention import use_own_attention
+from prerlkit.policy.cards import unusable_card
 from prerlkit.policy.shard import shard_base
 from prerlkit.recipe.model import Model
+from prerlkit.rollout.leftovers import leftover_note
 
 HEAD_TOLERANCE = 1e-3
 """Relative difference under which head(decoder(x)) counts as the model's own logits."""
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of `model.device`. Raises UsageError when CUDA is asked for and absent."""
+    """The device of `model.device`.
+
+    Raises:
+        UsageError: CUDA is asked for and absent, or the machine has a card that torch can't use.
+    """
+    if wanted != "cpu" and (problem := unusable_card()):
+        raise UsageError(
+            f"model.device is {wanted}, and this machine's card can't be used: {problem[0]}.",
+            f"{problem[1]}. To compute on the CPU all the same: --set model.device=cpu.",
+        )
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             "model.device is cuda, but torch sees no CUDA device.",
@@ -52,8 +63,8 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     except torch.OutOfMemoryError as error:
         raise PrerlkitError(
             f"The model in {path} does not fit on {device}.",
-            "Set model.quantization: nf4 (a quarter of the memory), close what else uses the card, or take a smaller "
-            "model.",
+            f"{leftover_note()}Set model.quantization: nf4 (a quarter of the memory), close what else uses the card, "
+            "or take a smaller model.",
         ) from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise PrerlkitError(

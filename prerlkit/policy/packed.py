@@ -167,7 +167,10 @@ def packs(base: Any) -> bool:
     Measured on the model: it must hand the row's layout through to attention, take positions from their ids, and have
     no state other than attention's that runs along a row.
     """
-    contexts = [(1, 2, 3), tuple(range(12)), (1, 2, 3)]
+    # More than 32 tokens in every pass: below, bitsandbytes multiplies NF4 weights by another kernel on CUDA, whose
+    # rounding differs, and neither of the two would be wrong.
+    context = tuple(range(1, 34))
+    contexts = [context, tuple(range(40)), context]
     completions = [(4, 5), (6, 7, 8, 9, 10, 11, 12, 13, 14, 15), (5, 4, 3)]
     packed = Packed.of(contexts, completions).to(base.device)
     model = base.get_decoder()

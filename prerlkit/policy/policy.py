@@ -76,6 +76,16 @@ class Policy:
         device: torch.device = self.base.device
         return device
 
+    @property
+    def samples_by_other_kernels(self) -> bool:
+        """Whether an engine in this process rounds otherwise than training does.
+
+        bitsandbytes multiplies NF4 weights on CUDA by another kernel where there are few rows (under 8, or up to 32 in
+        narrow layers), as in the end of a rollout.
+        """
+        four_bit = (module for module in self.base.modules() if type(module).__name__ == "Linear4bit")
+        return self.device.type == "cuda" and next(four_bit, None) is not None
+
     def logprobs(
         self, sequences: Sequences, *, temperature: float, chunk: int, entropy: bool
     ) -> tuple[Tensor, Tensor | None]:

@@ -108,7 +108,7 @@ def _check_identity(adapters: AdapterStack, config: LoraConfig, tensors: dict[st
         ours = scale_of(config) * tensors[name + _B].float() @ tensors[name + _A].float()
         live = live.T if module.fan_in_fan_out else live  # Conv1D holds its weight transposed
         error = (ours - live).norm().item()
-        if error > IDENTITY_TOLERANCE * max(live.norm().item(), 1e-6):
+        if not error <= IDENTITY_TOLERANCE * max(live.norm().item(), 1e-6):  # also when it is not a number
             raise PrerlkitError(
                 f"The concatenated adapter differs from the stack at {name} by {error:.3g}; nothing was written.",
                 "This is a bug: the adapters of each stage are safe in adapters/. Please report it with the recipe.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,11 @@ def read_tokens(path: str, model: Model) -> Tokens:
 
     Raises:
         PrerlkitError: no usable tokenizer.
-        UsageError: no end token, or `model.start_token` is not one token of this tokenizer.
+        UsageError: no end token, or `model.start_token` or one of `model.end_tokens` is not one token here.
     """
     tokenizer = load_tokenizer(path, trust_remote_code=model.trust_remote_code)
     start = resolve_start_token(model.start_token, tokenizer)
-    return Tokens(tokenizer, end_token_ids(path, tokenizer), start)
+    return Tokens(tokenizer, end_token_ids(path, tokenizer, model.end_tokens), start)
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
@@ -84,15 +85,19 @@ def resolve_start_token(wanted: str, tokenizer: Any) -> StartToken:
         if tokenizer.bos_token_id is not None:
             return StartToken(tokenizer.bos_token_id, tokenizer.bos_token, "bos")
         return _turn_opener(tokenizer)
+    return StartToken(_one_token("start_token", wanted, tokenizer, "auto, or "), wanted, "recipe")
+
+
+def _one_token(key: str, wanted: str, tokenizer: Any, other: str) -> int:
     ids = tokenizer.encode(wanted, add_special_tokens=False)
     if len(ids) == 1 and (ids[0] != tokenizer.unk_token_id or wanted == tokenizer.unk_token):
-        return StartToken(ids[0], wanted, "recipe")
+        return int(ids[0])
     pieces = tokenizer.convert_ids_to_tokens(ids)
     found = f"it is {len(ids)} tokens here: {pieces}" if len(ids) > 1 else "this tokenizer does not know it"
     special = ", ".join(sorted(str(t) for t in tokenizer.all_special_tokens)) or "none"
     raise UsageError(
-        f"model.start_token {wanted!r} is not one token: {found}.",
-        f"Use auto, or one token of this tokenizer. Its special tokens: {special}.",
+        f"model.{key} {wanted!r} is not one token: {found}.",
+        f"Use {other}one token of this tokenizer. Its special tokens: {special}.",
     )
 
 
@@ -109,20 +114,56 @@ def _turn_opener(tokenizer: Any) -> StartToken:
     return StartToken(ids[0], tokenizer.convert_ids_to_tokens(ids[0]), "chat template")
 
 
-def end_token_ids(path: str, tokenizer: Any) -> tuple[int, ...]:
-    """Every token that ends a completion: the tokenizer's EOS and those of generation_config.json.
+def end_token_ids(path: str, tokenizer: Any, named: Sequence[str] = ()) -> tuple[int, ...]:
+    """Every token that ends a completion: the tokenizer's EOS, those of generation_config.json, and those `named`.
+
+    Args:
+        named: `model.end_tokens`.
 
     Raises:
-        UsageError: there is none, so that every completion would run to the limit.
+        UsageError: there is none, so that every completion would run to the limit; one that is `named` is not one token
+            of this tokenizer; or generation_config.json can't be read.
     """
     ids = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
     config = Path(path) / "generation_config.json"
-    if config.is_file():
-        listed = json.loads(config.read_text(encoding="utf-8")).get("eos_token_id")
+    if config.is_file() and (text := config.read_text(encoding="utf-8").strip()):
+        try:
+            listed = json.loads(text).get("eos_token_id")
+        except (ValueError, AttributeError) as error:
+            raise UsageError(f"{config} is not valid JSON: {error}", "Mend the file, or delete it.") from error
         ids.update([listed] if isinstance(listed, int) else listed or [])
+    ids.update(_one_token("end_tokens", text, tokenizer, "") for text in named)
     if not ids:
         raise UsageError(
             f"The tokenizer in {path} has no end token, and generation_config.json names none.",
-            "Completions would never end. Set eos_token in tokenizer_config.json.",
+            "Completions would never end. Name the token in the recipe: model.end_tokens.",
         )
     return tuple(sorted(ids))
+
+
+def turn_end_note(tokens: Tokens, options: Mapping[str, Any]) -> str:
+    """Return a line for a person where the chat template ends a turn with a token that is no end token, else "".
+
+    A model that was taught by such a template writes that token at the end of an answer and goes on to the limit.
+
+    Args:
+        options: `data.template_options`.
+    """
+    from jinja2 import TemplateError
+
+    answer = "The answer is 42."
+    turns = [{"role": "user", "content": "What is 6 * 7?"}, {"role": "assistant", "content": answer}]
+    try:
+        text = tokens.tokenizer.apply_chat_template(turns, tokenize=False, **options)
+    except (TemplateError, TypeError, ValueError):
+        return ""  # the prompts' own rendering reports what is wrong with it
+    tail = str(text).rpartition(answer)[2].strip()
+    ids = tokens.tokenizer.encode(tail, add_special_tokens=False) if answer in text and tail else []
+    if not ids or set(ids) & set(tokens.end_ids):
+        return ""
+    ends = ", ".join(repr(tokens.tokenizer.decode([number])) for number in tokens.end_ids)
+    last = tokens.tokenizer.decode(ids[:1])
+    return (
+        f"the chat template ends a turn with {last!r}, which is no end token here (those are {ends}): answers may "
+        f"run to the limit. --set 'model.end_tokens=[\"{last}\"]' makes it one"
+    )

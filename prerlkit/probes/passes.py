@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.microbatch import TokenRow, micro_batches
+from prerlkit.policy.policy import Policy
 from prerlkit.probes.protocol import ProbeInput
 from prerlkit.types import Group
 
@@ -22,8 +23,21 @@ def rows_behind_prompts(groups: Sequence[Group]) -> list[TokenRow]:
 @torch.no_grad()
 def score(seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False) -> list[Tensor]:
     """Log-probs of each row's completion at the rollout's temperature, or with `entropy` the entropies there; nats."""
+    return _by_row(rows, _passes(seen, rows, entropy=entropy))
+
+
+@torch.no_grad()
+def completion_logprobs(
+    policy: Policy, rows: Sequence[TokenRow], *, temperature: float, pass_tokens: int, chunk: int
+) -> list[Tensor]:
+    """Return the log-probs of each row's completion at `temperature`, nats. `pass_tokens`, `chunk`: see ProbeInput."""
+    return _by_row(rows, _batches(policy, rows, temperature, pass_tokens, chunk, entropy=False))
+
+
+def _by_row(rows: Sequence[TokenRow], passes: Iterable[tuple[list[int], Tensor, Tensor | None]]) -> list[Tensor]:
+    """The entropies where there are any, else the log-probs, split into those of each row."""
     found: dict[int, Tensor] = {}
-    for indices, logprobs_N, entropy_N in _passes(seen, rows, entropy=entropy):
+    for indices, logprobs_N, entropy_N in passes:
         values_N = logprobs_N if entropy_N is None else entropy_N
         found.update(zip(indices, values_N.split([len(rows[i].completion) for i in indices]), strict=True))
     return [found[i] for i in range(len(rows))]
@@ -46,12 +60,17 @@ def gradient(seen: ProbeInput, rows: Sequence[TokenRow], weights: Sequence[float
 def _passes(
     seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False
 ) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
-    policy = seen.policy
-    for indices in micro_batches(rows, seen.pass_tokens, share_contexts=policy.share_contexts):
+    temperature = seen.stage.rollout.temperature
+    yield from _batches(seen.policy, rows, temperature, seen.pass_tokens, seen.chunk, entropy=entropy)
+
+
+def _batches(
+    policy: Policy, rows: Sequence[TokenRow], temperature: float, pass_tokens: int, chunk: int, *, entropy: bool
+) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
+    for indices in micro_batches(rows, pass_tokens, share_contexts=policy.share_contexts):
         contexts, completions = [rows[i].context for i in indices], [rows[i].completion for i in indices]
         sequences = Sequences(contexts, completions, policy.device)
-        temperature = seen.stage.rollout.temperature
-        yield indices, *policy.logprobs(sequences, temperature=temperature, chunk=seen.chunk, entropy=entropy)
+        yield indices, *policy.logprobs(sequences, temperature=temperature, chunk=chunk, entropy=entropy)
 
 
 def _taken(parameter: nn.Parameter) -> Tensor:

@@ -158,12 +158,12 @@ class _Reference:
             LoadedModel("PEFT", rms(by_peft - live), effect),
             LoadedModel("transformers", rms(by_transformers - live), effect),
         ]
-        if config.use_dora and apart > allowed:
+        if config.use_dora and not apart <= allowed:
             note = "transformers' load_adapter loses DoRA's norms and gives another model: load this adapter with PEFT"
             checks[1] = LoadedModel("transformers", checks[1].error, effect, note)
         for one in checks:
-            wrong = apart > allowed if reduced else one.error > allowed
-            if wrong and not one.note:
+            within = apart <= allowed if reduced else one.error <= allowed
+            if not within and not one.note:  # not a number is within no bound
                 raise PrerlkitError(
                     f"Refused, and nothing was written: loaded by {one.how}, the adapter is {one.error:.2g} from the "
                     f"policy ({allowed:.2g} is allowed).",

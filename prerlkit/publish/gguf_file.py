@@ -220,7 +220,7 @@ def _read_back(path: Path, kind: Kind, config: Any, weights: Weights, tokens: tu
     with torch.no_grad():
         found = streamed.logits(loaded.eval(), *tokens)
     away, difference = rms(found - expected), rms(found - merged)
-    if away > FLOOR * rms(merged):
+    if not away <= FLOOR * rms(merged):  # also when it is not a number
         raise PrerlkitError(
             f"Refused, and nothing was written: loaded back, the GGUF file is {away:.2g} from the merged model in "
             f"{kind} (logits are {rms(merged):.2g}).",

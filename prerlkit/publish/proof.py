@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,9 @@ class MergeProof:
     @property
     def failure(self) -> str:
         """Why this merge is refused; "" when it is proven."""
+        measured = (self.error, self.lost, self.astray, self.noise, self.effect, self.distance, self.scale)
+        if not all(map(math.isfinite, measured)):  # NaN is neither within a bound nor outside of it
+            return "the logits of the policy or of the merged model are not numbers (NaN or infinite)"
         if self.effect <= self.rounding:
             return (
                 f"the adapter moves the logits by {self.effect:.2g}, which is no more than rounding to {self.dtype} "

@@ -44,6 +44,9 @@ class Model(Settings):
     start_token: str = "auto"
     """What stands in front of y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its chat
     template."""
+    end_tokens: tuple[str, ...] = ()
+    """Tokens that end a completion, in addition to the tokenizer's EOS and those of generation_config.json. vLLM:
+    `stop_token_ids`."""
     trust_remote_code: Bool = False
     """Run Python that comes with the model. Leave it off unless you have read that code."""
 

@@ -11,6 +11,8 @@ from pydantic_core import PydanticCustomError
 from prerlkit.plugins import FileName, is_file
 from prerlkit.settings import Bool, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
+IMPORTANCE_CAP = 2.0
+"""Yao et al. 2025."""
 MAX_RANK = 512
 """The largest adapter rank that vLLM 0.32 has kernels for."""
 
@@ -117,12 +119,13 @@ class Rollout(Settings):
     memory for the cache. vLLM: `max_num_seqs`."""
     importance_cap: Literal["auto"] | PositiveFloat | None = "auto"
     """Truncated importance sampling: each token's loss is multiplied by min(π/μ, cap), π the policy that learns and μ
-    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm, null (off) with hf, where π and μ are one model. TRL:
+    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm, null (off) with hf, where π and μ are one model; but 2
+    with hf too for NF4 on CUDA, where bitsandbytes computes few rows by another kernel. TRL:
     `vllm_importance_sampling_clip_max`, before `vllm_importance_sampling_cap`; verl: `rollout_is_threshold`."""
 
     @property
     def importance(self) -> float | None:
         """The cap that is used; None is off."""
         if self.importance_cap == "auto":
-            return None if self.engine == "hf" else 2.0
+            return None if self.engine == "hf" else IMPORTANCE_CAP
         return self.importance_cap

@@ -105,6 +105,10 @@ def _evaluations(runs: Sequence[Run], names: Sequence[str]) -> Section:
         if run.evaluations:
             head, rows = learned.evaluation_rows(run)
             tables.append(table(name if len(runs) > 1 else "Held-out evaluations", head, rows, numbers=range(1, 20)))
+        head, rows = learned.effect_rows(run)
+        if rows:
+            caption = "What each stage did: KL to the policy before it, before → after"
+            tables.append(table(f"{name}. {caption}" if len(runs) > 1 else caption, head, rows, numbers=range(1, 20)))
     return Section(
         "evaluations",
         "Before and after",

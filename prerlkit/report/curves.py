@@ -94,7 +94,7 @@ def probes(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
 
 def others(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[Chart, ...], dict[str, float]]:
     """Charts of all other metrics but times and health, and those that never changed, with their value."""
-    hidden = (_PROBES, "time/", catalogue.HEALTH.of(""))
+    hidden = (_PROBES, "time/", catalogue.HEALTH.of(""), catalogue.STAGE_KL.name)
     found = [name for name in _recorded(runs) if name not in _SHOWN and not name.startswith(hidden)]
     values = {name: {step[name] for run in runs for step in run.steps if name in step} for name in found}
     constant = {name: float(next(iter(seen))) for name, seen in values.items() if len(seen) == 1}

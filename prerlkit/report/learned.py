@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prerlkit.evaluation.effect_words import effect_cells
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.runs.run import Run
 
@@ -81,6 +82,13 @@ def evaluation_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     head = ["evaluation", "step", "prompts", *(names[key] for key in has), *(["change"] if has else [])]
     head += [*(f"pass@{k}" for k in ks), "truncated", "unjudged", "tokens"]
     return head, [_row(run.evaluations, n, has, ks) for n in range(len(run.evaluations))]
+
+
+def effect_rows(run: Run) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of the table of what each finished stage did; no row without one."""
+    cells = [(effect.stage, effect_cells(effect)) for effect in run.effects]
+    headings = list(dict.fromkeys(heading for _, own in cells for heading in own))
+    return ["stage", *headings], [[stage, *(own.get(heading, "–") for heading in headings)] for stage, own in cells]
 
 
 def _row(evaluations: Sequence[Mapping[str, Any]], n: int, has: Sequence[str], ks: Sequence[int]) -> list[str]:

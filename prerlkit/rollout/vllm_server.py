@@ -12,7 +12,7 @@ from urllib import error, request
 
 from prerlkit.errors import EngineError, UsageError
 from prerlkit.rollout.protocol import Sampling, Scores
-from prerlkit.rollout.vllm import NAME, Answers, GoneError, Request, Sampled
+from prerlkit.rollout.vllm import NAME, Answers, GoneError, Request, Sampled, check_finished
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 1800.0
@@ -60,7 +60,7 @@ class ServerVllm:
             return
         body = {**self._body(token_ids, None), "max_tokens": 1, "temperature": 1.0, "top_k": 1}
         # Of a distribution cut to one token that token's log-prob is 0, if it is of what is drawn from.
-        only = self._post(COMPLETIONS, body)["choices"][0]["logprobs"]["token_logprobs"][0]
+        only = self._complete(body)["logprobs"]["token_logprobs"][0]
         if abs(only) > 1e-3:
             raise UsageError(
                 f"The server at {self._address} gives log-probs at temperature 1, and the recipe samples differently.",
@@ -98,10 +98,10 @@ class ServerVllm:
         waiting = {}
         for index, one in enumerate(requests):
             body = {**self._body(one.token_ids, one.salt), **common, "seed": one.seed}
-            waiting[self._pool.submit(self._post, COMPLETIONS, body)] = index
+            waiting[self._pool.submit(self._complete, body)] = index
         try:
             for answer in as_completed(waiting):
-                choice = answer.result()["choices"][0]
+                choice = answer.result()
                 yield Sampled(waiting[answer], tuple(choice["token_ids"]), tuple(choice["logprobs"]["token_logprobs"]))
         finally:
             for answer in waiting:
@@ -113,7 +113,7 @@ class ServerVllm:
         for ids in sequences:
             body = {**self._body(ids, None), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
             body["model"] = NAME if adapter else self._model
-            places = self._post(COMPLETIONS, body)["choices"][0]["prompt_logprobs"][1:]
+            places = self._complete(body)["prompt_logprobs"][1:]
             scores.append([place[str(token)]["logprob"] for place, token in zip(places, ids[1:], strict=True)])
         return {f"the vLLM server at {self._address}": scores}
 
@@ -153,6 +153,12 @@ class ServerVllm:
             "add_special_tokens": False,
         }
         return {**body, "cache_salt": f"{os.getpid()}-{salt}"} if salt else body
+
+    def _complete(self, body: Any) -> Any:
+        """The completion of a request. Raises AbortedError where it was broken off."""
+        choice = self._post(COMPLETIONS, body)["choices"][0]
+        check_finished(choice["finish_reason"], f"The vLLM server at {self._address}")
+        return choice
 
     def _post(self, path: str, body: Any, *, text: bool = False) -> Any:
         return self._send(path, body, ANSWER_SECONDS, text=text)

@@ -97,6 +97,8 @@ def save(
                     "The checkpoint before is whole. Lower the learning rate, then add --resume.",
                 )
             save_file(state, temporary / _adapter_file(layer.name))
+            if layer.start is not None and layer.status == "trainable":
+                save_file(dict(layer.start), temporary / _start_file(layer.name))
         save_file(tensors, temporary / _OPTIMIZER)
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
@@ -141,9 +143,11 @@ class Checkpoint:
         return self.folder / _adapter_file(stage)
 
     def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
-        """Put the weights of stage `name` into the adapter of that stage."""
+        """Put the weights of stage `name` into the adapter of that stage, and those that it began with next to them."""
         try:
             adapters.load_state(name, load_file(self.adapter(name)))
+            if (start := self.folder / _start_file(name)).exists():
+                adapters.load_start(name, load_file(start))
         except (ValueError, RuntimeError, OSError, SafetensorError) as error:
             why = " ".join(str(error).split())[:300]
             raise PrerlkitError(
@@ -157,6 +161,11 @@ class Checkpoint:
 
 def _adapter_file(stage: str) -> str:
     return f"adapter.{stage}.safetensors"
+
+
+def _start_file(stage: str) -> str:
+    """The factors with which a stage continued the adapter of another; KL at its end is to the policy with them."""
+    return f"start.{stage}.safetensors"
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import UsageError
+from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
@@ -98,6 +99,11 @@ class Run:
         if lost := [f'"{name}"' for name, step in named if (name, step) not in there]:
             found.append(f"evaluations.jsonl lacks {', '.join(lost)}")
         return tuple(found)
+
+    @property
+    def effects(self) -> tuple[StageEffect, ...]:
+        """What each finished stage did to the policy, in order."""
+        return stage_effects(((step["stage"], step) for step in self.steps), self.evaluations)
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
         """Return the lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""

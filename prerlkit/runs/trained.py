@@ -138,7 +138,7 @@ class TrainedRun:
         """The adapters with their weights, bottom first; read when they are first asked for.
 
         Raises:
-            PrerlkitError: one is missing or damaged.
+            PrerlkitError: one is missing or damaged, or holds numbers that are not finite.
         """
         parts = tuple(Part(stage.name, stage.adapter, _tensors(file)) for stage, file in self.adapters)
         checksums.check(self.files, [file for _, file in self.adapters])  # of a checkpoint's they are its own
@@ -202,4 +202,9 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         raise PrerlkitError(
             f"The adapter {file} can't be read: {error}", "Restore the run folder from a copy, or run again."
         ) from error
+    if wrong := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None):
+        raise PrerlkitError(
+            f"The adapter {file} holds NaN or infinite numbers, in {wrong}.",
+            "The training diverged, or the file is damaged: use an earlier checkpoint of the run.",
+        )
     return tensors

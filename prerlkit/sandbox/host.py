@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +24,7 @@ from prerlkit.sandbox.program import run
 ACCEPT = "i_accept_that_untrusted_code_runs_unsandboxed"
 INSTALL = "apt-get install -y bubblewrap   (Debian, Ubuntu; elsewhere: dnf, pacman or apk, same name)"
 _LIMITS = Limits(memory=256 << 20, cpu=5)
-# Tries three ways out. What it prints is what worked.
+# Tries ways out, of each kind that a layer promises to close. What it prints is what worked.
 _ATTEMPTS = """
 import os
 def attempt(name, way):
@@ -29,11 +33,18 @@ def attempt(name, way):
     except OSError:
         return
     print(name)
-attempt("open a host file", lambda: os.open(FILE, os.O_RDONLY))
+attempt("open a host file", lambda: os.open(HOST_FILE, os.O_RDONLY))
 def write():
     os.close(os.open("/prerlkit-probe", os.O_WRONLY | os.O_CREAT))
     os.unlink("/prerlkit-probe")
 attempt("write a host file", write)
+attempt("change a host file's rights", lambda: os.chmod(FILE, 0o666))
+attempt("change a host file's owner", lambda: os.chown(FILE, -1, os.getgid()))
+attempt("change a host file's times", lambda: os.utime(FILE))
+attempt("empty a host file", lambda: os.truncate(FILE, 0))
+attempt("empty a host file without opening it to write", lambda: os.open(FILE, 3 | os.O_TRUNC))
+attempt("read a host file's attributes", lambda: os.listxattr(FILE))
+attempt("rename a host file", lambda: os.rename(FILE, FILE + "2"))
 def network():
     import socket
     socket.socket()
@@ -42,6 +53,7 @@ def fork():
     if os.fork() == 0:
         os._exit(0)
 attempt("fork", fork)
+attempt("become root", lambda: os.setgroups([0]))
 print("done")
 """
 
@@ -68,7 +80,7 @@ def bwrap() -> str | None:
 
 @lru_cache
 def tried(layer: Name) -> str:
-    """Why a layer doesn't work here; nothing when it does. Tried once a process, which takes about 50 ms."""
+    """Return why a layer doesn't work here; nothing when it does. Tried once a process, which takes about 50 ms."""
     if sys.platform != "linux":
         return f"needs Linux, not {platform.system()}"
     if layer == "none":
@@ -80,17 +92,36 @@ def tried(layer: Name) -> str:
         return "bwrap is not installed"
     if layer == "landlock" and abi() == 0:
         return "the kernel has no Landlock, or it is switched off"
-    source = _ATTEMPTS.replace("FILE", repr(str(Path(__file__).resolve())))
-    try:
-        ran = run(layer, source, b"", _LIMITS, 10.0, path)
-    except (PrerlkitError, OSError) as error:
-        return (str(error).splitlines() or [type(error).__name__])[0] + _complaint(layer, path)
+    if layer == "bubblewrap" and path is not None and os.geteuid() and os.stat(path).st_mode & stat.S_ISUID:
+        return f"{path} is setuid, and then can't limit the number of files for an ordinary user"
+    with _file_for_everyone() as file:
+        source = _ATTEMPTS.replace("HOST_FILE", repr(str(Path(__file__).resolve()))).replace("FILE", repr(file))
+        try:
+            ran = run(layer, source, b"", _LIMITS, 10.0, path)
+        except (PrerlkitError, OSError) as error:
+            return (str(error).splitlines() or [type(error).__name__])[0] + _complaint(layer, path)
     lines = ran.stdout.decode(errors="replace").split("\n")
     if lines == ["done", ""]:
         return ""
     if "done" not in lines:
         return f"a program in it failed: {ran.stderr.decode(errors='replace')[-300:] or ran.stopped}"
     return "it doesn't hold: a program in it could " + ", ".join(lines[: lines.index("done")])
+
+
+@contextmanager
+def _file_for_everyone() -> Iterator[str]:
+    """Yield the path of a file whose own rights are not in the way of changes: the layer itself has to be."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="prerlkit-probe-")
+    except OSError:  # nothing can be written here, and so nothing changed
+        yield "/prerlkit-probe/file"
+        return
+    with folder:
+        os.chmod(folder.name, 0o777)
+        file = Path(folder.name, "file")
+        file.write_text("here", encoding="utf-8")
+        file.chmod(0o666)
+        yield str(file)
 
 
 def choose(layer: str = "auto", unsandboxed: bool = False) -> Sandbox:

@@ -27,7 +27,7 @@ GAPS: dict[Name, tuple[str, ...]] = {
         "packages installed into the base interpreter can be read",
     ),
     "landlock": (
-        "names, sizes and times of host files can be asked for (stat), though no file can be opened",
+        "names, sizes, times and link targets of host files can be asked for (stat), though no file can be opened",
         "no process ids of its own: it can see which ids exist, and signal none",
         "no private folder: the program can write no file at all",
         "run by an ordinary user, the number of threads is bounded by memory alone",
@@ -56,11 +56,10 @@ class GuestLaunch:
     command: tuple[str, ...]
     environment: dict[str, str]
     config: dict[str, Any]
-    inherited: tuple[int, ...] = ()  # descriptors that the command reads
 
 
 def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = False) -> GuestLaunch:
-    """What starts one guest in that layer. A descriptor in `inherited` is the caller's to close.
+    """Return what starts one guest in that layer.
 
     Args:
         forks: the guest itself runs nothing untrusted and forks processes that do. They get the filter of system calls;
@@ -72,9 +71,11 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
         "uid": None,
         "landlock": 0,
         "readable": (),
+        "isolated": layer != "none",
         "seccomp": None,
-        "child_seccomp": seccomp.build(OWN_PID) if forks and layer != "none" else None,
-        "private": "/tmp" if layer == "bubblewrap" else None,
+        "child_seccomp": None,
+        "private": None,
+        "inodes": limits.inodes,
         "parent": 0,
     }
     threads = limits.threads + forks
@@ -83,26 +84,28 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
         return GuestLaunch((python.executable,), python.environment, config)
     if root:
         config["uid"] = _unprivileged()
+    bubblewrap = layer == "bubblewrap"
+    # A pid namespace has no other process to signal, but the parent of forks.
+    filters = seccomp.build(OWN_PID if forks or not bubblewrap else None, folder=bubblewrap)
+    config["child_seccomp" if forks else "seccomp"] = filters
     if layer == "landlock":
         python = _interpreter(root, True)
         config["landlock"] = abi()
         config["readable"] = python.readable
-        config["seccomp"] = None if forks else seccomp.build(OWN_PID)
         config["parent"] = os.getpid()
         if root:
             config["limits"]["NPROC"] = threads
         return GuestLaunch((python.executable,), python.environment, config)
     python = _interpreter(root, False)
     config["limits"]["NPROC"] = threads
-    filters = () if forks else (_filter_fd(),)
+    config["private"] = "/tmp"
     assert bwrap is not None
-    flags = [flag for fd in filters for flag in ("--seccomp", str(fd))]
-    command = (bwrap, *_namespaces(root), *_mounts(python, limits.disk), *flags, "--", python.executable)
+    command = (bwrap, *_namespaces(root), *_mounts(python, limits.disk), "--", python.executable)
     at = command.index("--clearenv") + 1
     for name, value in python.environment.items():
         command = (*command[:at], "--setenv", name, value, *command[at:])
     # Bubblewrap itself starts with no environment: inside, /proc/1/environ would be its own.
-    return GuestLaunch(command, {}, config, filters)
+    return GuestLaunch(command, {}, config)
 
 
 @lru_cache
@@ -113,7 +116,8 @@ def _interpreter(root: bool, reachable: bool) -> interpreter.Interpreter:
 
 def _namespaces(root: bool) -> list[str]:
     flags = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    flags += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"]
+    # The guest gives its folder a limit of files, for which it needs this capability, and then drops them all.
+    flags += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]
     if root:  # no user namespace: the guest really changes its user, or the limit of processes wouldn't hold
         return [*flags, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     return [*flags, "--unshare-user"]  # further ones are denied by seccomp; --disable-userns came with 0.8
@@ -133,22 +137,16 @@ def _mounts(python: interpreter.Interpreter, disk: int) -> list[str]:
         elif not any(path.startswith(f"{other}/") for other in python.readable):
             arguments += ["--ro-bind", path, path]
         made.add(path)
+    arguments += ["--perms", "0755", "--dir", "/dev"]
     for device in ("null", "zero", "urandom"):
-        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+        # Read-only: a device can be written to all the same, but its rights can't be changed by its owner.
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}", "--remount-ro", f"/dev/{device}"]
     arguments += ["--perms", "1777", "--size", str(disk), "--tmpfs", "/tmp"]
     return [*arguments, "--remount-ro", "/", "--chdir", "/tmp"]
 
 
-def _filter_fd() -> int:
-    """A seccomp filter as a file at its start."""
-    fd = os.memfd_create("filter")
-    os.write(fd, seccomp.build())
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
 def _unprivileged() -> int:
-    """A user id that nothing else on this host has, and no other guest: signals and limits go by user."""
+    """Return a user id that nothing else on this host has, and no other guest: signals and limits go by user."""
     start, span = _USERS if _last_user() >= sum(_USERS) else _FEW_USERS
     return start + secrets.randbelow(span)
 

@@ -17,6 +17,7 @@ class Limits:
         disk: size of the private folder, where the layer has one; also of the largest file.
         output: of stdout and stderr together; more ends the program.
         threads, files: how many at once.
+        inodes: files and folders in the private folder, where the layer has one.
     """
 
     memory: int = 512 * MIB
@@ -25,6 +26,7 @@ class Limits:
     output: int = 4 * MIB
     threads: int = 64
     files: int = 64
+    inodes: int = 1000
 
     def rlimits(self) -> dict[str, int]:
         """By the names that `resource` gives them, without `RLIMIT_`."""
@@ -36,4 +38,5 @@ class Limits:
             "CORE": 0,
             "MEMLOCK": 0,
             "MSGQUEUE": 0,
+            "SIGPENDING": 64,  # queued signals and timers, which are the kernel's memory
         }

@@ -77,7 +77,7 @@ class Guest:
         guest_reads, self._write_fd = os.pipe()
         self._read_fd, guest_writes = os.pipe()
         self.control: socket.socket | None = None
-        ours = [guest_reads, guest_writes, *start.inherited]
+        ours = [guest_reads, guest_writes]
         if forks:
             self.control, theirs = socket.socketpair()
             ours.append(theirs.detach())
@@ -254,7 +254,9 @@ def _frame(message: Any) -> bytes:
 def _modules(role: str) -> tuple[tuple[str, Any], ...]:
     """The code of the guest's modules, the one that it becomes last."""
     found = []
-    shared = ("boot", "channel", "values") if role == "judge" else ("boot", "channel", "values", "prelude")
+    shared = (
+        ("libc", "boot", "channel", "values") if role == "judge" else ("libc", "boot", "channel", "values", "prelude")
+    )
     for name in (*shared, role):
         full = f"prerlkit.sandbox.guest.{name}"
         file = import_module(full).__file__

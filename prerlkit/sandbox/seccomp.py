@@ -1,4 +1,4 @@
-"""A seccomp filter in plain bytes: no new processes, no sockets, none of the kernel's administrative corners.
+"""A seccomp filter in plain bytes: no new processes, no sockets, no change of files' rights, no unbounded memory.
 
 The filter denies what is listed and lets the rest through, as an interpreter needs a few hundred calls; calls newer
 than this table "don't exist" (ENOSYS). Forking is denied so that a limit of memory per process is a limit of the whole.
@@ -26,6 +26,17 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semctl": (66, 191),
     "semop": (65, 193), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
     "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181),
+    # memory that no limit counts: pages held by pipes, extended attributes, the host's pool of asynchronous requests
+    "vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77), "sendfile": (40, 71),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "getxattr": (191, 8), "lgetxattr": (192, 9),
+    "fgetxattr": (193, 10), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "io_setup": (206, 0),
+    # owners of files, and the rights of a file that was opened elsewhere, as stdin was
+    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "fchmod": (91, 52),
+    "fchmodat2": (452, 452),
+    # what happens to the host's files and disks
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27), "sync": (162, 81),
+    "syncfs": (306, 267),
     # namespaces, mounts, files by handle
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
     "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
@@ -44,6 +55,24 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58), "nfsservctl": (180, 42), "uselib": (134, None), "_sysctl": (156, None),
     "ustat": (136, None), "sysfs": (139, None),
 }  # fmt: skip
+# Landlock governs opening and making files alone. These need neither: they change any file that its user owns.
+_DENIED_WITHOUT_FOLDER: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmodat": (268, 53),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "truncate": (76, 45),
+    "ftruncate": (77, 46),
+}
+_OPEN, _OPENAT, _OPENAT2 = (2, None), (257, 56), (437, 437)
+# Flags that no layer of files sees as writing: truncating while reading, and the access mode of neither.
+_ACCESS, _NEITHER, _TRUNCATE = 0o3, 0o3, 0o1000
+_MMAP, _MAP_HUGETLB = (9, 222), 0x40000
+_MADVISE, _HUGE_PAGES = (28, 233), (14, 25)  # MADV_HUGEPAGE, MADV_COLLAPSE
+# A lease on a file makes its next reader wait; a note tells what happens in a folder; pipes hold 64 KiB as they come.
+_FILE_COMMANDS = (1024, 1026, 1031)  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
 _CLONE, _CLONE3, _SOCKETPAIR, _PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
 _SIGNALS = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)}
 _TKILL, _PRLIMIT, _FCNTL, _IOCTL = (200, 130), (302, 261), (72, 25), (16, 29)
@@ -53,7 +82,14 @@ _NEWEST = 462  # mseal, Linux 6.10; what came later was not looked at
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 _EQUAL, _GREATER, _ANY_BIT = 0x15, 0x25, 0x45  # BPF_JMP|{JEQ,JGT,JSET}|K
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data; the lower half of each argument
+_NR, _ARCH, _ARG0, _ARG1, _ARG2, _ARG3 = (
+    0,
+    4,
+    16,
+    24,
+    32,
+    40,
+)  # offsets in struct seccomp_data; the lower half of each argument
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050001, 0x00050026
 _CLONE_THREAD, _AF_UNIX, _SOCK_STREAM, _PR_SET_PDEATHSIG = 0x10000, 1, 1, 1
@@ -66,11 +102,12 @@ def supported() -> bool:
     return platform.machine() in _ARCHITECTURES
 
 
-def build(own_pid: int | None = None, machine: str | None = None) -> bytes:
-    """The filter as an array of `struct sock_filter`.
+def build(own_pid: int | None = None, folder: bool = True, machine: str | None = None) -> bytes:
+    """Return the filter as an array of `struct sock_filter`.
 
     Args:
-        own_pid: the only process that may be signalled. None: any, for use in a pid namespace of its own.
+        own_pid: the only process that may be signalled. None: any, for use in a separate pid namespace.
+        folder: the guest has a private folder, in which it may change files, and every other file is read-only.
         machine: `x86_64` or `aarch64`; by default this one.
     """
     audit, column = _ARCHITECTURES[machine or platform.machine()]
@@ -82,10 +119,10 @@ def build(own_pid: int | None = None, machine: str | None = None) -> bytes:
         (_GREATER, 0, 1, _NEWEST),  # also all of x86-64's second numbering ("x32")
         (_RETURN, 0, 0, _ENOSYS),
     ]
-    numbers = [pair[column] for pair in _DENIED.values()]
-    program += _when([n for n in numbers if n is not None], [(_RETURN, 0, 0, _EPERM)])
-    # ENOSYS: its flags lie in memory, which a filter can't read; the C library then uses clone.
-    program += _when([_CLONE3[column]], [(_RETURN, 0, 0, _ENOSYS)])
+    denied = [*_DENIED.values(), *(() if folder else _DENIED_WITHOUT_FOLDER.values())]
+    program += _when([pair[column] for pair in denied], [(_RETURN, 0, 0, _EPERM)])
+    # ENOSYS: their flags lie in memory, which a filter can't read; the C library then uses clone and openat.
+    program += _when([_CLONE3[column], _OPENAT2[column]], [(_RETURN, 0, 0, _ENOSYS)])
     program += _when([_CLONE[column]], [(_LOAD, 0, 0, _ARG0), (_ANY_BIT, 1, 0, _CLONE_THREAD), *_refuse_else_allow()])
     # A connected pair can reach nobody (a datagram one could): event loops wake themselves up with it.
     stream_pair = [
@@ -94,33 +131,60 @@ def build(own_pid: int | None = None, machine: str | None = None) -> bytes:
     ]  # fmt: skip
     program += _when([_SOCKETPAIR[column]], stream_pair)
     # Nobody unties himself from the process that will end him.
+    program += _when([_PRCTL[column]], [(_LOAD, 0, 0, _ARG0), *_refuse_any(_PR_SET_PDEATHSIG)])
+    program += _when([_MADVISE[column]], [(_LOAD, 0, 0, _ARG2), *_refuse_any(*_HUGE_PAGES)])
     program += _when(
-        [_PRCTL[column]],
-        [(_LOAD, 0, 0, _ARG0), (_EQUAL, 0, 1, _PR_SET_PDEATHSIG), *_refuse_else_allow()],
-    )
+        [_MMAP[column]], [(_LOAD, 0, 0, _ARG3), (_ANY_BIT, 0, 1, _MAP_HUGETLB), *_refuse_else_allow()]
+    )  # fmt: skip
+    if not folder:
+        for call, flags in ((_OPEN, _ARG1), (_OPENAT, _ARG2)):
+            program += _when([call[column]], [(_LOAD, 0, 0, flags), *_refuse_hidden_writes()])
+    program += _own_processes(own_pid, column)
+    program.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _own_processes(own_pid: int | None, column: int) -> list[Instruction]:
+    """What a guest may do to processes and to a file's owner; with `own_pid` to itself alone."""
+    commands = {_FCNTL: _FILE_COMMANDS}
+    program: list[Instruction] = []
     if own_pid is not None:
+        commands = {call: (*commands.get(call, ()), *more) for call, more in _OWNER.items()}
         program += _when([_TKILL[column]], [(_RETURN, 0, 0, _EPERM)])
         to_itself = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
         program += _when([pair[column] for pair in _SIGNALS.values()], to_itself)
         limits = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
         program += _when([_PRLIMIT[column]], limits)
-        for call, commands in _OWNER.items():
-            # Each comparison jumps to the refusal at the end; the last one past it.
-            checks = [(_EQUAL, len(commands) - 1 - i, 0, command) for i, command in enumerate(commands[:-1])]
-            last = [(_EQUAL, 0, 1, commands[-1])]
-            program += _when([call[column]], [(_LOAD, 0, 0, _ARG1), *checks, *last, *_refuse_else_allow()])
-    program.append((_RETURN, 0, 0, _ALLOW))
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    for call, values in commands.items():
+        program += _when([call[column]], [(_LOAD, 0, 0, _ARG1), *_refuse_any(*values)])
+    return program
 
 
 def _refuse_else_allow() -> list[Instruction]:
     return [(_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
 
 
-def _when(numbers: list[int], then: list[Instruction]) -> list[Instruction]:
+def _refuse_any(*values: int) -> list[Instruction]:
+    """Refuse when the loaded argument is one of these values; allow otherwise."""
+    # Each comparison jumps to the refusal at the end; the last one past it.
+    checks = [(_EQUAL, len(values) - 1 - i, 0, value) for i, value in enumerate(values[:-1])]
+    return [*checks, (_EQUAL, 0, 1, values[-1]), *_refuse_else_allow()]
+
+
+def _refuse_hidden_writes() -> list[Instruction]:
+    """Refuse flags of `open` that change a file, or hold it, without opening it to write."""
+    return [
+        (_AND, 0, 0, _ACCESS | _TRUNCATE),
+        (_EQUAL, 3, 0, _TRUNCATE), (_EQUAL, 2, 0, _NEITHER), (_EQUAL, 1, 0, _NEITHER | _TRUNCATE),
+        (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM),
+    ]  # fmt: skip
+
+
+def _when(numbers: list[int | None], then: list[Instruction]) -> list[Instruction]:
     """`then`, which ends in a return, for calls of these numbers. The number is loaded before and after."""
     return [
         instruction
         for number in numbers
+        if number is not None
         for instruction in ((_EQUAL, 0, len(then), number), *then)
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.evaluation.result import EvalResult, values_of
+from prerlkit.evaluation.stage_effect import StageEffect
 from prerlkit.files import write_json
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.trackers import TrackerUse
@@ -76,6 +77,10 @@ class Fanout:
     def on_evaluate(self, result: EvalResult) -> None:
         for callback in self._callbacks:
             callback.on_evaluate(result)
+
+    def on_stage_end(self, effect: StageEffect) -> None:
+        for callback in self._callbacks:
+            callback.on_stage_end(effect)
 
 
 class TrackerCallback(SilentCallback):

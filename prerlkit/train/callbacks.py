@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.stage_effect import StageEffect
 from prerlkit.types import StepRecord
 
 
@@ -25,6 +26,9 @@ class Callback(Protocol):
         """A step of the current stage is recorded; `done` of its `steps` are."""
 
     def on_evaluate(self, result: EvalResult) -> None: ...
+
+    def on_stage_end(self, effect: StageEffect) -> None:
+        """A stage is finished and evaluated. A run that resumes at this very point reports it again."""
 
 
 @dataclass(slots=True)
@@ -49,3 +53,5 @@ class SilentCallback:
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None: ...
 
     def on_evaluate(self, result: EvalResult) -> None: ...
+
+    def on_stage_end(self, effect: StageEffect) -> None: ...

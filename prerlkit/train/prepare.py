@@ -14,7 +14,7 @@ from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
 from prerlkit.policy.source import ResolvedModel
-from prerlkit.policy.tokens import Tokens, read_tokens
+from prerlkit.policy.tokens import Tokens, read_tokens, turn_end_note
 from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
@@ -62,6 +62,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
         *prompts.notes,
         *tried,
         *_warnings(recipe),
+        *filter(None, [turn_end_note(tokens, recipe.data.template_options)] if recipe.data.chat else []),
     )
     return Prepared(model, tokens, prompts, notes)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from prerlkit.data.stream import PromptStream
 from prerlkit.engines.engine import EngineContext
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.policy.base import quantized_layers
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
@@ -40,39 +40,11 @@ from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
 from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
+from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
+from prerlkit.train.summary import Summary
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The content of summary.json.
-
-    Attributes:
-        exit_reason: `completed`, `stopped` (asked to; resumable) or `failed: …`.
-        steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
-    """
-
-    exit_reason: str
-    evaluations: tuple[EvalResult, ...]
-    position: Position
-    peak_memory_bytes: int
-    steps: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self, recipe: Recipe) -> dict[str, Any]:
-        return {
-            "name": recipe.name,
-            "seed": recipe.seed,
-            "exit_reason": self.exit_reason,
-            "stages": [{"name": s.name, "steps": self.steps.get(s.name, 0), "planned": s.steps} for s in recipe.stages],
-            "steps": self.position.step,
-            "wall_seconds": self.position.seconds,
-            "tokens": {"generated": self.position.generated, "trained": self.position.trained},
-            "skipped_updates": self.position.skipped,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "evaluations": [result.totals() for result in self.evaluations],
-        }
 
 
 def run(
@@ -137,6 +109,7 @@ def run(
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
             ProbeRunner(make_probes(recipe), policy, recipe.memory, world, callback.on_message),
+            StageKl(policy, recipe.memory, world, callback.on_message),
             past,
             callback,
             stop,
@@ -235,9 +208,13 @@ class _Stages:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
         evaluations = self._context.writer.evaluations
         done = Counter(name for name, _ in self._context.past[: self._position.step])
-        summary = Summary(reason, evaluations, self._position, peak_memory(), done)
+        summary = Summary(reason, evaluations, self._position, peak_memory(), done, self._effects())
         self._context.writer.write_summary(summary.to_json(self._context.recipe))
         return summary
+
+    def _effects(self) -> tuple[StageEffect, ...]:
+        steps = self._context.past[: self._position.step]
+        return stage_effects(steps, [result.totals() for result in self._context.writer.evaluations])
 
     def _reincarnate(self, index: int, stage: Stage) -> None:
         """Reincarnation: the adapters as `stage` wants them at its first step."""
@@ -273,6 +250,9 @@ class _Stages:
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
             self._position = run_evaluation(context, f"after {stage.name}", self._position)
+        for effect in self._effects():
+            if effect.stage == stage.name:
+                context.callback.on_stage_end(effect)
         updater.optimizer.zero_grad(set_to_none=True)  # a frozen adapter has no use for its last gradient
         following = self._context.recipe.stages[index + 1 : index + 2]
         self._optimizer = updater.optimizer if any(stage.keep_optimizer for stage in following) else None

@@ -24,7 +24,7 @@ import torch
 from prerlkit.data.stream import PromptStream
 from prerlkit.evaluation.during_run import evaluate
 from prerlkit.evaluation.request import EvalSettings
-from prerlkit.metrics.catalogue import TOKENS_GENERATED
+from prerlkit.metrics.catalogue import STAGE_KL, TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
@@ -40,6 +40,7 @@ from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
 from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.sample_and_judge import Judge, sample_and_judge
+from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater, UpdateStats
 from prerlkit.types import Group, Prompt, StepRecord
 
@@ -61,6 +62,7 @@ class RunContext:
     writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner
+    stage_kl: StageKl
     past: list[tuple[str, Mapping[str, float]]]
     """(stage, metrics) of every step that is done, as in metrics.jsonl."""
     callback: Callback
@@ -127,6 +129,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
 
     metrics = step_metrics(rollout, stats, rate, train_seconds, context.recipe.verifiers, peak)
     metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
+    metrics = {**metrics, **_at_stage_end(context, stage, step, rollout.groups, metrics)}
     position = position.advance(
         prompts=len(prompts_P),
         seconds=time.perf_counter() - begun,
@@ -137,6 +140,16 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     record = StepRecord(position.step, stage.name, metrics, rollout.groups, probed.details)
     context.record(record, stage, position.stage_step)
     return position
+
+
+def _at_stage_end(
+    context: RunContext, stage: Stage, step: int, groups: Sequence[Group], metrics: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the metrics that the stage's last step has in addition, after its update; none in an earlier step."""
+    if step + 1 < stage.steps and not reached(stage, [*context.past, (stage.name, metrics)]):
+        return {}
+    kl = context.stage_kl.measure(groups, stage.rollout.temperature)
+    return {} if kl is None else {STAGE_KL.name: kl}
 
 
 def update_policy(updater: Updater, groups: Sequence[Group], rate: float) -> UpdateStats:
@@ -164,7 +177,14 @@ def run_evaluation(context: RunContext, name: str, position: Position) -> Positi
         return sample_and_judge(context.engine, context.judge, prompts, sampling, progress, context.world).groups
 
     settings = EvalSettings.of_run(context.recipe)
-    result = evaluate(sampled, context.eval_prompts, settings, name=name, step=position.step)
+    result = evaluate(
+        sampled,
+        context.eval_prompts,
+        settings,
+        name=name,
+        step=position.step,
+        measure_kl=context.stage_kl.measure if position.stage_step else None,
+    )
     context.writer.append_evaluation(result)
     context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)

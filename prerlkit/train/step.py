@@ -16,6 +16,7 @@ from prerlkit.objective.loss import TokenTerms, objective_loss, truncated_import
 from prerlkit.policy.logprobs import Sequences
 from prerlkit.policy.microbatch import micro_batches
 from prerlkit.policy.policy import Policy
+from prerlkit.recipe.rollout import IMPORTANCE_CAP
 from prerlkit.recipe.schema import Memory, Stage
 from prerlkit.train.batch import MicroBatch, ObjectiveRows, TrainBatch, TrainRow, collate, train_batch
 from prerlkit.train.distributed import World
@@ -112,6 +113,8 @@ class Updater:
         self._on_message = on_message
         self._parameters = policy.adapters.trainable
         self._cap = stage.rollout.importance
+        if stage.rollout.importance_cap == "auto" and policy.samples_by_other_kernels:
+            self._cap = IMPORTANCE_CAP
         self.optimizer = optimizer or make_optimizer(self._parameters, stage.optimizer, stage.learning_rate)
 
     def score(self, batches: Sequence[TrainBatch]) -> list[TrainBatch]:

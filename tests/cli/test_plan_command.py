@@ -19,7 +19,7 @@ def test_the_command_says_which_phase_is_tightest_and_by_exit_code_whether_it_fi
 
 
 def test_a_run_that_cannot_fit_is_refused_before_loading_unless_forced(invoke, recipe_file, monkeypatch, tmp_path):
-    monkeypatch.setattr("prerlkit.plan.device._free_memory", lambda: 2**20)
+    monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: 2**20)
     path, folder = recipe_file(), tmp_path / "run"
     done = invoke("run", path, "-o", folder)
     assert done.returncode == 1

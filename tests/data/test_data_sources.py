@@ -11,6 +11,7 @@ import datasets
 import pytest
 
 from prerlkit.data.sources import load_rows
+from prerlkit.data.template import Answer, as_text
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.sources import FileSource, GeneratorSource, HubSource, ReasoningGymSource
 
@@ -127,3 +128,23 @@ def test_reasoning_gym_missing_gives_the_line_to_run(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(PrerlkitError, match=r"pip install 'prerlkit\[reasoning-gym\]'"):
         load_rows(ReasoningGymSource(kind="reasoning_gym", task="gcd", rows=2), folder=None)
+
+
+def test_what_pandas_calls_missing_is_missing(tmp_path: Path) -> None:
+    """A missing number and a missing text are NaN in a data frame, and the text "nan" is neither."""
+    import pandas
+
+    frame = pandas.DataFrame({"question": ["a", "b", "c"], "answer": [12, None, 7], "text": ["x", float("nan"), "nan"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text('{"answer": NaN, "text": "x", "list": [NaN, 1]}\n')
+    rows = load_rows(FileSource(kind="file", path=str(tmp_path / "a.parquet")), folder=None)
+    assert [row["answer"] for row in rows] == [12.0, None, 7.0]
+    assert [row["text"] for row in rows] == ["x", None, "nan"]
+    gold = Answer("answer", None)
+    assert gold.of(rows[0], "train/0") == "12"
+    with pytest.raises(UsageError, match=r'row train/1: the answer column "answer" is empty \(null\)'):
+        gold.of(rows[1], "train/1")
+    (row,) = load_rows(FileSource(kind="file", path=str(tmp_path / "a.jsonl")), folder=None)
+    assert row == {"answer": None, "text": "x", "list": [None, 1]}
+    with pytest.raises(UsageError, match=r"is empty \(null\)"):
+        as_text(float("nan"), "line 1", "answer")

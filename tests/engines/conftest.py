@@ -60,6 +60,9 @@ class Callback:
     def on_evaluate(self, *_):
         pass
 
+    def on_stage_end(self, *_):
+        pass
+
     def on_step_end(self, record, *_):
         self.records.append(record)
         self.on_step(record)

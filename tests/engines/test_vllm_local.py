@@ -32,8 +32,9 @@ def started(vllm, small, tmp_path_factory):
     policy = load_policy(str(small), model, read_tokens(str(small), model))
     canary = Canary(policy, PROMPTS, "float32")
     targets = policy.adapters.linear_names
-    client = LocalVllm(LocalSettings(small, "float32", targets, 8, 128, 8, False, True, 0.3, 32 << 20))
-    engine = VllmEngine(client, policy, policy.tokenizer.decode, policy.end_ids, tmp_path_factory.mktemp("way") / "x")
+    way = tmp_path_factory.mktemp("way")
+    client = LocalVllm(LocalSettings(small, "float32", targets, 8, 128, 8, False, True, 0.3, 32 << 20), way)
+    engine = VllmEngine(client, policy, policy.tokenizer.decode, policy.end_ids, way / "x")
     yield SimpleNamespace(policy=policy, engine=engine, client=client, canary=canary)
     engine.close()
 

@@ -25,7 +25,7 @@ from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe
-from prerlkit.rollout.memory import EngineMemory
+from prerlkit.rollout.memory import CONTEXT, EngineMemory
 from prerlkit.train.distributed import World
 from prerlkit.train.step import Updater
 
@@ -191,6 +191,28 @@ def test_vllm_beside_the_trainer_has_its_share_by_hand():
     assert "would not start" in next_to_trainer(need, 7 * GIB, sleeps=True).problem
 
 
+def test_its_context_is_on_top_of_its_share_and_its_weights_are_pinned_while_it_sleeps():
+    need = EngineMemory(weights=4 * GIB, adapter=GIB, cache=9 * GIB, sequence=GIB // 2, pinned=6 * GIB)
+    reserved = next_to_trainer(need, 12 * GIB, sleeps=True, context=CONTEXT)
+    assert sum(reserved.rollout.values()) == 12 * GIB + CONTEXT
+    assert reserved.host == 6 * GIB
+    assert next_to_trainer(need, 12 * GIB, sleeps=False, context=CONTEXT).host == 0
+
+
+def test_a_run_whose_engine_pins_more_than_the_host_has_is_refused(recipe, monkeypatch):
+    from prerlkit.plan import fit
+
+    made = recipe(rollout={"engine": "vllm"})
+    monkeypatch.setattr(fit, "at_hand", lambda wanted: Device("a card", "cuda", 24 * GIB, GIB))
+    plan = make_plan(made, made.model.id, Device("a card", "cuda", 24 * GIB, GIB))
+    assert plan.host_needed > plan.engine.host > 0
+    monkeypatch.setattr(fit, "free_host_memory", lambda: plan.host_needed)
+    fit.refuse_what_cannot_fit(made)
+    monkeypatch.setattr(fit, "free_host_memory", lambda: plan.host_needed - 1)
+    with pytest.raises(PrerlkitError, match="of the host's memory"):
+        fit.refuse_what_cannot_fit(made)
+
+
 def test_a_plan_with_vllm_counts_its_copy_while_it_samples_and_little_while_it_sleeps(recipe, tiny_model):
     quantized = {"quantization": "nf4", "dtype": "bfloat16"}
     device = Device("a card", "cuda", 16 * GIB, GIB)
@@ -269,11 +291,11 @@ def test_a_refusal_names_what_would_fit(recipe, monkeypatch):
 
     made = recipe(rollout={"max_prompt_tokens": 400, "max_sequences": 64, "prompts_per_step": 16})
     needed = make_plan(made, made.model.id, Device("x", "cpu", 0, GIB)).needed
-    monkeypatch.setattr("prerlkit.plan.device._free_memory", lambda: needed - 2**20)
+    monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: needed - 2**20)
     with pytest.raises(PrerlkitError) as caught:
         refuse_what_cannot_fit(made)
     assert "--set rollout.max_sequences=16" in caught.value.hint
-    monkeypatch.setattr("prerlkit.plan.device._free_memory", lambda: needed)
+    monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: needed)
     refuse_what_cannot_fit(made)
 
 

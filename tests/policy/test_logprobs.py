@@ -203,3 +203,16 @@ def test_no_logits_of_the_whole_batch_are_ever_held(make_model, frozen, entropy)
     logits = [shape for shape in shapes if len(shape) > 1 and shape[-1] == size]
     assert logits
     assert all(shape in {(2, size), (1, size), (model.config.hidden_size, size)} for shape in logits)
+
+
+def test_the_probe_of_packed_rows_stays_out_of_the_reach_of_kernels_for_few_rows(make_model, monkeypatch):
+    """bitsandbytes multiplies up to 32 rows of NF4 by another kernel on CUDA: a model would be refused for it."""
+    model = make_model().eval()
+    use_own_attention(model, "cpu")
+    rows = []
+    hook = model.model.layers[0].mlp.down_proj.register_forward_hook(
+        lambda layer, args, output: rows.append(args[0].flatten(0, -2).shape[0])
+    )
+    assert packs(model)
+    hook.remove()
+    assert min(rows) > 32

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.policy.tokens import end_token_ids, load_tokenizer, resolve_start_token
+from prerlkit.policy.tokens import (
+    Tokens,
+    end_token_ids,
+    load_tokenizer,
+    read_tokens,
+    resolve_start_token,
+    turn_end_note,
+)
+from prerlkit.recipe.model import Model
 
 
 def test_auto_takes_bos_where_there_is_one(make_tokenizer):
@@ -71,3 +79,31 @@ def test_a_folder_without_a_tokenizer_is_said_so(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(PrerlkitError, match="No usable tokenizer"):
         load_tokenizer(str(tmp_path))
+
+
+def test_an_empty_generation_config_names_nothing(tiny_model, tmp_path):
+    (tmp_path / "generation_config.json").write_text("")
+    assert end_token_ids(str(tmp_path), load_tokenizer(str(tiny_model))) == (256,)
+    (tmp_path / "generation_config.json").write_text("{")
+    with pytest.raises(UsageError, match="not valid JSON"):
+        end_token_ids(str(tmp_path), load_tokenizer(str(tiny_model)))
+
+
+def test_a_template_that_ends_a_turn_with_another_token_is_reported_with_the_setting(make_tokenizer, tmp_path):
+    tokenizer = make_tokenizer()
+    assert turn_end_note(Tokens(tokenizer, (256,), None), {}) == ""
+    note = turn_end_note(Tokens(tokenizer, (65,), None), {})
+    assert "ends a turn with '<end>', which is no end token here (those are 'b')" in note
+    assert 'model.end_tokens=["<end>"]' in note
+    tokenizer.eos_token = "A"
+    tokenizer.save_pretrained(tmp_path)
+    settled = read_tokens(str(tmp_path), Model(id="x", end_tokens=("<end>",)))
+    assert turn_end_note(settled, {}) == ""
+    assert 256 in settled.end_ids
+    with pytest.raises(UsageError, match=r"model\.end_tokens 'two' is not one token"):
+        read_tokens(str(tmp_path), Model(id="x", end_tokens=("two",)))
+
+
+def test_a_template_without_a_token_at_the_end_of_a_turn_says_nothing(make_tokenizer):
+    template = "{% for m in messages %}Q: {{ m.content }}{% endfor %}"
+    assert turn_end_note(Tokens(make_tokenizer(chat_template=template), (256,), None), {}) == ""

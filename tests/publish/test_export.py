@@ -86,6 +86,25 @@ def test_an_adapter_that_is_not_the_policy_is_refused(finished, monkeypatch):
     assert not (finished / "export").exists()
 
 
+@pytest.mark.parametrize("rank", [None, 1])
+def test_an_adapter_that_holds_nan_is_refused(finished, rank):
+    weights = next((finished / "adapters").rglob("adapter_model.safetensors"))
+    tensors = load_file(weights)
+    first = min(key for key in tensors if "lora_B" in key)
+    tensors[first][0, 0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(PrerlkitError, match="holds NaN or infinite numbers"):
+        export(finished, rank=rank)
+    assert not (finished / "export").exists()
+
+
+def test_logits_that_are_not_numbers_fail_the_comparison(finished, monkeypatch):
+    """An error of NaN is within no bound, whatever made it NaN."""
+    monkeypatch.setattr(export_module, "rms", lambda values: float("nan"))
+    with pytest.raises(PrerlkitError, match="loaded by PEFT, the adapter is nan from the policy"):
+        export(finished)
+
+
 def test_a_way_of_loading_that_loses_dora_is_named(make_run):
     """transformers 5.16 to 5.24: load_adapter leaves DoRA's norms out and says so only in a log."""
     run = make_run(

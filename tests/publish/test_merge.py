@@ -109,6 +109,18 @@ def test_a_wrong_merge_is_refused_and_leaves_nothing(finished, monkeypatch, what
         assert "is its base" in error.value.message
 
 
+@pytest.mark.parametrize("which", ["live", "merged", "base", "rounded", "noisy"])
+def test_a_proof_by_logits_that_are_not_numbers_fails(which):
+    torch.manual_seed(0)
+    base = torch.randn(8, 20)
+    live = base + 0.5 * torch.randn(8, 20)
+    given = {"live": live, "merged": live, "base": base, "rounded": live, "noisy": live + 1e-3 * torch.randn(8, 20)}
+    assert not proof.compare(dtype="bfloat16", **given).failure
+    given[which] = given[which].clone()
+    given[which][3, 3] = float("nan")
+    assert "are not numbers" in proof.compare(dtype="bfloat16", **given).failure
+
+
 def test_a_change_that_rounding_swallows_is_refused_in_16_bits_and_kept_in_32(finished, tmp_path):
     """What RL at small rates makes: bfloat16 has no room for it, and a merge would be the base."""
     for stage in ("warmup", "rl"):

@@ -30,6 +30,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/completions":
             token = (sum(body["prompt"]) + body.get("seed", 0)) % 100_003  # as if drawn: from the prompt and the seed
             choice = {"token_ids": [token, END], "logprobs": {"token_logprobs": [-0.5, -0.25]}}
+            choice["finish_reason"] = self.server.finish_reason
             if "prompt_logprobs" in body:
                 choice["prompt_logprobs"] = [None] + [{str(t): {"logprob": -float(t)}} for t in body["prompt"][1:]]
             return self.answer(200, {"choices": [choice]})
@@ -47,12 +48,13 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve():
-    """Start a server; it has `address`, `asked` (path, body, key), and `refuse` (path: code and answer)."""
+    """Start a server; it has `address`, `asked` (path, body, key), and `refuse` (path: code and answer),
+    and `finish_reason`."""
     started = []
 
     def start():
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.asked, server.refuse = [], {}
+        server.asked, server.refuse, server.finish_reason = [], {}, "stop"
         server.address = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         started.append(server)

@@ -5,16 +5,27 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from transformers import AutoConfig
 
 from prerlkit.errors import EngineError, UsageError
 from prerlkit.rollout.memory import BLOCK, EngineMemory, engine_memory
 from prerlkit.rollout.protocol import Sampling
-from prerlkit.rollout.vllm import Sampled, VllmEngine, rank_for
+from prerlkit.rollout.vllm import GoneError, Request, Sampled, VllmEngine, rank_for
 from prerlkit.rollout.vllm_local import check_installed
 from prerlkit.rollout.vllm_server import ServerVllm
 from prerlkit.types import Prompt
 
 END = 9
+QWEN3_4B = {
+    "hidden_size": 2560,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 9728,
+    "vocab_size": 151_936,
+    "tie_word_embeddings": True,
+}
 PROMPTS = [Prompt("a", "A", (1, 2)), Prompt("b", "B", (3,))]
 
 
@@ -118,7 +129,12 @@ def test_ranks_are_rounded_to_what_vllm_takes():
 
 def test_memory_by_hand():
     config = SimpleNamespace(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=128
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=128,
+        vocab_size=100,
     )
     need = engine_memory(config, weights=1000, rank=8, sequences=3, length=BLOCK, item=2)
     assert need.cache == 3 * 2 * BLOCK * 2 * 2 * 2 * 16 * 2  # sequences, blocks, tokens, layers, k and v, heads, width
@@ -127,7 +143,27 @@ def test_memory_by_hand():
     gib = 1 << 30
     fits = EngineMemory(weights=5 * gib, adapter=gib, cache=2 * gib, sequence=gib)
     assert fits.share(device=20 * gib, free=15 * gib) == pytest.approx(10 / 20)
-    assert fits.share(device=20 * gib, free=6 * gib) == pytest.approx(5 / 20)
+    assert fits.share(device=20 * gib, free=6 * gib) == pytest.approx(4.5 / 20)  # less 1 to spare and its context
+
+
+def test_pinned_host_memory_by_hand():
+    """Qwen3-4B: a layer's weights of 30, 20, 95 and 47.5 MiB pin 32, 32, 128 and 64; its table of 742 pins 1024."""
+    config = AutoConfig.for_model("qwen3", **QWEN3_4B)
+    weights = 2 * (36 * (15_728_640 + 10_485_760 + 49_807_360 + 24_903_680) + 388_956_160)
+    need = engine_memory(config, weights=weights, rank=64, sequences=1, length=100)
+    assert need.pinned - 2 * need.adapter == pytest.approx((36 * 256 + 1024) << 20)
+
+
+def test_a_completion_that_a_server_broke_off_is_not_taken(server):
+    client = ServerVllm(server.address, connections=1, serve="vllm serve x")
+    requests = [Request((1,), 1, "a")]
+    for reason in ("stop", "length"):
+        server.finish_reason = reason
+        assert len(list(client.sample(requests, Sampling(1, 4, 1.0, seed=1), (END,)))) == 1
+    for reason in ("abort", "error", "repetition", None):
+        server.finish_reason = reason
+        with pytest.raises(GoneError, match="before its end"):
+            list(client.sample(requests, Sampling(1, 4, 1.0, seed=1), (END,)))
 
 
 def test_without_vllm_the_error_has_the_install_line(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import prerlkit
 from prerlkit.sandbox import process
 from prerlkit.sandbox.host import tried
 from prerlkit.verify.registry import make
@@ -116,3 +118,31 @@ def _hear(server: socket.socket, name: str, reached: list[str]) -> None:
     with contextlib.suppress(OSError):
         while server.recv(100):
             reached.append(name)
+
+
+@pytest.fixture(scope="session")
+def system_python() -> str:
+    """A Python that every user can start; it needs no package."""
+    for name in ("python3.11", "python3.12", "python3.13", "python3"):
+        if (path := shutil.which(name, path="/usr/bin:/usr/local/bin")) is not None:
+            ask = [path, "-c", "import sys; print(sys.version_info >= (3, 11))"]
+            if subprocess.run(ask, capture_output=True, text=True, check=False).stdout == "True\n":
+                return path
+    pytest.skip("there is no system Python of at least 3.11")
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    """The package where every user can read it."""
+    root = Path(prerlkit.__file__).parents[1]
+    folder = Path("/var/tmp") / f"prerlkit-test-{os.getpid()}"
+    for name in ("sandbox", "sandbox/guest"):
+        (folder / "prerlkit" / name).mkdir(parents=True, exist_ok=True)
+        for file in (root / "prerlkit" / name).glob("*.py"):
+            shutil.copy(file, folder / "prerlkit" / name)
+    for file in ("__init__.py", "errors.py"):
+        shutil.copy(root / "prerlkit" / file, folder / "prerlkit")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    yield folder
+    shutil.rmtree(folder)

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.sandbox import Limits, choose, host, interpreter, layers, run, seccomp
 from prerlkit.sandbox.host import bwrap, tried
 from prerlkit.sandbox.process import Guest
 
-ROOT = Path(prerlkit.__file__).parents[1]
 # What a fresh process on another kind of host says: the layer it would use, and whether a program runs in it.
 ASK = """
 from prerlkit.sandbox import Limits, choose, run
@@ -29,32 +27,6 @@ print(found.layer, ran.stdout.decode().strip())
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-def system_python() -> str:
-    """One that every user can start; it needs no package."""
-    for name in ("python3.11", "python3.12", "python3.13", "python3"):
-        if (path := shutil.which(name, path="/usr/bin:/usr/local/bin")) is not None:
-            ask = [path, "-c", "import sys; print(sys.version_info >= (3, 11))"]
-            if subprocess.run(ask, capture_output=True, text=True, check=False).stdout == "True\n":
-                return path
-    pytest.skip("there is no system Python of at least 3.11")
-
-
-@pytest.fixture
-def checkout() -> Path:
-    """The package where every user can read it."""
-    folder = Path("/var/tmp") / f"prerlkit-test-{os.getpid()}"
-    for name in ("sandbox", "sandbox/guest"):
-        (folder / "prerlkit" / name).mkdir(parents=True, exist_ok=True)
-        for file in (ROOT / "prerlkit" / name).glob("*.py"):
-            shutil.copy(file, folder / "prerlkit" / name)
-    for file in ("__init__.py", "errors.py"):
-        shutil.copy(ROOT / "prerlkit" / file, folder / "prerlkit")
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    yield folder
-    shutil.rmtree(folder)
-
-
 def ask(command: list[str], checkout: Path, **options) -> str:
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", check=False, **options)
@@ -63,29 +35,29 @@ def ask(command: list[str], checkout: Path, **options) -> str:
 
 
 @as_root
-def test_an_ordinary_user_gets_the_same_layer(checkout) -> None:
+def test_an_ordinary_user_gets_the_same_layer(checkout, system_python) -> None:
     nobody = {"user": 65534, "group": 65534, "extra_groups": []}
     layer = next(name for name in ("bubblewrap", "landlock") if not tried(name))
-    assert ask([system_python(), "-c", ASK], checkout, **nobody) in (f"{layer} 42", "landlock 42")
+    assert ask([system_python, "-c", ASK], checkout, **nobody) in (f"{layer} 42", "landlock 42")
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_a_container_that_forbids_namespaces_gets_landlock(user, checkout) -> None:
+def test_a_container_that_forbids_namespaces_gets_landlock(user, checkout, system_python) -> None:
     if why := tried("bubblewrap") or tried("landlock"):
         pytest.skip(f"needs both layers: {why}")
     # In a user namespace that allows no further one, as root of a container that has no other user, or as its user.
     box = [bwrap(), "--unshare-user", "--disable-userns", "--uid", str(user), "--gid", str(user)]
-    command = [*box, "--ro-bind", "/", "/", "--proc", "/proc", system_python(), "-c", ASK]
+    command = [*box, "--ro-bind", "/", "/", "--proc", "/proc", system_python, "-c", ASK]
     assert ask(command, checkout) == "landlock 42"
 
 
 @as_root
-def test_root_without_the_right_to_mount_gets_landlock(checkout) -> None:
+def test_root_without_the_right_to_mount_gets_landlock(checkout, system_python) -> None:
     """As in most containers: root, all users, but no CAP_SYS_ADMIN."""
     setpriv = shutil.which("setpriv")
     if setpriv is None or tried("landlock"):
         pytest.skip("needs setpriv and Landlock")
-    command = [setpriv, "--bounding-set", "-sys_admin", "--inh-caps", "-all", system_python(), "-c", ASK]
+    command = [setpriv, "--bounding-set", "-sys_admin", "--inh-caps", "-all", system_python, "-c", ASK]
     assert ask(command, checkout) == "landlock 42"
 
 
@@ -247,3 +219,31 @@ def test_a_layer_that_does_not_hold_is_not_used(monkeypatch) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 def test_landlock_is_asked_for_its_version() -> None:
     assert layers.abi() >= 0
+
+
+@pytest.mark.parametrize("patch", ["_DENIED_WITHOUT_FOLDER", "_refuse_hidden_writes"])
+def test_a_filter_without_its_newer_half_is_found_out(patch, monkeypatch) -> None:
+    """The self-test tries what Landlock doesn't govern: the rights, times and size of files that the user owns."""
+    if why := tried("landlock"):
+        pytest.skip(why)
+    monkeypatch.setattr(layers, "abi", lambda: 2)  # before Landlock governed `truncate`
+    monkeypatch.setattr(layers, "can_change_user", lambda: False)
+    monkeypatch.setattr(seccomp, patch, {} if patch.isupper() else lambda: [(0x06, 0, 0, 0x7FFF0000)])
+    host.tried.cache_clear()
+    try:
+        assert "it doesn't hold: a program in it could " in tried("landlock")
+    finally:
+        host.tried.cache_clear()
+
+
+def test_a_setuid_bubblewrap_is_no_layer_for_an_ordinary_user(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "bwrap"
+    path.write_text("")
+    path.chmod(0o4755)
+    monkeypatch.setattr(host, "bwrap", lambda: str(path))
+    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    host.tried.cache_clear()
+    try:
+        assert "is setuid" in tried("bubblewrap")
+    finally:
+        host.tried.cache_clear()

@@ -18,6 +18,7 @@ import prerlkit
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.evaluation.result import EvalResult, values_of
+from prerlkit.evaluation.stage_effect import StageEffect
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.trackers.remote import TrackerProcess
@@ -228,6 +229,9 @@ def test_everybody_hears_everything():
         def on_evaluate(self, result):
             self.heard.append(f"eval {result.name}")
 
+        def on_stage_end(self, effect):
+            self.heard.append(f"end of {effect.stage}")
+
     ears = (Ear(), Ear())
     both = Fanout(*ears)
     both.on_message("x")
@@ -235,7 +239,9 @@ def test_everybody_hears_everything():
     both.progress("rollout", 1, 2)
     both.on_step_end(step(1), 1, 2)
     both.on_evaluate(RESULT)
-    assert ears[0].heard == ears[1].heard == ["note x", "stage rl", "progress 1", "step 1", "eval before"]
+    both.on_stage_end(StageEffect("rl", 2))
+    heard = ["note x", "stage rl", "progress 1", "step 1", "eval before", "end of rl"]
+    assert ears[0].heard == ears[1].heard == heard
     assert values_of(RESULT.to_json())["eval/accuracy"] == 0.25
 
 

@@ -37,6 +37,7 @@ class SilentCallback:
     def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
     def progress(self, what: str, done: int, total: int) -> None: ...
     def on_evaluate(self, result) -> None: ...
+    def on_stage_end(self, effect) -> None: ...
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         if record.step == self._after:
@@ -157,6 +158,9 @@ def test_two_processes_leave_the_adapter_samples_and_metrics_of_one(runs, name):
         assert (a["tokens/trained"] > 0) == (b["tokens/trained"] > 0)
     assert any(m["tokens/trained"] for m in lines(two / "metrics.jsonl")) == (name != "nothing")
     for a, b in zip(lines(one / "evaluations.jsonl"), lines(two / "evaluations.jsonl"), strict=True):
+        kl = a.pop("kl"), b.pop("kl")
+        assert (kl[0] is None) == (a["name"] == "before")
+        assert kl[0] == (None if kl[1] is None else pytest.approx(kl[1], rel=1e-3, abs=1e-5))
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
 
 

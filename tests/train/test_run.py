@@ -48,6 +48,8 @@ class Listener:
 
     def on_evaluate(self, result) -> None: ...
 
+    def on_stage_end(self, effect) -> None: ...
+
 
 def go(recipe: dict, output: Path, *, stop_after: int | None = None, **options) -> tuple[Summary, Listener]:
     stop = StopSignal()

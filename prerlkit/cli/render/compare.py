@@ -8,6 +8,7 @@ from rich.table import Table
 
 from prerlkit.compare import words
 from prerlkit.compare.comparison import Comparison, MetricComparison
+from prerlkit.compare.effects import effect_table
 
 
 def print_comparison(console: Console, found: Comparison) -> None:
@@ -20,6 +21,12 @@ def print_comparison(console: Console, found: Comparison) -> None:
         console.print(f"[yellow]not comparable[/yellow]  {escape(text)}", soft_wrap=True)
     for metric in found.metrics:
         _print_metric(console, metric, found)
+    if found.effects:
+        head, rows = effect_table(found.effects)
+        table = _table("what each stage did: KL to the policy before it, held-out after against before", *head)
+        for cells in rows:
+            table.add_row(*map(escape, cells))
+        console.print(table)
     names = list(next(iter(found.costs.values())))
     table = _table("cost of a run, mean [95 %]", "group", *names)
     for label, own in found.costs.items():

@@ -14,12 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from prerlkit.evaluation.effect_words import effect_cells, effect_line
 from prerlkit.metrics import catalogue
 from prerlkit.metrics.metric import Metric
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
     from prerlkit.evaluation.result import EvalResult
+    from prerlkit.evaluation.stage_effect import StageEffect
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 
@@ -84,6 +86,9 @@ class Display:
             self._accuracies.append(result.accuracy.value)
         self._print(Text(f"eval {result.name}: {eval_line(result)}", style="bold"))
 
+    def on_stage_end(self, effect: StageEffect) -> None:
+        self._print(Text(effect_line(effect), style="bold"))
+
     def finish(self, folder: Path, command: str) -> None:
         """The table before/after, where things are, and the next command to type."""
         if self.summary is None:
@@ -91,6 +96,8 @@ class Display:
         summary, console = self.summary, self._console
         if summary.evaluations:
             console.print(evaluation_table(summary.evaluations))
+        if summary.effects:
+            console.print(effect_table(summary.effects))
         minutes, seconds = divmod(round(summary.position.seconds), 60)
         console.print(
             f"{summary.exit_reason} after {summary.position.step} steps in {minutes} min {seconds:02d} s, "
@@ -185,6 +192,20 @@ def evaluation_table(results: Sequence[EvalResult]) -> Table:
             *(str(result.pass_at.get(k, "–")) for k in ks),
             f"{result.tokens_mean:.1f}",
         )
+    return table
+
+
+def effect_table(effects: Sequence[StageEffect]) -> Table:
+    """What each stage did to the policy, one row each."""
+    table = Table(title="what each stage did: KL to the policy before it, and held-out before → after")
+    table.title_justify = "left"
+    cells = [effect_cells(effect) for effect in effects]
+    headings = list(dict.fromkeys(heading for own in cells for heading in own))
+    table.add_column("stage")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for effect, own in zip(effects, cells, strict=True):
+        table.add_row(effect.stage, *(own.get(heading, "–") for heading in headings))
     return table
 
 

@@ -47,6 +47,8 @@ def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
         f"process itself ({gib(device.overhead)}) it needs {gib(made.needed)} of {gib(device.memory)}: {verdict}",
         soft_wrap=True,
     )
+    if made.host_needed:
+        console.print(f"host memory: {gib(made.host_needed)} for all processes (an estimate)", soft_wrap=True)
     if made.engine.at_once:
         _print_engine(console, recipe, made)
     shared = shares_contexts(recipe)
@@ -78,8 +80,8 @@ def _print_engine(console: Console, recipe: Recipe, made: Plan) -> None:
     places = []
     if recipe.model.quantization == "nf4" and recipe.rollout.vllm.base == "same":
         places.append(f"{gib(sizes.dense_bytes)} of disk for the 16-bit copy of its 4-bit weights")
-    if engine.training != engine.rollout:
-        places.append(f"{gib(sizes.dense_bytes)} of the host's memory while it sleeps")
+    if engine.host:
+        places.append(f"{gib(engine.host)} of the host's memory, pinned while it sleeps")
     if places:
         console.print(f"      and {', '.join(places)}", soft_wrap=True)
 

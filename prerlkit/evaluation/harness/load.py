@@ -73,7 +73,7 @@ def resolve(target: Target, report: source.Report = None) -> LocalTarget:
         start = resolve_start_token(target.model.start_token, tokenizer)
     except UsageError:
         start = None  # to answer it needs none
-    tokens = Tokens(tokenizer, end_token_ids(resolved.path, tokenizer), start)
+    tokens = Tokens(tokenizer, end_token_ids(resolved.path, tokenizer, target.model.end_tokens), start)
     unchecked = target.run.note if target.run else ""
     return LocalTarget(target, resolved, tokens, tuple(filter(None, (note, unchecked))))
 

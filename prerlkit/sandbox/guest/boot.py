@@ -7,11 +7,16 @@ import os
 import resource
 import sys
 
+from prerlkit.sandbox.guest.libc import address, buffer, call
+
 TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's start
 if TYPE_CHECKING:
     from typing import Any
 
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
+_PR_SET_PDEATHSIG, _PR_GET_SECCOMP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 1, 21, 22, 38, 39
+_SECCOMP_FILTER = 2
+_REMOUNT = 32 | 2 | 4  # MS_REMOUNT, MS_NOSUID, MS_NODEV
+_CAPABILITY_HEADER = 0x2008_0522.to_bytes(4, sys.byteorder) + bytes(4)  # version 3, this process
 _SIGKILL = 9
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same numbers on every machine
 OWN_PID = 0x5E1F_5E1F  # stands for the guest's own process id in a filter; ids end at 2^22
@@ -22,8 +27,9 @@ def confine(config: dict[str, Any]) -> None:
     """Apply what the host decided.
 
     Args:
-        config: limits (name: value for `resource.RLIMIT_name`), uid (or None), landlock (its ABI, or 0) with the paths
-            that may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its id),
+        config: limits (name: value for `resource.RLIMIT_name`), isolated (False for the layer `none`), private (a
+            folder that gets a limit of `inodes`, or None), uid (or None), landlock (its ABI, or 0) with the paths that
+            may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its id),
             child_seccomp (the filter of the processes that this one forks, or None; see `confine_child`).
 
     Raises:
@@ -32,28 +38,30 @@ def confine(config: dict[str, Any]) -> None:
     threads = config["limits"].pop("NPROC", None)
     for name, value in config["limits"].items():
         _limit(getattr(resource, f"RLIMIT_{name}"), value)
-    libc = None
-    if config["landlock"] or config["seccomp"] or config["child_seccomp"]:
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        _checked(libc, libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if config["private"]:
+        _limit_inodes(config["private"], config["inodes"])
+    if config["isolated"]:
+        call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if config["landlock"]:
-        _landlock(libc, config["landlock"], config["readable"])
+        _landlock(config["landlock"], config["readable"])
     if config["uid"] is not None:
         os.setgroups([])
         os.setresgid(config["uid"], config["uid"], config["uid"])
         os.setresuid(config["uid"], config["uid"], config["uid"])
+    if config["isolated"]:
+        _drop_capabilities()
     if threads is not None:
         _limit(resource.RLIMIT_NPROC, threads)  # after the change of user: it counts per user
     os.environ.clear()
     os.umask(0o077)
-    if config["parent"] and libc is not None:
-        _checked(libc, libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
+    if config["parent"]:
+        call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
         if os.getppid() != config["parent"]:
             os._exit(1)
     if config["seccomp"]:
-        _seccomp(libc, config["seccomp"])
+        _seccomp(config["seccomp"])
+    if config["isolated"]:
+        _verify(bool(config["seccomp"]))
     vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what `site` would have added, and programs use
     # Neither the host's paths nor the way in are the program's business.
     sys.argv[1:] = []
@@ -68,13 +76,11 @@ def confine_child(config: dict[str, Any], parent: int) -> None:
     """
     if not config["child_seccomp"]:
         return
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    _checked(libc, libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
+    call("prctl", _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-    _seccomp(libc, config["child_seccomp"])
+    _seccomp(config["child_seccomp"])
+    _verify(True)
 
 
 def _limit(which: int, value: int) -> None:
@@ -84,17 +90,40 @@ def _limit(which: int, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def _landlock(libc: Any, abi: int, readable: list[str]) -> None:
-    """No file but what is readable (and /dev/null), no TCP, no signal or abstract socket to the outside."""
-    import ctypes
-    import struct
+def _limit_inodes(folder: str, inodes: int) -> None:
+    """Limit how many files a memory file system may hold: each takes a kilobyte that its size doesn't count."""
+    call("mount", b"tmpfs\0", folder.encode() + b"\0", b"tmpfs\0", _REMOUNT, f"nr_inodes={inodes}\0".encode())
 
+
+def _drop_capabilities() -> None:
+    """Give up every capability: root keeps its own where there is no other user to become, as in some containers."""
+    call("capset", buffer(_CAPABILITY_HEADER), bytes(24))
+
+
+def _verify(filtered: bool) -> None:
+    """Check what was asked of the kernel, before anything untrusted runs.
+
+    Raises:
+        OSError: a capability is left, privileges could be gained, or no filter is there.
+    """
+    capabilities = buffer(bytes(24))
+    call("capget", buffer(_CAPABILITY_HEADER), capabilities)
+    if bytes(capabilities) != bytes(24):
+        raise OSError("a sandbox still has capabilities")
+    if call("prctl", _PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1:
+        raise OSError("a sandbox could gain privileges")
+    if filtered and call("prctl", _PR_GET_SECCOMP, 0, 0, 0, 0) != _SECCOMP_FILTER:
+        raise OSError("a sandbox has no filter of system calls")
+
+
+def _landlock(abi: int, readable: list[str]) -> None:
+    """No file but what is readable (and /dev/null), no TCP, no signal or abstract socket to the outside."""
     handled = (1 << 13) - 1 | (1 << 13 if abi >= 2 else 0) | (1 << 14 if abi >= 3 else 0) | (1 << 15 if abi >= 5 else 0)
     network = 0b11 if abi >= 4 else 0
     scopes = 0b11 if abi >= 6 else 0
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, network, scopes), 24)
-    ruleset = _checked(libc, libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0))
+    attributes = b"".join(value.to_bytes(8, sys.byteorder) for value in (handled, network, scopes))
+    ruleset = call("syscall", _LANDLOCK_CREATE, attributes, size, 0)
     for path in [*readable, os.devnull]:
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -104,28 +133,16 @@ def _landlock(libc: Any, abi: int, readable: list[str]) -> None:
             rights = _READ_FILE | _WRITE_FILE
         else:
             rights = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, fd), 12)
-        _checked(libc, libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0))
+        rule = rights.to_bytes(8, sys.byteorder) + fd.to_bytes(4, sys.byteorder)
+        call("syscall", _LANDLOCK_ADD, ruleset, 1, rule, 0)
         os.close(fd)
-    _checked(libc, libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0))
+    call("syscall", _LANDLOCK_RESTRICT, ruleset, 0)
     os.close(ruleset)
 
 
-def _seccomp(libc: Any, program: bytes) -> None:
-    import ctypes
-    import struct
-
-    own = os.getpid()
-    program = program.replace(struct.pack("=I", OWN_PID), struct.pack("=I", own))
-    code = ctypes.create_string_buffer(program, len(program))
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
-    _checked(libc, libc.prctl(_PR_SET_SECCOMP, 2, header, 0, 0))
-
-
-def _checked(libc: Any, result: int) -> int:
-    import ctypes
-
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+def _seccomp(program: bytes) -> None:
+    stand_in, own = (number.to_bytes(4, sys.byteorder) for number in (OWN_PID, os.getpid()))
+    code = buffer(program.replace(stand_in, own))
+    # struct sock_fprog: how many instructions, in 2 bytes padded to 8, and where they lie.
+    header = (len(program) // 8).to_bytes(2, sys.byteorder).ljust(8, b"\0")
+    call("prctl", _PR_SET_SECCOMP, 2, header + address(code).to_bytes(8, sys.byteorder), 0, 0)

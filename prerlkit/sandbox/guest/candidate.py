@@ -1,8 +1,9 @@
 """Serves calls of functions that a model wrote. It is never told what a test expects, only what to call.
 
     load   {prompt, code, entry, prelude}           its top level is run; prelude: with common imports (`prelude`)
-    call   {target, args, kwargs, spell}            target: a name, `Class().method`, or an object that stayed here;
-                                                    spell: iterators are answered with their items
+    call   {target, args, kwargs, spell, changes}   target: a name, `Class().method`, or an object that stayed here;
+                                                    spell: iterators are answered with their items;
+                                                    changes: so are the arguments after the call, whatever it returns
     apply  {function, args}                         one of a few built-in functions, for objects that stayed here
 
 Each request carries a nonce that its answer must repeat, so that answers can't be written in advance.
@@ -60,14 +61,14 @@ class Served:
             exec(program, self._names)
         return {"v": None}
 
-    def call(self, target: Any, args: Any, kwargs: Any, spell: bool = False) -> dict[str, Any]:
+    def call(self, target: Any, args: Any, kwargs: Any, spell: bool = False, changes: bool = False) -> dict[str, Any]:
         function = self._find(target) if isinstance(target, str) else self._objects[target["obj"]]
         values = [unpack(item, self._object) for item in args]
         result = function(*values, **{key: unpack(item, self._object) for key, item in kwargs.items()})
         made = isinstance(function, type) and function.__module__ == "candidate"
         keep = self._spelled if spell else self._keep
         answer = {"v": self._keep(result) if made else pack(result, keep)}  # a new object stays, list or not
-        if result is None and any(isinstance(value, _MUTABLE) for value in values):
+        if (changes or result is None) and any(isinstance(value, _MUTABLE) for value in values):
             answer["m"] = [pack(value, self._keep) for value in values]
         return answer
 

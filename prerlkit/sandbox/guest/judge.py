@@ -43,7 +43,7 @@ def main(channel: Channel, config: dict[str, Any]) -> None:
     job = channel.receive()
     link = Link(channel)
     cases = Cases(link, job["stop"])
-    names: dict[str, Any] = {"__name__": "tests", "__case__": cases}
+    names: dict[str, Any] = {"__name__": "tests", "__case__": cases, "__drops__": _for_changes}
     try:
         for code in job["helpers"]:
             exec(code, names)
@@ -105,8 +105,13 @@ class Link:
         self.channel = channel
         self.requests = 0
 
-    def ask(self, op: str, arguments: dict[str, Any], values: tuple[Any, ...] = ()) -> Any:
-        """The value that the candidate answers with.
+    def ask(self, op: str, arguments: dict[str, Any], values: tuple[Any, ...] = (), drops: bool = False) -> Any:
+        """Return the value that the candidate answers with.
+
+        Args:
+            values: arguments, which the function may change in place.
+            drops: the test doesn't use the value, so the changes are what it looks at. Otherwise it looks at the value,
+                and at changes only where that is None. What the candidate's process says about it doesn't matter.
 
         Raises:
             Exception: what the candidate raised, as the nearest built-in class.
@@ -120,9 +125,11 @@ class Link:
         if "e" in answer:
             raise _exception(*answer["e"])
         try:
-            for value, after in zip(values, answer.get("m", ()), strict=False):
-                _write_back(value, unpack(after, self.remote))
-            return unpack(answer["v"], self.remote)
+            result = unpack(answer["v"], self.remote)
+            if drops or result is None:
+                for value, after in zip(values, answer.get("m", ()), strict=False):
+                    _write_back(value, unpack(after, self.remote))
+            return result
         except Exception as error:
             error._remote = True  # type: ignore[attr-defined]  # what it answers is no value, or too large a one
             raise
@@ -144,10 +151,13 @@ class Remote:
         object.__setattr__(self, "_link", link)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], drops: bool = False) -> Any:
         target = self._name if isinstance(self._name, str) else {"obj": self._name}
         packed = {key: pack(value, _name_of) for key, value in kwargs.items()}
         arguments = {"target": target, "args": [pack(value, _name_of) for value in args], "kwargs": packed}
-        return self._link.ask("call", arguments, args)
+        return self._link.ask("call", {**arguments, "changes": drops}, args, drops)
 
     def _apply(self, function: str, *args: Any) -> Any:
         packed = [pack(value, _name_of) for value in (self, *args)]
@@ -183,6 +193,13 @@ class Remote:
         return str(self._apply("str"))
 
     __repr__ = __str__
+
+
+def _for_changes(function: Any) -> Any:
+    """Return the function for a call whose value the test drops."""
+    if type(function) is not Remote:
+        return function
+    return lambda *args, **kwargs: function._call(args, kwargs, drops=True)
 
 
 class Cases:

@@ -186,7 +186,12 @@ def _names(tree: ast.AST, context: type[ast.expr_context]) -> set[str]:
 
 
 def _marked(tree: ast.Module) -> ast.Module:
-    """The same with `with __case__("assert …"):` around each assert that stands on its own."""
+    """The same with `with __case__("assert …"):` around each assert that stands on its own, and `__drops__(f)(…)` for
+    each call `f(…)` whose value isn't used: there the test looks at how the arguments have changed.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            node.value.func = ast.Call(ast.Name("__drops__", ast.Load()), [node.value.func], [])
     tree.body = _mark(tree.body, top=True)
     return ast.fix_missing_locations(tree)
 

@@ -1,0 +1,85 @@
+"""A small process next to the trainer: when the trainer ends, whatever ended it, the engine it started ends too.
+
+`kill -9` and the kernel's out-of-memory killer let no code of the trainer run. An engine in a process of its own would
+keep its device memory, and the next run would not fit. The watchdog is a process that neither of them aims at. It kills
+what the trainer started while the engine was starting, and deletes the engine's files.
+
+This file is also the program of that process; it imports nothing of prerlkit.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+_SECONDS = 0.5
+"""Between two looks at the trainer."""
+
+
+class Watchdog:
+    """Watches an engine from the beginning of its start. Make it right before the start.
+
+    Args:
+        folder: of the engine's files, deleted with it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # -P: the folder of this file, with its modules' plain names, is not searched for modules
+        command = [sys.executable, "-P", __file__, str(os.getpid()), str(folder)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C is not for it
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it has seen which processes are no engine's
+
+    def started(self) -> None:
+        """Report that the engine's processes all exist now. Others that the trainer starts later are not killed."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.write(b"started\n")
+            self._process.stdin.flush()
+
+    def stop(self) -> None:
+        """End it without a kill: the engine is closed."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def watch(trainer: int, folder: str) -> None:
+    """Wait until this process's parent `trainer` is gone, then kill the engine's processes and delete `folder`."""
+    others = {os.getpid(), *(child.pid for child in _descendants(trainer))}
+    print(flush=True)
+    engine: set[psutil.Process] = set()  # by process id and start time: a later process with that id is another one
+    starting = True
+    while os.getppid() == trainer:
+        if starting:
+            engine |= {child for child in _descendants(trainer) if child.pid not in others}
+            starting = not select.select([sys.stdin], [], [], 0)[0]
+        time.sleep(_SECONDS)
+    for process in engine:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _descendants(process: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]), sys.argv[2])

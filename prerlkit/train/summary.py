@@ -1,0 +1,48 @@
+"""The result of a run, as `prerlkit.run` returns it and as summary.json has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.stage_effect import StageEffect
+from prerlkit.recipe.schema import Recipe
+from prerlkit.runs.checkpoint import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The content of summary.json.
+
+    Attributes:
+        exit_reason: `completed`, `stopped` (asked to; resumable) or `failed: …`.
+        steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
+        effects: what each finished stage did to the policy, in order.
+    """
+
+    exit_reason: str
+    evaluations: tuple[EvalResult, ...]
+    position: Position
+    peak_memory_bytes: int
+    steps: Mapping[str, int] = field(default_factory=dict)
+    effects: tuple[StageEffect, ...] = ()
+
+    def to_json(self, recipe: Recipe) -> dict[str, Any]:
+        effects = {effect.stage: {"effect": effect.to_json()} for effect in self.effects}
+        return {
+            "name": recipe.name,
+            "seed": recipe.seed,
+            "exit_reason": self.exit_reason,
+            "stages": [
+                {"name": s.name, "steps": self.steps.get(s.name, 0), "planned": s.steps, **effects.get(s.name, {})}
+                for s in recipe.stages
+            ],
+            "steps": self.position.step,
+            "wall_seconds": self.position.seconds,
+            "tokens": {"generated": self.position.generated, "trained": self.position.trained},
+            "skipped_updates": self.position.skipped,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "evaluations": [result.totals() for result in self.evaluations],
+        }
