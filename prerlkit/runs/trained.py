@@ -19,6 +19,7 @@ from prerlkit.policy.identity import resolve_for
 from prerlkit.policy.save import WEIGHTS
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Adapter, Model
+from prerlkit.recipe.plugins import model_near
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.runs import checksums
 from prerlkit.runs.checkpoint import Checkpoint
@@ -115,8 +116,9 @@ class TrainedRun:
     @property
     def model(self) -> Model:
         """The base at the very commit that the run used."""
-        commit = self.environment.get("model", {}).get("revision")
-        return self.recipe.model.model_copy(update={"revision": commit}) if commit else self.recipe.model
+        commit, near = self.environment.get("model", {}).get("revision"), self.environment.get("recipe_folder")
+        model = model_near(self.recipe.model, Path(near) if near else None)
+        return model.model_copy(update={"revision": commit}) if commit else model
 
     @property
     def base_fingerprint(self) -> Mapping[str, Any] | None:

@@ -20,7 +20,7 @@ from prerlkit.runs import checksums, lock
 from prerlkit.runs.checkpoint import Checkpoint, Position
 from prerlkit.runs.checkpoints import Checkpoints, newest_whole
 from prerlkit.runs.files import Existing, RunFiles
-from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_lines, read_metrics
+from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_json, read_lines, read_metrics
 from prerlkit.runs.state import RUNNING
 from prerlkit.types import StepRecord
 
@@ -122,7 +122,16 @@ class RunWriter:
 
     def append_evaluation(self, result: EvalResult) -> None:
         self._on_primary(append_lines, self.files.evaluations, [result.to_json()], checked=True)
+        self._on_primary(self.files.evaluation_part.unlink, missing_ok=True)
         self._evaluations.append(result)
+
+    def write_evaluation_part(self, values: Mapping[str, Any]) -> None:
+        """Write what an interrupted evaluation has judged; see `train.evaluation_part`."""
+        self._on_primary(write_json, self.files.evaluation_part, values)
+
+    def read_evaluation_part(self) -> dict[str, Any]:
+        """Return what an interrupted evaluation has judged; empty without one."""
+        return read_json(self.files.evaluation_part)
 
     def save_stage(self, adapters: AdapterStack, name: str, base_id: str) -> None:
         """Write the adapter that stage `name` trained."""
@@ -224,6 +233,8 @@ def _begin(files: RunFiles, step: int, summary: Mapping[str, Any], report: Calla
             "Restore it from a copy, or start from scratch with --overwrite.",
         )
     write_json(files.summary, summary)
+    if read_json(files.evaluation_part).get("step") != step:  # of a policy that is trained again
+        files.evaluation_part.unlink(missing_ok=True)
     for path in (files.metrics, files.samples, files.probes, files.evaluations):
         keep_lines(path, lambda line: int(line["step"]) <= step, report)
 

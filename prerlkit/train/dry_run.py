@@ -12,6 +12,7 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.policy import source
 from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import LoadedRecipe
+from prerlkit.recipe.plugins import model_near
 
 NOT_CHECKED = "not checked"
 
@@ -25,7 +26,7 @@ def check_data(loaded: LoadedRecipe) -> Iterator[tuple[str, str]]:
         UsageError: for what is wrong whatever the network says.
     """
     recipe = loaded.recipe
-    here = source.cached_config(recipe.model)
+    here = source.cached_config(model_near(recipe.model, loaded.folder))
     try:
         if here is None:
             rows = load_rows(recipe.data.train, folder=loaded.folder)

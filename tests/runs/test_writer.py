@@ -50,6 +50,7 @@ WRITING = {
     "write_summary": lambda writer, tools: writer.write_summary({}),
     "append_step": lambda writer, tools: writer.append_step(RECORD, 1),
     "append_evaluation": lambda writer, tools: writer.append_evaluation(RESULT),
+    "write_evaluation_part": lambda writer, tools: writer.write_evaluation_part({"step": 4}),
     "save_stage": lambda writer, tools: writer.save_stage(tools.adapters, "a", "base"),
     "save_policy": lambda writer, tools: writer.save_policy(tools.adapters, "base"),
     "save_checkpoint": lambda writer, tools: writer.save_checkpoint(Position(step=4), tools.adapters, tools.optimizer),
@@ -61,6 +62,7 @@ READING = {
     "restore_evaluations": lambda writer, tools: writer.restore_evaluations([RESULT]),
     "best_step": lambda writer, tools: writer.best_step(),
     "read_evaluations": lambda writer, tools: writer.read_evaluations(),
+    "read_evaluation_part": lambda writer, tools: writer.read_evaluation_part(),
     "read_history": lambda writer, tools: writer.read_history(),
     "newest_checkpoint": lambda writer, tools: writer.newest_checkpoint(print),
 }

@@ -11,7 +11,7 @@ from rich.table import Table
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
-from prerlkit.recipe.plugins import bind
+from prerlkit.recipe.plugins import bind, model_near
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
     _line(console, "seed", str(recipe.seed))
     _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
-    for text in source.describe(recipe.model):
+    for text in source.describe(model_near(recipe.model, loaded.folder)):
         _line(console, "model", text.removeprefix("model: "))
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
@@ -58,7 +58,7 @@ def _print_memory(console: Console, recipe: Recipe) -> None:
     from prerlkit.plan.fit import plan_and_advice
 
     try:
-        where = find_config(recipe.model)
+        where = find_config(model_near(recipe.model, loaded.folder))
     except UsageError:
         _line(console, "memory", "not known: the model's config.json is not on this machine")
         return

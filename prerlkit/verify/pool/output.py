@@ -1,14 +1,14 @@
-"""What verifiers and the code that they run print: it reaches stderr up to a limit, and is counted from there on."""
+"""What verifiers and the code that they run print: it reaches stderr up to a limit, and is dropped from there on."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from typing import IO
 
 LIMIT = 256 * 1024
 """Bytes of all workers of a runner. Ours: enough for some tracebacks, little in a log of days."""
+_CHUNK = 1 << 16
 
 
 class BoundedOutput:
@@ -22,14 +22,14 @@ class BoundedOutput:
         self._limit = limit
         self._lock = threading.Lock()
 
-    def follow(self, stream: IO[bytes]) -> None:
-        """Read `stream` to its end, in a thread that nothing has to wait for."""
-        threading.Thread(target=self._read, args=(stream,), name="prerlkit-verify-output", daemon=True).start()
-
-    def _read(self, stream: IO[bytes]) -> None:
-        with stream:
-            while data := os.read(stream.fileno(), 1 << 16):
-                self._pass_on(data)
+    def empty(self, fd: int) -> bool:
+        """Read what is in a pipe now, at most a chunk; return whether more may come. `fd` must not block."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return True
+        self._pass_on(data)
+        return bool(data)
 
     def _pass_on(self, data: bytes) -> None:
         with self._lock:
@@ -39,8 +39,8 @@ class BoundedOutput:
         text = shown.decode("utf-8", errors="replace")
         if ends:
             text += (
-                f"\n[verifiers have printed {self._limit // 1024} KiB: what they print from here on is left out. A "
-                "verifier prints nothing in a run; its verdict has a reason and details]\n"
+                f"\n[verifiers have printed {self._limit // 1024} KiB: what they print from here on is left out. "
+                "A verdict has a reason and details for what a verifier has to say]\n"
             )
         if text:
             sys.stderr.write(text)

@@ -84,7 +84,7 @@ class Runner:
         }
         self._workers = workers
         self._queue = JobQueue(len(self._uses), workers or COMPUTING[0])
-        self._room, self._max_pending = threading.Semaphore(max_pending), max_pending
+        self._room = threading.Semaphore(max_pending)
         self._pending: set[Judgement] = set()
         self._failure: PrerlkitError | None = None
         self._lock = threading.Lock()
@@ -139,6 +139,7 @@ class Runner:
         task = Judgement(self._combination)
         with self._lock:
             if self._failure:
+                self._room.release()  # for the next one that waits
                 raise self._failure
             self._pending.add(task)
         task.future.set_running_or_notify_cancel()
@@ -156,6 +157,11 @@ class Runner:
     def judge(self, samples: Sequence[VerifierInput]) -> list[Verdict]:
         """The combined verdicts, in the samples' order."""
         return [future.result() for future in [self.submit(sample) for sample in samples]]
+
+    def abandon(self) -> None:
+        """Leave what is under way unjudged, and what is still submitted: the run is about to stop."""
+        for slot in self._slots:
+            slot.abandon()
 
     def stats(self) -> dict[str, VerifierStats]:
         """What each verifier has done so far, by name; one that is used twice has `#2` after its name."""
@@ -186,14 +192,13 @@ class Runner:
         self._queue.close()
         for task in pending:
             task.fail(failure)
-        self._room.release(self._max_pending)  # whoever waits to submit is to see the failure
+        self._room.release()  # whoever waits to submit is to see the failure
 
     def _close(self, abandon: bool) -> None:
         self._open = False
         self._queue.close()
         if abandon:
-            for slot in self._slots:
-                slot.abandon()
+            self.abandon()
         for slot in self._slots:
             if slot.ident is not None:
                 slot.join()

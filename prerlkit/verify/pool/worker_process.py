@@ -62,8 +62,9 @@ class WorkerProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        output.follow(self._process.stderr)
-        self.pipe = protocol.Pipe(self._process.stdout.fileno(), self._process.stdin.fileno())
+        self.pipe = protocol.Pipe(
+            self._process.stdout.fileno(), self._process.stdin.fileno(), self._process.stderr.fileno(), output
+        )
         self.together: list[bool] = []
         self.waits = False
         try:
@@ -126,7 +127,8 @@ class WorkerProcess:
         return True
 
     def _close_pipes(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
+        self.pipe.empty_output()  # its last words
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
 
