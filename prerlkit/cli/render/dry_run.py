@@ -58,7 +58,7 @@ def _print_memory(console: Console, recipe: Recipe) -> None:
     from prerlkit.plan.fit import plan_and_advice
 
     try:
-        where = find_config(model_near(recipe.model, loaded.folder))
+        where = find_config(recipe.model)
     except UsageError:
         _line(console, "memory", "not known: the model's config.json is not on this machine")
         return
