@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,8 @@ def run(
     take_device(world, recipe.model.device)
     writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
     writer.check(existing)
-
-    def compare_recipes() -> list[str]:
-        return resume.check_recipe(written, writer.files) if existing == "resume" else []
-
-    changes = world.from_primary(compare_recipes)
+    compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list
+    changes: list[str] = world.from_primary(compare_recipes)
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
@@ -93,8 +91,7 @@ def run(
         origin = resume.origin(prepared, written, recipe_folder)
         writer.create(existing, origin)
         world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
-        found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
-        writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
+        found = _begin(recipe, writer, origin, callback, world, existing)
         writer.write_recipe(dump(written))
         writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
         writer.restore_evaluations(world.from_primary(writer.read_evaluations))
@@ -116,6 +113,20 @@ def run(
             world,
         )
         return _Stages(context, found).run()
+
+
+def _begin(
+    recipe: Recipe,
+    writer: RunWriter,
+    origin: dict[str, Any],
+    callback: Callback,
+    world: World,
+    existing: Existing,
+) -> Checkpoint | None:
+    """Mark the run as running, and return the checkpoint that it resumes from."""
+    found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
+    writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
+    return found
 
 
 def _checkpoint(
