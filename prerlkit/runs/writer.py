@@ -225,9 +225,9 @@ def _create(files: RunFiles, existing: Existing) -> None:
 
 
 def _begin(files: RunFiles, step: int, summary: Mapping[str, Any], report: Callable[[str], None]) -> None:
-    found = [line.get("step") for line in read_lines(files.metrics)][:step]
+    found = [number for line in read_lines(files.metrics) if not (number := line.get("step", 0)) > step]
     if found != list(range(1, step + 1)):
-        wrong = next(n for n in range(1, step + 1) if found[n - 1 : n] != [n])
+        wrong = next(n for n in range(1, max(len(found), step) + 1) if found[n - 1 : n] != [n])
         raise PrerlkitError(
             f"{files.metrics} is damaged: line {wrong} is not step {wrong}, and the checkpoint is at step {step}.",
             "Restore it from a copy, or start from scratch with --overwrite.",

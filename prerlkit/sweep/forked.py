@@ -1,0 +1,117 @@
+"""A run as a copy of the sweep's own process: libraries are imported once, so that a short run costs its steps.
+
+The copy is made before this process has started a thread of torch or has touched a GPU. It has its own session, log,
+signals and memory, as a started process has.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prerlkit.recipe.schema import Recipe
+
+
+class ForkedRun:
+    """A running copy, with the methods of `subprocess.Popen` that a sweep uses."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # SIGCHLD is ignored here: the exit status is gone, the run's folder decides
+                pid, status = self.pid, 0
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self) -> int:
+        while (code := self.poll()) is None:
+            time.sleep(0.01)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:  # its id is its own until it is waited for
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def can_fork(recipe: Recipe) -> bool:
+    """Return whether a run of `recipe` may be a copy. Unsloth must be imported first; other engines start processes."""
+    return hasattr(os, "fork") and recipe.model.backend == "transformers" and recipe.rollout.engine == "hf"
+
+
+def preload() -> None:
+    """Import what every run needs. No operation of torch is done: its threads would not be in the copies."""
+    import prerlkit.cli.app
+    import prerlkit.cli.render.display
+    import prerlkit.plan.fit
+    import prerlkit.trackers.watching
+    import prerlkit.train.run  # noqa: F401
+
+
+def fork(command: Sequence[str], environment: Mapping[str, str], log: Path) -> ForkedRun:
+    """Start `python -m prerlkit …` as a copy of this process.
+
+    Args:
+        command: of `execute.command_of`.
+        environment: changes to it; OMP_NUM_THREADS also sets the threads of torch.
+        log: receives what it prints.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return ForkedRun(pid)
+    code = 1
+    try:
+        _become_a_process(environment, log)
+        code = _run(command)
+    except BaseException:  # noqa: BLE001 -- nothing may return into the sweep's own code
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _become_a_process(environment: Mapping[str, str], log: Path) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with log.open("ab") as output, open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+        for number in (1, 2):
+            os.dup2(output.fileno(), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 -- for the rest of this process
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    os.environ.update(environment)
+
+
+def _run(command: Sequence[str]) -> int:
+    import torch
+
+    if torch.cuda._is_in_bad_fork():  # this process has touched a GPU: a copy of it can't
+        os.execv(command[0], list(command))
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))
+    from prerlkit.cli.app import app
+
+    sys.argv = ["prerlkit", *command[3:]]
+    try:
+        app(list(command[3:]), prog_name="prerlkit")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
