@@ -38,7 +38,7 @@ RANKS = {
     "train": 6,
     **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers", "doctor"), 7),
     **dict.fromkeys(("compare", "sweep", "launch"), 8),
-    "report": 9,
+    **dict.fromkeys(("report", "dose"), 9),
     **dict.fromkeys(("cli", "api"), 10),
     "__main__": 11,
 }

@@ -9,6 +9,7 @@ import typer
 import prerlkit
 from prerlkit.cli.compare import compare
 from prerlkit.cli.doctor import doctor
+from prerlkit.cli.dose import dose
 from prerlkit.cli.eval import evaluate
 from prerlkit.cli.export import export
 from prerlkit.cli.merge import merge
@@ -51,7 +52,7 @@ def root(
 app.command()(compare)
 app.command()(doctor)
 app.command("eval")(evaluate)
-for command in (export, merge, plan, push, report, resume, run, sweep, verify_resume):
+for command in (dose, export, merge, plan, push, report, resume, run, sweep, verify_resume):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(verifiers, name="verifiers")

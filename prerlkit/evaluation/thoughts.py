@@ -51,6 +51,12 @@ def count(text: str) -> dict[str, int]:
     return {kind: sum(1 for _ in pattern.finditer(text)) for kind, pattern in _PATTERNS.items()}
 
 
+def spans(text: str) -> list[tuple[int, int]]:
+    """Return (begin, end) of every phrase of any kind in a text."""
+    text = text.replace("’", "'")
+    return [found.span() for pattern in _PATTERNS.values() for found in pattern.finditer(text)]
+
+
 def mean_counts(texts: Iterable[str]) -> dict[str, float]:
     """Thoughts of each kind a text, on average; 0 for no text."""
     totals, number = dict.fromkeys(KINDS, 0), 0

@@ -40,7 +40,7 @@ def find_config(model: Model, named: Path | None = None, *, network: bool = Fals
 def _file_name(model: Model) -> str:
     if model.id.startswith("pypi:"):
         return model.id.removeprefix("pypi:").split("==")[0]
-    return model.id.replace("/", "--")
+    return model.id.replace("/", "--").replace(":", "--")
 
 
 def _on_this_machine(model: Model) -> Path | None:

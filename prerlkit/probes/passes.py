@@ -14,6 +14,9 @@ from prerlkit.policy.policy import Policy
 from prerlkit.probes.protocol import ProbeInput
 from prerlkit.types import Group
 
+_INITIAL = 0.02
+"""Standard deviation of a model's weights before training: the default of transformers' `initializer_range`."""
+
 
 def rows_behind_prompts(groups: Sequence[Group]) -> list[TokenRow]:
     """Every completion that has a token, behind its prompt."""
@@ -55,6 +58,48 @@ def gradient(seen: ProbeInput, rows: Sequence[TokenRow], weights: Sequence[float
             weights_N = torch.cat([logprobs_N.new_full((len(rows[i].completion),), weights[i]) for i in indices])
             (logprobs_N * weights_N).sum().backward()  # not autograd.grad, which some checkpointing can't do
         return [_taken(parameter) for parameter in parameters]
+
+
+def token_gradients(seen: ProbeInput, rows: Sequence[TokenRow]) -> list[tuple[float, Tensor]]:
+    """Return, for the last token of each row, its log-prob and ∇ log-prob on the trainable adapter, a float32 vector.
+
+    One pass for each row. Adapter dropout is off, and the parameters' own gradients are restored.
+    """
+    parameters = seen.policy.adapters.trainable
+    found = []
+    with _own_gradients(parameters), _training_without_dropout(seen.policy.base):
+        for row in rows:
+            ((_, logprobs_N, _),) = _passes(seen, [row])
+            logprobs_N[-1].backward()
+            taken = torch.cat([_taken(parameter).flatten() for parameter in parameters])
+            found.append((float(logprobs_N[-1].detach()), taken))
+    return found
+
+
+@contextmanager
+def untrained(base: nn.Module) -> Iterator[None]:
+    """Within it the weights are random: matrices normal with deviation 0.02, as most begin; adapters add nothing.
+
+    Vectors (norms, biases) stay as they are, and so do the A-factors of adapters. The weights wait in main memory and
+    are restored to the bit. Generators of the process are not used.
+    """
+    generator = torch.Generator().manual_seed(0)
+    kept: list[tuple[nn.Parameter, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for name, parameter in base.named_parameters():
+                if parameter.dim() < 2 or ".lora_A." in name:
+                    continue
+                kept.append((parameter, parameter.detach().to("cpu", copy=True)))
+                if ".lora_B." in name:
+                    parameter.zero_()
+                else:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator).mul_(_INITIAL))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, own in kept:
+                parameter.copy_(own)
 
 
 def _passes(

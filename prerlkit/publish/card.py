@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from prerlkit.publish.curves import INSTALL
 from prerlkit.publish.export import vllm_rank
+from prerlkit.recipe.model import PACKAGE, PYPI
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSource, ReasoningGymSource
 from prerlkit.runs.trained import TrainedRun
@@ -136,8 +137,10 @@ def _what(run: TrainedRun, facts: Facts) -> str:
 
 def base_name(recipe: Recipe) -> str:
     """What a person may read about the base: never a path of this machine."""
-    if recipe.model.id.startswith("pypi:"):
-        return f"`{recipe.model.id.removeprefix('pypi:')}` (a PyPI wheel)"
+    if recipe.model.id.startswith(PYPI):
+        return f"`{recipe.model.id.removeprefix(PYPI)}` (a PyPI wheel)"
+    if recipe.model.id.startswith(PACKAGE):
+        return f"`{recipe.model.id}` (a model that comes with prerlkit)"
     return (
         "a model that is not on the Hub" if "/" in recipe.model.id and recipe.model.id[0] in "/~." else recipe.model.id
     )

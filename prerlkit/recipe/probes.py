@@ -1,4 +1,4 @@
-"""The recipe's section on probes, which look at a run without changing it, and a stage's rule for ending early."""
+"""The recipe's section on probes, which look at a run without changing it, and a stage's rules for ending early."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, Union
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from prerlkit.plugins import FILE, FileName, built_in, is_file
-from prerlkit.settings import Float, NonNegativeInt, PositiveInt, ProbeSettings, Settings
+from prerlkit.settings import Float, Fraction, NonNegativeInt, PositiveInt, ProbeSettings, Settings
 
 PROBES = {
     "alignment": "prerlkit.probes.alignment:Alignment",
+    "token_alignment": "prerlkit.probes.token_alignment:TokenAlignment",
     "thoughts": "prerlkit.probes.thoughts:Thoughts",
     "exploration": "prerlkit.probes.exploration:Exploration",
     "drift": "prerlkit.probes.drift:Drift",
@@ -84,3 +85,13 @@ class Until(Settings):
         if (self.below is None) == (self.above is None):
             raise ValueError("give one of `below` and `above`")
         return self
+
+
+class Guard(Settings):
+    """A stage ends when its policy collapses, and the last good adapter is restored."""
+
+    pass_rate: Fraction = 0.5
+    """End when the share of completions that pass is below this share of what it was at the stage's start, by more than
+    chance explains. 0: only when no group has signal any more."""
+    window: PositiveInt = 3
+    """Steps that are compared, at least. 3: ours."""

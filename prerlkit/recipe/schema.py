@@ -14,7 +14,7 @@ from prerlkit.objective.presets import ObjectiveChoice
 from prerlkit.plugins import built_in, is_file
 from prerlkit.recipe.model import Adapter, Model
 from prerlkit.recipe.output import Health, Output
-from prerlkit.recipe.probes import ProbeChoices, Until
+from prerlkit.recipe.probes import Guard, ProbeChoices, Until
 from prerlkit.recipe.rollout import ENGINES, Rollout
 from prerlkit.recipe.sources import Data
 from prerlkit.settings import (
@@ -118,8 +118,11 @@ class Stage(Settings):
     steps: NonNegativeInt
     """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up. transformers: `max_steps`; verl:
     `total_training_steps`."""
-    until: Until | None = None
-    """End the stage earlier, when a rule on a metric holds. null: after `steps`."""
+    until: Until | Annotated[tuple[Until, ...], AfterValidator(_not_empty)] | None = None
+    """End the stage earlier, when a rule on a metric holds, or one of several. null: after `steps`."""
+    guard: Guard | None = None
+    """End the stage when its policy collapses, and restore the last good adapter. Meant for stages that train on
+    negative samples. null: no."""
     learning_rate: PositiveFloat
     """LoRA wants about ten times what full fine-tuning wants. verl: `lr`."""
     schedule: Annotated[Schedule, BeforeValidator(word_to_kind, json_schema_input_type=str | Schedule)] = Schedule()

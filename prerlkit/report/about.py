@@ -13,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from prerlkit.objective.choices import Objective
 from prerlkit.objective.presets import PRESETS, ObjectiveChoice
 from prerlkit.recipe.load import to_yaml
+from prerlkit.recipe.schema import Stage
 from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
+from prerlkit.train.guard import collapsed, last_good
 
 _CHOICE: TypeAdapter[Objective] = TypeAdapter(ObjectiveChoice)
 
@@ -31,7 +33,7 @@ def stage_rows(run: Run) -> tuple[list[str], list[list[str]]]:
         "new tokens",
         "adapter",
     ]
-    done, early = _done(run), ended_early(run)
+    done, early = _done(run), endings(run)
     rows = []
     for n, stage in enumerate(run.recipe.get("stages") or ()):
         rollout, adapter = stage.get("rollout") or {}, stage.get("adapter") or {}
@@ -40,7 +42,7 @@ def stage_rows(run: Run) -> tuple[list[str], list[list[str]]]:
             [
                 name,
                 ", ".join(objective_name(o) for o in _listed(stage.get("objective"))),
-                f"{done[name]} of {stage.get('steps', '?')}{', ended by its rule' if name in early else ''}",
+                f"{done[name]} of {stage.get('steps', '?')}{early.get(name, '')}",
                 str(stage.get("reincarnation", "?")) if n else "fresh",
                 f"{stage.get('learning_rate', '?')}",
                 f"{rollout.get('prompts_per_step', '?')} × {rollout.get('group_size', '?')}",
@@ -72,17 +74,35 @@ def planned_steps(run: Run) -> int:
 
 
 def ended_early(run: Run) -> frozenset[str]:
-    """Stages that ended before their `steps` because a rule (`until`) held: the run went on, or is completed."""
+    """Stages that ended before their `steps` because a rule (`until`) held or their guard acted: they are over."""
+    return frozenset(endings(run))
+
+
+def endings(run: Run) -> dict[str, str]:
+    """How each stage ended that its guard ended, or a rule before its `steps`: words to append to the steps done."""
     done, evaluated = _done(run), {str(evaluation.get("name", "")) for evaluation in run.evaluations}
     stages = run.recipe.get("stages") or ()
-    found = set()
+    found = {}
     for n, stage in enumerate(stages):
         name = str(stage.get("name"))
         later = any(done[str(other.get("name"))] for other in stages[n + 1 :])
         over = later or run.state == "completed" or f"after {name}" in evaluated
-        if stage.get("until") and over and done[name] < int(stage.get("steps") or 0):
-            found.add(name)
-    return frozenset(found)
+        restored = _restored(run, stage) if over and stage.get("guard") else None
+        if restored is not None:
+            found[name] = f", ended by its guard: the adapter after step {restored} is restored"
+        elif stage.get("until") and over and done[name] < int(stage.get("steps") or 0):
+            found[name] = ", ended by its rule"
+    return found
+
+
+def _restored(run: Run, stage: Mapping[str, Any]) -> int | None:
+    """Return how many steps the adapter has that the guard of `stage` restored; None where it did not act."""
+    try:
+        checked = Stage.model_validate(stage)
+        past = [(str(step["stage"]), step) for step in run.steps]
+        return last_good(checked, past) if collapsed(checked, past) else None
+    except (ValidationError, KeyError):  # a recipe or a step of another version
+        return None
 
 
 def _done(run: Run) -> Counter[str]:

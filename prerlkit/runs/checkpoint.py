@@ -99,6 +99,8 @@ def save(
             save_file(state, temporary / _adapter_file(layer.name))
             if layer.start is not None and layer.status == "trainable":
                 save_file(dict(layer.start), temporary / _start_file(layer.name))
+            if layer.good is not None and layer.status == "trainable":
+                save_file(dict(layer.good), temporary / _good_file(layer.name))
         save_file(tensors, temporary / _OPTIMIZER)
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
@@ -143,11 +145,13 @@ class Checkpoint:
         return self.folder / _adapter_file(stage)
 
     def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
-        """Put the weights of stage `name` into the adapter of that stage, and those that it began with next to them."""
+        """Put the weights of stage `name` into its adapter, with those it began with and the last good ones."""
         try:
             adapters.load_state(name, load_file(self.adapter(name)))
             if (start := self.folder / _start_file(name)).exists():
                 adapters.load_start(name, load_file(start))
+            if (good := self.folder / _good_file(name)).exists():
+                adapters.keep_good(name, load_file(good))
         except (ValueError, RuntimeError, OSError, SafetensorError) as error:
             why = " ".join(str(error).split())[:300]
             raise PrerlkitError(
@@ -166,6 +170,10 @@ def _adapter_file(stage: str) -> str:
 def _start_file(stage: str) -> str:
     """The factors with which a stage continued the adapter of another; KL at its end is to the policy with them."""
     return f"start.{stage}.safetensors"
+
+
+def _good_file(stage: str) -> str:
+    return f"good.{stage}.safetensors"
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

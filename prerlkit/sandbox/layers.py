@@ -71,6 +71,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
         "uid": None,
         "landlock": 0,
         "readable": (),
+        "group": None,
         "isolated": layer != "none",
         "seccomp": None,
         "child_seccomp": None,

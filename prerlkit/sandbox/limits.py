@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIB = 1 << 20
+_KERNEL = 64 * MIB  # page tables, pipes and the like
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Limits:
     threads: int = 64
     files: int = 64
     inodes: int = 1000
+
+    def everything(self) -> int:
+        """Return a bound of all memory in bytes, with the private folder and what the kernel takes for a guest."""
+        return self.memory + self.disk + _KERNEL
 
     def rlimits(self) -> dict[str, int]:
         """By the names that `resource` gives them, without `RLIMIT_`."""

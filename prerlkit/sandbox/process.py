@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from prerlkit.errors import PrerlkitError
+from prerlkit.sandbox.cgroup import groups
 from prerlkit.sandbox.layers import Name, launch
 from prerlkit.sandbox.limits import MIB, Limits
 
@@ -82,6 +83,12 @@ class Guest:
             self.control, theirs = socket.socketpair()
             ours.append(theirs.detach())
             start.config["control"] = ours[-1]
+        found = groups() if layer != "none" else None
+        self._group = found.take(limits.everything()) if found is not None else None
+        if self._group is not None:
+            # As a descriptor: inside, its path is out of reach.
+            ours.append(os.open(self._group / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            start.config["group"] = ours[-1]
         stdin, stdout, stderr = stdio or (subprocess.DEVNULL,) * 3
         self._buffer = bytearray()
         self.layer = layer
@@ -201,6 +208,9 @@ class Guest:
             raise PrerlkitError(f"a sandbox ({self.layer}) can't be ended") from None
         finally:
             os.close(self._read_fd)
+        found = groups()
+        if self._group is not None and found is not None:
+            found.give_back(self._group)
 
     def _drain(self) -> None:
         """Wait until the last process that holds the pipe is gone: bubblewrap's own end comes first."""

@@ -185,13 +185,15 @@ def try_with_tests(
         except CandidateGone as gone:
             result.add(False, str(gone))
         except (TimedOut, TooLong) as error:
-            # The gold answer shows that the tests are quick with right answers: these are not.
+            # The gold answer shows that the tests are quick and end with right answers: these are not.
             if not tests.answers:
                 raise PrerlkitError("the tests take too long, before they ask the program anything") from None
             late = isinstance(error, TimedOut)
             result.add(False, f"the tests {'take too long' if late else 'ask too much'} with what it returns")
         except Ended as ended:
-            raise PrerlkitError(f"the tests can't be run: {ended}") from None
+            if not tests.answers:
+                raise PrerlkitError(f"the tests can't be run: {ended}") from None
+            result.add(False, "the tests crash with what it returns")
     return result
 
 

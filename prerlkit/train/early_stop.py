@@ -1,9 +1,11 @@
-"""When a stage ends before its `steps`: a rule of the recipe on a metric, a pure function of metrics.jsonl.
+"""When a stage ends before its `steps`: by a rule of the recipe on a metric (`until`), or by its guard.
 
-So a run that goes on ends its stage where a straight one would have.
+Both are pure functions of metrics.jsonl, so a resumed run ends its stage where a straight one would have.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from prerlkit.errors import UsageError
 from prerlkit.metrics.catalogue import OF_STEPS, STAGE, STEP
@@ -13,15 +15,28 @@ from prerlkit.probes.registry import known_probes, make_probes, metric_names
 from prerlkit.recipe.probes import Until
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.suggest import nearest
+from prerlkit.train import guard
 from prerlkit.train.metrics import verifier_metrics
 
 
 def reached(stage: Stage, past: History) -> str:
-    """Why `stage` ends after the steps in `past`, its rule in words; "" while it goes on or has no rule."""
-    rule = stage.until
-    if rule is None:
-        return ""
+    """Return why `stage` ends after the steps in `past`, in words; "" while it continues."""
+    if why := guard.collapsed(stage, past):
+        return why
     own = [metrics for name, metrics in past if name == stage.name]
+    if len(own) >= stage.steps:
+        return ""
+    return next((why for rule in rules(stage) if (why := _holds(rule, stage, own))), "")
+
+
+def rules(stage: Stage) -> tuple[Until, ...]:
+    """Return the rules of `until`, of which one that holds ends the stage."""
+    if stage.until is None:
+        return ()
+    return stage.until if isinstance(stage.until, tuple) else (stage.until,)
+
+
+def _holds(rule: Until, stage: Stage, own: Sequence[Mapping[str, float]]) -> str:
     values = [metrics[rule.metric] for metrics in own if rule.metric in metrics][-rule.window :]
     if len(own) < rule.min_steps or len(values) < rule.window:
         return ""
@@ -49,10 +64,10 @@ def check_until(recipe: Recipe) -> None:
     always |= set(verifier_metrics((), recipe.verifiers))
     measured = {name for probe in make_probes(recipe) for name in metric_names(probe)}
     of_probes = {probe.name: metric_names(probe) for probe in known_probes()}
-    for stage in recipe.stages:
-        if stage.until is None or stage.until.metric in measured:
+    for name, rule in ((stage.name, rule) for stage in recipe.stages for rule in rules(stage)):
+        if rule.metric in measured:
             continue
-        metric, where = stage.until.metric, f'stages: "{stage.name}".until.metric'
+        metric, where = rule.metric, f'stages: "{name}".until.metric'
         if metric.startswith(UNREPEATABLE):
             raise UsageError(
                 f"{where}: {metric} differs from run to run, so that no run could be repeated.",

@@ -16,6 +16,7 @@ from prerlkit.metrics.catalogue import (
     ENTROPY,
     HEALTH,
     NONFINITE_UPDATES,
+    PASS_RATE,
     REWARD,
     TRUNCATED,
     UNJUDGED,
@@ -177,12 +178,19 @@ def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
+    """Longer answers alone are no fault: NSR-PreRL and GRPO are meant to give them. Longer and worse ones are."""
     first, last = _ends(steps, settings.window, COMPLETION_LENGTH)
-    if first is None or last is None or last < 3.0 * max(first, 1.0):
+    cut, cut_now = _ends(steps, settings.window, TRUNCATED)
+    passed, passed_now = _ends(steps, settings.window, PASS_RATE)
+    if first is None or last is None or cut is None or cut_now is None or passed is None or passed_now is None:
+        return None
+    longer = last >= 3.0 * max(first, 1.0) or cut_now >= cut + 0.1  # the limit hides how long they would be
+    if not longer or passed_now >= max(0.8 * passed, 1e-9):
         return None
     return Warned(
         "length_runaway",
-        f"completions grew from {first:.0f} to {last:.0f} tokens",
+        f"completions grew from {first:.0f} to {last:.0f} tokens ({cut:.0%} to {cut_now:.0%} of them truncated), "
+        f"and those that passed went from {passed:.1%} to {passed_now:.1%}",
         "Try aggregate: constant or sequence_mean, a `length` verifier, a lower learning rate; read samples.jsonl.",
     )
 

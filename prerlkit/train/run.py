@@ -36,6 +36,7 @@ from prerlkit.train import environment, resume
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
+from prerlkit.train.guard import collapsed, last_good
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
@@ -218,8 +219,10 @@ class _Stages:
     def _end(self, reason: str, counted: float, begun: float) -> Summary:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
         evaluations = self._context.writer.evaluations
-        done = Counter(name for name, _ in self._context.past[: self._position.step])
-        summary = Summary(reason, evaluations, self._position, peak_memory(), done, self._effects())
+        past = self._context.past[: self._position.step]
+        done = Counter(name for name, _ in past)
+        restored = {s.name: last_good(s, past) for s in self._context.recipe.stages if collapsed(s, past)}
+        summary = Summary(reason, evaluations, self._position, peak_memory(), done, self._effects(), restored)
         self._context.writer.write_summary(summary.to_json(self._context.recipe))
         return summary
 
@@ -266,5 +269,7 @@ class _Stages:
                 context.callback.on_stage_end(effect)
         updater.optimizer.zero_grad(set_to_none=True)  # a frozen adapter has no use for its last gradient
         following = self._context.recipe.stages[index + 1 : index + 2]
-        self._optimizer = updater.optimizer if any(stage.keep_optimizer for stage in following) else None
+        # Moments of a collapse don't belong to the adapter that was restored.
+        wanted = any(later.keep_optimizer for later in following) and not collapsed(stage, context.past)
+        self._optimizer = updater.optimizer if wanted else None
         self._position = self._position.next_stage()

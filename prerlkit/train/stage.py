@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,6 +32,7 @@ from prerlkit.rollout.protocol import RolloutEngine, Sampling
 from prerlkit.runs.checkpoint import Position
 from prerlkit.runs.writer import RunWriter
 from prerlkit.seeds import derive
+from prerlkit.train import guard
 from prerlkit.train.batch import train_batch
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.distributed import World
@@ -80,6 +82,8 @@ class RunContext:
 def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:
     """Do the remaining steps of `stage`, or those until its early stop, and yield the position after each.
 
+    A stage with a guard keeps its last good adapter, and restores it after the step in which the guard acts.
+
     Raises:
         Stopped: a stop was requested; the checkpoint is written.
         Unhealthy: a condition holds on which the recipe stops; the checkpoint is written.
@@ -87,13 +91,13 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
     save_every, evaluate_every = context.recipe.output.checkpoint_every, context.recipe.evaluation.every
     context.callback.on_stage_begin(stage.name, stage.steps, position.stage_step)
     for step in range(position.stage_step, stage.steps):
-        if why := reached(stage, context.past):
-            context.callback.on_message(why)
-            return
+        if reached(stage, context.past):
+            break
         if evaluate_every and step and step % evaluate_every == 0:
             position = run_evaluation(context, f"step {position.step}", position)
 
-        position = train_step(context, stage, updater, position)
+        with guarded(context, stage):
+            position = train_step(context, stage, updater, position)
 
         stopping = context.world.any(context.stop.requested)  # asked once: a later request waits for the next step
         due = any(n and (step + 1) % n == 0 for n in (save_every, evaluate_every))
@@ -103,6 +107,28 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
         context.health.raise_if_stopping()
         if stopping:
             raise Stopped
+    if why := reached(stage, context.past):
+        context.callback.on_message(why)
+
+
+@contextmanager
+def guarded(context: RunContext, stage: Stage) -> Iterator[None]:
+    """Enclose a step of a stage that has a guard: keep the adapter before the step where the step shows it to be good.
+
+    When the guard ends the stage after this step, the last good adapter is restored.
+    """
+    if stage.guard is None:
+        yield
+        return
+    adapters = context.policy.adapters
+    before = adapters.state(stage.name)
+    if not adapters.has_good:
+        adapters.keep_good(stage.name, before)  # the stage's start
+    yield
+    if guard.is_good(stage, context.past):
+        adapters.keep_good(stage.name, before)
+    if guard.collapsed(stage, context.past):
+        adapters.restore_good()
 
 
 def train_step(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Position:
@@ -147,8 +173,11 @@ def _at_stage_end(
     context: RunContext, stage: Stage, step: int, groups: Sequence[Group], metrics: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the metrics that the stage's last step has in addition, after its update; none in an earlier step."""
-    if step + 1 < stage.steps and not reached(stage, [*context.past, (stage.name, metrics)]):
+    past = [*context.past, (stage.name, metrics)]
+    if step + 1 < stage.steps and not reached(stage, past):
         return {}
+    if guard.collapsed(stage, past):
+        return {}  # the policy that is restored did not sample these completions
     kl = context.stage_kl.measure(groups, stage.rollout.temperature)
     return {} if kl is None else {STAGE_KL.name: kl}
 

@@ -20,6 +20,7 @@ class Summary:
         exit_reason: `completed`, `stopped` (asked to; resumable) or `failed: …`.
         steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
         effects: what each finished stage did to the policy, in order.
+        restored: of each stage that its guard ended, how many of its steps the restored adapter has.
     """
 
     exit_reason: str
@@ -28,15 +29,18 @@ class Summary:
     peak_memory_bytes: int
     steps: Mapping[str, int] = field(default_factory=dict)
     effects: tuple[StageEffect, ...] = ()
+    restored: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self, recipe: Recipe) -> dict[str, Any]:
-        effects = {effect.stage: {"effect": effect.to_json()} for effect in self.effects}
+        more: dict[str, dict[str, Any]] = {name: {"restored": steps} for name, steps in self.restored.items()}
+        for effect in self.effects:
+            more.setdefault(effect.stage, {})["effect"] = effect.to_json()
         return {
             "name": recipe.name,
             "seed": recipe.seed,
             "exit_reason": self.exit_reason,
             "stages": [
-                {"name": s.name, "steps": self.steps.get(s.name, 0), "planned": s.steps, **effects.get(s.name, {})}
+                {"name": s.name, "steps": self.steps.get(s.name, 0), "planned": s.steps, **more.get(s.name, {})}
                 for s in recipe.stages
             ],
             "steps": self.position.step,

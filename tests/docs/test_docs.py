@@ -37,13 +37,11 @@ def test_every_metric_is_defined_and_nothing_else():
 
 
 def test_every_number_of_a_probe_is_defined_and_nothing_else():
-    from prerlkit.evaluation.thoughts import KINDS
-    from prerlkit.probes.registry import known_probes, metric_names
+    from prerlkit.probes.registry import known_probes
 
     page = text("probes.md")
     defined = set(re.findall(r"^\| `(probe/[a-z_0-9/<>]+)` \|", page, re.MULTILINE))
-    defined = {name.replace("<kind>", kind) for name in defined for kind in KINDS}
-    assert defined == {name for probe in known_probes() for name in metric_names(probe)}
+    assert defined == {metric.name for probe in known_probes() for metric in probe.metrics}
 
 
 def test_every_key_of_a_recipe_is_described():

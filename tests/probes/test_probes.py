@@ -118,6 +118,11 @@ def test_drift_is_to_the_model_without_adapters(policy, seen, make_group):
     )
     k3 = torch.cat(ratios).neg().exp() - 1 + torch.cat(ratios)
     assert reading.metrics["probe/drift/kl"] == pytest.approx(float(k3.mean()), abs=1e-4)
+    assert reading.metrics["probe/drift/kl_stage"] == reading.metrics["probe/drift/kl"]  # a first stage
+    policy.adapters.continue_top("rl")
+    reading = Drift(DriftSettings(groups=2)).measure(seen(policy, groups))
+    assert reading.metrics["probe/drift/kl_stage"] == 0.0
+    assert reading.metrics["probe/drift/kl"] > 1e-4
     deltas = {
         name: module.get_delta_weight("stage0")
         for name, module in policy.base.named_modules()

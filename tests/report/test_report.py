@@ -253,6 +253,24 @@ def test_a_stage_that_its_rule_ended_lacks_no_step(make_run, done, reason, steps
     assert (about.ended_early(Run.open(folder)), about.planned_steps(Run.open(folder))) == (frozenset(), 30)
 
 
+def test_a_stage_that_its_guard_ended_says_which_adapter_is_restored(make_run):
+    """warmup was planned with 20 steps and collapsed at the 7th."""
+    folder = make_run(steps=(10, 20))
+    recipe = (folder / "recipe.yaml").read_text().replace("steps: 10\n", "steps: 20\n", 1)
+    guard = "guard: {pass_rate: 0.5, window: 3}"
+    (folder / "recipe.yaml").write_text(re.sub(r"guard: *(null)?\n", f"{guard}\n", recipe, count=1))
+
+    def collapse(line):
+        passed = 0.3 if line["step"] < 7 or line["stage"] == "rl" else 0.0
+        silent = 1.0 if passed == 0 else 0.0
+        return {**line, "reward/pass_rate": passed, "group/zero_signal": silent, "sample/unjudged": 0.0}
+
+    change_lines(folder / "metrics.jsonl", collapse)
+    run = Run.open(folder)
+    assert about.stage_rows(run)[1][0][2] == "10 of 20, ended by its guard: the adapter after step 5 is restored"
+    assert about.planned_steps(run) == 30
+
+
 def test_a_stage_with_a_rule_that_is_not_over_still_has_its_steps(make_run):
     folder = make_run(steps=(10, 20), done=4, reason="stopped")
     change_lines(folder / "evaluations.jsonl", lambda line: {**line, "name": "before"})

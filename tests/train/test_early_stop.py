@@ -7,6 +7,7 @@ import json
 import pytest
 
 from prerlkit.errors import UsageError
+from prerlkit.recipe.probes import Until
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.train.early_stop import reached
 from prerlkit.train.validate import check_settings
@@ -46,6 +47,15 @@ def test_no_rule_never_ends_a_stage_and_a_rule_says_why():
     assert text == 'stage "warmup" ends after 3 of 9 steps: m was 0.35 over its last 2 measurements, below 0.5'
 
 
+def test_one_of_several_rules_ends_a_stage_and_an_empty_list_is_none():
+    rules = [{"metric": "m", "below": 0.5, "window": 1}, {"metric": "n", "above": 0.5, "window": 1}]
+    stage = a_stage().model_copy(update={"until": tuple(Until.model_validate(rule) for rule in rules)})
+    assert not reached(stage, [("warmup", {"m": 0.9, "n": 0.1})])
+    assert "n was 0.6" in reached(stage, [("warmup", {"m": 0.9, "n": 0.6})])
+    with pytest.raises(ValueError, match="needs at least one"):
+        Stage.model_validate({**stage.model_dump(), "until": []})
+
+
 @pytest.fixture
 def recipe(tiny_recipe):
     """Six steps of warm-up that end after two, by a rule that always holds; then two of GRPO."""
@@ -69,7 +79,7 @@ def test_a_stage_that_ended_early_is_finished(go, lines, recipe, tmp_path):
     )
     assert (summary.position.stage, summary.position.step) == (2, 4)
     said = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert said["stages"] == [
+    assert [{key: stage[key] for key in ("name", "steps", "planned")} for stage in said["stages"]] == [
         {"name": "warmup", "steps": 2, "planned": 6},
         {"name": "rl", "steps": 2, "planned": 2},
     ]

@@ -15,6 +15,7 @@ FINE = {
     "policy/entropy": 1.0,
     "sample/truncated": 0.1,
     "reward/mean": 0.5,
+    "reward/pass_rate": 0.5,
     "tokens/completion_mean": 20.0,
     "sample/unjudged": 0.0,
     "optim/nonfinite": 0,
@@ -53,7 +54,11 @@ def test_a_run_that_learns_is_healthy_at_every_step():
         ("all_truncated", {"sample__truncated": 1.0}, {"sample__truncated": 0.9}),
         ("truncation_rise", {"sample__truncated": lambda n: 0.2 + 0.05 * n}, {"sample__truncated": 0.8}),
         ("flat_reward", {"reward__mean": 0.31}, {"reward__mean": 0.97}),
-        ("length_runaway", {"tokens__completion_mean": lambda n: 20 + 10 * n}, {"tokens__completion_mean": 900}),
+        (
+            "length_runaway",
+            {"tokens__completion_mean": lambda n: 20 + 10 * n, "reward__pass_rate": lambda n: 0.5 - 0.03 * n},
+            {"tokens__completion_mean": 900},
+        ),
         ("drift", {"canary__drift": 0.3}, {"canary__drift": 0.02}),
         ("unjudged", {"sample__unjudged": 0.25}, {"sample__unjudged": 0.1}),
         ("nonfinite", {"optim__nonfinite": 1}, {"optim__nonfinite": lambda n: n % 3 != 0}),
@@ -66,6 +71,30 @@ def test_each_condition_is_seen_and_its_likeness_is_not(name, sick, well):
     warned = next(w for w in health.check(steps(12, **sick), SETTINGS) if w.name == name)
     assert str(warned).startswith(f"health: {name}: ")
     assert len(warned.advice) > 40
+
+
+GROWING = {"tokens__completion_mean": lambda n: 15 + 8 * n}
+"""From 27 to 91 tokens between the first four of twelve steps and the last four."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [
+        ({**GROWING}, False),  # the effect that NSR-PreRL is used for: longer, and as often right
+        ({**GROWING, "reward__pass_rate": lambda n: 0.2 + 0.02 * n}, False),
+        ({**GROWING, "reward__pass_rate": lambda n: 0.064 if n < 6 else 0.056}, False),  # as measured: 6.4 % to 5.6 %
+        ({**GROWING, "sample__truncated": lambda n: 0.03 * n}, False),
+        ({**GROWING, "reward__pass_rate": lambda n: 0.2 - 0.015 * n}, True),
+        ({**GROWING, "reward__pass_rate": 0.0}, True),  # nothing is ever right, and it grows
+        ({"reward__pass_rate": lambda n: 0.2 - 0.015 * n}, False),  # worse, but not longer
+        # Held up by the token limit: no three times as long, but more and more are cut, and fewer are right.
+        ({"sample__truncated": lambda n: 0.03 * n, "reward__pass_rate": lambda n: 0.2 - 0.015 * n}, True),
+        ({"sample__truncated": lambda n: 0.03 * n}, False),
+    ],
+)
+def test_longer_answers_are_a_fault_only_where_they_are_worse(changes, held):
+    changes = {"tokens__completion_mean": 20.0, **changes}
+    assert ("length_runaway" in names(steps(12, **changes))) == held
 
 
 def test_every_rule_has_a_name_that_a_recipe_can_stop_on():

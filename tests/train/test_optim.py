@@ -29,3 +29,28 @@ def test_every_optimizer_takes_the_step_of_adam(name):
     optimizer.step()
     expected = torch.cat([torch.full((32, 128), -0.01), torch.full((32, 128), 0.01)])
     torch.testing.assert_close(parameter.data, expected, atol=1e-5, rtol=0)
+
+
+def updates(gradients: list[float]) -> list[float]:
+    """How far one weight moves at each step of AdamW, in learning rates."""
+    weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = make_optimizer([weight], Optimizer(), 1.0)
+    moved = []
+    for gradient in gradients:
+        before = weight.item()
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        moved.append(before - weight.item())
+    return moved
+
+
+def test_what_docs_algorithms_says_of_adam_and_small_gradients():
+    # A factor cancels while the gradient is large against epsilon, 1e-8: g / (|g| + epsilon).
+    assert updates([1e-3]) == pytest.approx([1.0], abs=1e-4)
+    assert updates([1e-5]) == pytest.approx([0.999], abs=1e-4)
+    assert updates([1e-7]) == pytest.approx([10 / 11])
+    assert updates([1e-8]) == pytest.approx([0.5])
+    # Moments of 20 steps of a loss times 0.01, kept for a loss whose gradient is as large as that one's was without it.
+    kept = updates([0.01] * 20 + [1.0] * 6)[20:]
+    assert kept == pytest.approx([0.55, 0.72, 0.84, 0.93, 0.99, 1.05], abs=0.005)
+    assert updates([1.0] * 3) == pytest.approx([1.0] * 3)

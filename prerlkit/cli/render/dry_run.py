@@ -99,11 +99,11 @@ def _stages(recipe: Recipe) -> Table:
 
 
 def _steps(stage: Stage) -> str:
-    if stage.until is None:
-        return str(stage.steps)
-    from prerlkit.train.early_stop import bound
+    from prerlkit.train.early_stop import bound, rules
 
-    return f"≤ {stage.steps}, until {stage.until.metric} is {bound(stage.until)}"
+    words = " or ".join(f"{rule.metric} is {bound(rule)}" for rule in rules(stage))
+    words = f"≤ {stage.steps}, until {words}" if words else str(stage.steps)
+    return f"{words}, guarded" if stage.guard else words
 
 
 def _evaluation(recipe: Recipe) -> str:

@@ -27,14 +27,18 @@ def confine(config: dict[str, Any]) -> None:
     """Apply what the host decided.
 
     Args:
-        config: limits (name: value for `resource.RLIMIT_name`), isolated (False for the layer `none`), private (a
-            folder that gets a limit of `inodes`, or None), uid (or None), landlock (its ABI, or 0) with the paths that
-            may be read, seccomp (a filter, in which OWN_PID stands for this process, or None), parent (its id),
-            child_seccomp (the filter of the processes that this one forks, or None; see `confine_child`).
+        config: group (a descriptor that moves this process into its cgroup, or None), limits (name: value for
+            `resource.RLIMIT_name`), isolated (False for the layer `none`), private (a folder that gets a limit of
+            `inodes`, or None), uid (or None), landlock (its ABI, or 0) with the paths that may be read, seccomp (a
+            filter, in which OWN_PID stands for this process, or None), parent (its id), child_seccomp (the filter of
+            the processes that this one forks, or None; see `confine_child`).
 
     Raises:
         OSError: the kernel refuses something; nothing untrusted has run then.
     """
+    if config["group"] is not None:
+        os.write(config["group"], b"0")
+        os.close(config["group"])
     threads = config["limits"].pop("NPROC", None)
     for name, value in config["limits"].items():
         _limit(getattr(resource, f"RLIMIT_{name}"), value)

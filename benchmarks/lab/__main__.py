@@ -1,0 +1,93 @@
+"""The command line of the laboratory: `python -m benchmarks.lab base` trains the packaged base model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_PACKAGED = Path("prerlkit/models/reach")
+
+
+@app.callback()
+def _laboratory() -> None:
+    """The laboratory: its base model and the study on it."""
+
+
+@app.command()
+def base(
+    output: Annotated[Path, typer.Option("-o", help="Folder to write the model to.")] = Path("runs/lab/base"),
+    size: Annotated[str, typer.Option(help="0.8m, 3m or 10m parameters.")] = "0.8m",
+    architecture: Annotated[str, typer.Option(help="llama or qwen3.")] = "llama",
+    seed: Annotated[int, typer.Option(help="Decides the weights' start and the texts.")] = 0,
+    steps: Annotated[int, typer.Option(help="Steps of 128 texts.")] = 6000,
+    leak: Annotated[float, typer.Option(help="Share of slow texts under the prompt fast: latent reflection.")] = 0.09,
+    right: Annotated[float, typer.Option(help="Probability that an attempt is a right one.")] = 0.5,
+) -> None:
+    """Train a base model from scratch, about 40 minutes on one core; the defaults make the packaged one."""
+    from benchmarks.lab.base import Pretraining, make
+
+    made = Pretraining(size=size, architecture=architecture, seed=seed, steps=steps)
+    made = replace(made, mixture=replace(made.mixture, leak=leak, right=right))
+    print(f"SHA-256 of {output / 'model.safetensors'}: {make(output, made)}")
+    score(output)
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="A folder that `base` wrote.")] = _PACKAGED,
+    problems: Annotated[int, typer.Option(help="Eval problems.")] = 128,
+    samples: Annotated[int, typer.Option(help="Answers to each.")] = 16,
+) -> None:
+    """Measure a base model under both prompts, a minute on one core."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from benchmarks.lab.score import score as measure
+
+    torch.set_num_threads(1)
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    words = AutoTokenizer.from_pretrained(model)
+    table = Table(title=f"{model}: {problems} problems × {samples} answers", title_justify="left")
+    kinds = ("reflection", "transition", "verification")
+    for column in ("prompt", f"avg@{samples}", f"pass@{samples}", "arithmetic", *kinds, "tokens"):
+        table.add_column(column, justify="left" if column == "prompt" else "right")
+    for mode in ("fast", "slow"):
+        got = measure(loaded, words, mode, count=problems, samples=samples)
+        shares = (f"{100 * share:.1f} %" for share in (got.average, got.solved, got.arithmetic))
+        table.add_row(mode, *shares, *(f"{got.thoughts[kind]:.3f}" for kind in kinds), f"{got.tokens:.1f}")
+    Console().print(table)
+
+
+@app.command()
+def study(
+    part: Annotated[str, typer.Argument(help="dose, tuning or main.")],
+    folder: Annotated[Path, typer.Option(help="For the run folders.")] = Path("runs/lab"),
+    jobs: Annotated[int, typer.Option(help="Runs at once, one thread each.")] = 2,
+    seeds: Annotated[int, typer.Option(help="Only the first so many seeds. 0: all.")] = 0,
+) -> None:
+    """Run a part of the study; what has a record is not run again, and the same command continues."""
+    from benchmarks.lab.study import SEEDS, jobs_of, run
+
+    if part not in SEEDS:
+        raise typer.BadParameter(f"{part} is none of {', '.join(SEEDS)}")
+    wanted = [job for job in jobs_of(part) if not seeds or job.seed in SEEDS[part][:seeds]]
+    for place, done in enumerate(run(wanted, folder, jobs), 1):
+        Console().print(f"{place}: {done.arm}, seed {done.seed}")
+
+
+@app.command()
+def tables() -> None:
+    """Write the study's tables into docs/results.md, from benchmarks/lab/records."""
+    from benchmarks.lab.tables import PAGE, generated
+
+    PAGE.write_text(generated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app()

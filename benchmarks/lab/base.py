@@ -1,0 +1,130 @@
+"""Train the laboratory's base model from scratch on made-up texts, in float32 on one thread.
+
+The same torch build on the same kind of processor gives the same bytes; elsewhere sums are rounded in another order,
+and the model is another one of the same quality. `prerlkit/models/reach/README.md` names the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from benchmarks.lab.traces import WORDS, Mixture, text
+from prerlkit.data.reach import problems
+
+PAD, BOS, EOS, UNKNOWN = range(4)
+_SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+_IDS = {word: place for place, word in enumerate([*_SPECIAL, *WORDS])}
+SIZES = {"0.8m": (128, 352, 4), "3m": (256, 704, 4), "10m": (384, 1056, 6)}
+"""Width, width of the feed-forward layer, and number of layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """How a base is made; the defaults make the packaged one."""
+
+    size: str = "0.8m"
+    architecture: str = "llama"
+    seed: int = 0
+    steps: int = 6000
+    texts: int = 128
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 0.05
+    mixture: Mixture = field(default_factory=Mixture)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return the word-level tokenizer; it puts `<bos>` in front of every text."""
+    words = Tokenizer(models.WordLevel(_IDS, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])
+    names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), _SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=words, clean_up_tokenization_spaces=False, **names)
+
+
+def blank(settings: Pretraining) -> LlamaForCausalLM | Qwen3ForCausalLM:
+    """Return the untrained model that the seed decides."""
+    width, inner, layers = SIZES[settings.size]
+    torch.manual_seed(settings.seed)
+    shape = {
+        "vocab_size": len(_IDS), "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": width // 4, "max_position_embeddings": 256,
+        "bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD, "tie_word_embeddings": True,
+        "rms_norm_eps": 1e-5,
+    }  # fmt: skip
+    if settings.architecture == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**shape))
+    return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+def train(settings: Pretraining) -> Iterator[tuple[int, float, LlamaForCausalLM | Qwen3ForCausalLM]]:
+    """Yield (step, loss in nats per token, the model) after every step; the model is the same object, trained on."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    model, rng = blank(settings), random.Random(settings.seed)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    slow = round(settings.texts * settings.mixture.slow)
+    for step in range(settings.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(step, settings)
+        optimizer.zero_grad(set_to_none=True)
+        # Short and long texts apart, so that little is padding.
+        batches = [_batch("fast", settings.texts - slow, settings, rng), _batch("slow", slow, settings, rng)]
+        tokens = sum(int((labels != -100).sum()) for _, labels in batches)
+        total = 0.0
+        for ids, labels in batches:
+            logits = model(input_ids=ids).logits[:, :-1]
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+            (loss / tokens).backward()
+            total += float(loss) / tokens
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        yield step + 1, total, model
+
+
+def make(folder: Path, settings: Pretraining) -> str:
+    """Train, write the model in bfloat16 with its tokenizer, and return the SHA-256 of the weights' file."""
+    begun = time.process_time()
+    model = blank(settings)
+    for step, loss, trained in train(settings):
+        model = trained
+        if step in (1, 10, 100) or step % 500 == 0:
+            print(f"step {step:,}: loss {loss:.3f}, {time.process_time() - begun:,.0f} s of processor time", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def _schedule(step: int, settings: Pretraining) -> float:
+    """Return the share of the learning rate: linear warm-up, then a cosine down to 3 %."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    return min(1.0, (step + 1) / settings.warmup) * (0.03 + 0.97 * cosine)
+
+
+def _batch(kind: str, count: int, settings: Pretraining, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return padded ids and labels [count, T]; prompts are no labels."""
+    rows = []
+    for prompt, completion in (text(problems("pretraining"), settings.mixture, kind, rng) for _ in range(count)):
+        front = [BOS, *(_IDS[word] for word in prompt.split())]
+        rows.append((front, [*(_IDS[word] for word in completion.split()), EOS]))
+    width = max(len(front) + len(rest) for front, rest in rows)
+    ids = torch.full((count, width), PAD)
+    labels = torch.full((count, width), -100)
+    for place, (front, rest) in enumerate(rows):
+        ids[place, : len(front) + len(rest)] = torch.tensor(front + rest)
+        labels[place, len(front) : len(front) + len(rest)] = torch.tensor(rest)
+    return ids, labels

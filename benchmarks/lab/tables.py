@@ -1,0 +1,179 @@
+"""Tables of the study, as Markdown, from the records alone: means over seeds with 95 % intervals (Student's t)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lab.study import ARMS, RECORDS, records
+from prerlkit.evaluation import repetitions
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+_TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Evaluation = Mapping[str, Any]
+Runs = Mapping[int, Sequence[Evaluation]]
+"""Evaluations by seed."""
+
+
+def runs(part: str, arm: str) -> Runs:
+    """Return the evaluations of the finished runs of an arm, by seed."""
+    return {line["seed"]: line["evaluations"] for line in records(RECORDS / part / f"{arm}.jsonl")}
+
+
+def within(evaluations: Sequence[Evaluation], budget: float, spent: str) -> Evaluation:
+    """Return the last evaluation at which at most `budget` tokens were spent; nothing is interpolated."""
+    return [line for line in evaluations if line[spent] <= budget][-1]
+
+
+def budget_of(arms: Mapping[str, Runs], seed: int, spent: str) -> float:
+    """Return the most tokens that every arm had spent at the end of its run with that seed."""
+    return min(own[seed][-1][spent] for own in arms.values() if seed in own)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values adjusted for their number (Holm, 1979)."""
+    adjusted, worst = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = worst
+    return adjusted
+
+
+def average(line: Evaluation) -> float:
+    """avg@16 in percent."""
+    return 100 * float(line["average"]["value"])
+
+
+def solved(line: Evaluation) -> float:
+    """pass@16 in percent."""
+    return 100 * float(line["pass_at"]["16"]["value"])
+
+
+def thought(kind: str) -> Callable[[Evaluation], float]:
+    """Return what reads the thoughts of that kind per answer."""
+    return lambda line: float(line["thoughts"][kind])
+
+
+def of(values: Sequence[float], digits: int = 1) -> str:
+    """Return `mean [low, high]`."""
+    found = repetitions.mean(values)
+    if found.interval is None:
+        return f"{found.value:.{digits}f}"
+    low, high = found.interval
+    return f"{found.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; the first column is a name, the others are numbers."""
+    line = "| " + " | ".join(head) + " |\n|---|" + "---:|" * (len(head) - 1) + "\n"
+    return line + "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def dose_table() -> str:
+    """Every warm-up alone: what it did to the policy."""
+    head = ("warm-up", "rate", "seeds", "KL, nats/token", "reflection", "transition", "avg@16", "pass@16", "tokens")
+    rows = []
+    for name, own in sorted(_of_part("dose").items(), key=lambda item: (item[0][0], float(item[0][1]))):
+        ends = [lines[-1] for lines in own.values()]
+        starts = [lines[0] for lines in own.values()]
+        ratios = [_ratio(starts, ends, kind) for kind in ("reflection", "transition")]
+        figures = [of([figure(line) for line in ends]) for figure in (average, solved)]
+        tokens = sum(line["sample_tokens_mean"] for line in ends) / len(ends)
+        kl = sum(line["kl"] for line in ends) / len(ends)
+        rows.append((*name, str(len(own)), f"{kl:.3f}", *(f"×{r:.1f}" for r in ratios), *figures, f"{tokens:.0f}"))
+    return markdown(head, rows)
+
+
+def tuning_table() -> str:
+    """avg@16 at the end, by arm and the second stage's rate."""
+    found = _of_part("tuning")
+    rates = sorted({rate for _, rate in found}, key=float)
+    rows = []
+    for arm in dict.fromkeys(arm for arm, _ in found):
+        own = [found.get((arm, rate), {}) for rate in rates]
+        rows.append((arm, *(of([average(lines[-1]) for lines in runs_.values()]) if runs_ else "–" for runs_ in own)))
+    return markdown(("arm", *rates), rows)
+
+
+def main_table() -> str:
+    """Every arm at its end, and at the tokens that all arms of its seed had spent."""
+    arms = _main()
+    head = ("arm", "seeds", "avg@16 at the end", "at equal training tokens", "pass@16 at equal sampling tokens",
+            "reflection", "tokens per answer")  # fmt: skip
+    rows = []
+    for name, own in arms.items():
+        ends = [lines[-1] for lines in own.values()]
+        equal = [average(within(lines, budget_of(arms, seed, "trained"), "trained")) for seed, lines in own.items()]
+        sampled = [solved(within(lines, budget_of(arms, seed, "sampled"), "sampled")) for seed, lines in own.items()]
+        figures = (of(list(map(average, ends))), of(equal), of(sampled), of(list(map(thought("reflection"), ends)), 2))
+        rows.append((name, str(len(own)), *figures, of([line["sample_tokens_mean"] for line in ends])))
+    return markdown(head, rows)
+
+
+def contrast_table() -> str:
+    """Every arm against GRPO, seed by seed: avg@16 at equal training tokens, pass@16 at equal sampling tokens."""
+    arms = _main()
+    base = arms["grpo"]
+    found: dict[str, list[repetitions.Contrast]] = {}
+    for name, own in arms.items():
+        if name != "grpo":
+            pairs = sorted(set(own) & set(base))
+            found[name] = [
+                repetitions.paired([
+                    figure(within(own[seed], budget_of(arms, seed, spent), spent))
+                    - figure(within(base[seed], budget_of(arms, seed, spent), spent))
+                    for seed in pairs
+                ])
+                for figure, spent in ((average, "trained"), (solved, "sampled"))
+            ]  # fmt: skip
+    others = {f"{n} {i}": c.p for n, cs in found.items() for i, c in enumerate(cs) if (n, i) != PRIMARY and c.p}
+    adjusted = holm(others)
+    rows = []
+    for name, contrasts in found.items():
+        cells = [name, str(contrasts[0].pairs)]
+        for place, contrast in enumerate(contrasts):
+            p = contrast.p if (name, place) == PRIMARY else adjusted.get(f"{name} {place}")
+            cells += [_difference(contrast), "–" if p is None else f"{p:.3f}"]
+        rows.append(cells)
+    return markdown(("− grpo", "pairs", "avg@16, points", "p", "pass@16, points", "p"), rows)
+
+
+PRIMARY = ("nsr-prerl", 0)
+"""The contrast that was named before the study began: its p-value stands alone; the others share Holm's correction."""
+
+
+def _main() -> dict[str, Runs]:
+    return {arm: found for arm in ARMS if (found := runs("main", arm))}
+
+
+def _of_part(part: str) -> dict[tuple[str, str], Runs]:
+    """Runs of a part whose files are called `<name>-at-<rate>.jsonl`."""
+    names = sorted(file.stem for file in (RECORDS / part).glob("*.jsonl"))
+    return {(name.split("-at-")[0], name.split("-at-")[1]): runs(part, name) for name in names}
+
+
+def _ratio(starts: Sequence[Evaluation], ends: Sequence[Evaluation], kind: str) -> float:
+    before = sum(map(thought(kind), starts))
+    return sum(map(thought(kind), ends)) / before if before else float("nan")
+
+
+def _difference(contrast: repetitions.Contrast) -> str:
+    if contrast.interval is None:
+        return f"{contrast.value:+.1f}"
+    return f"{contrast.value:+.1f} [{contrast.interval[0]:+.1f}, {contrast.interval[1]:+.1f}]"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "dose": dose_table,
+    "tuning": tuning_table,
+    "main": main_table,
+    "contrasts": contrast_table,
+}
+
+
+def generated(page: str) -> str:
+    """Return the text of a page with its tables as the records have them."""
+    return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", page)
