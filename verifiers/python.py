@@ -5,7 +5,7 @@ See prerlkit/verify/code_tests/function.py for what the function is given and ma
 
 from __future__ import annotations
 
-from prerlkit.verify import GoldCase
+from prerlkit.verify import GoldCase, judges
 from prerlkit.verify.code_tests.function import FunctionSettings, FunctionVerifier
 from prerlkit.verify.registry import load_function
 
@@ -37,9 +37,11 @@ class Python(FunctionVerifier):
     )
 
 
+@judges
 def _equal(completion: str, answer: str) -> bool:
     return completion.strip() == answer
 
 
+@judges
 def _brief(completion: str) -> float:
     return 1 / (1 + len(completion))

@@ -22,6 +22,7 @@ from prerlkit.cli.run import run
 from prerlkit.cli.sweep import sweep
 from prerlkit.cli.verifiers import verifiers
 from prerlkit.cli.verify_resume import verify_resume
+from prerlkit.cli.visible import echo
 
 app = typer.Typer(
     name="prerlkit",
@@ -35,7 +36,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"prerlkit {prerlkit.__version__}")
+        echo(f"prerlkit {prerlkit.__version__}")
         raise typer.Exit
 
 

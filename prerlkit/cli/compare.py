@@ -10,6 +10,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import check_page, write_page
+from prerlkit.cli.visible import echo
 
 
 @guarded
@@ -63,7 +64,7 @@ def compare(
         shown = result if metrics else compare_runs(found, metrics=more, lenient=True, **asked)  # type: ignore[arg-type]
         write_page(html, page(shown), "--html")
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
+        echo(json.dumps(result.to_json(), indent=2))
         return
     console = wide_console()
     print_comparison(console, result)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import NoColor, Overrides, RecipeName, check_page, write_page
+from prerlkit.cli.options import NoColor, Overrides, RecipeName, Trust, check_page, say_unchecked, write_page
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def dose(
         Path | None, typer.Option("--html", metavar="FILE", help="The page; dose.html in the folder if left out.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, run nothing.")] = False,
+    trust: Trust = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each step.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.")] = False,
     no_color: NoColor = False,
@@ -63,6 +64,7 @@ def dose(
     from prerlkit.cli.render.console import wide_console
     from prerlkit.dose.runs import DoseGrid, default_rates, problems
     from prerlkit.recipe.load import load
+    from prerlkit.trust import of_recipe, require
 
     console = wide_console(no_color=no_color)
     loaded = load(recipe, overrides or [])
@@ -76,9 +78,10 @@ def dose(
     for text in problems(loaded.recipe):
         console.print(f"· {text}", style="dim", markup=False, soft_wrap=True)
     if dry_run:
-        _check(loaded.recipe, loaded.folder, grid)
+        _check(loaded.recipe, loaded.folder, grid, trust)
         console.print("dry run: nothing was run, nothing was written")
         return
+    require(of_recipe(loaded.recipe, loaded.folder), loaded.folder, trust)
     done = _run(console, loaded.recipe, loaded.folder, grid, folder, quiet=quiet)
     _finish(console, recipe, loaded.recipe.name, grid, folder, target)
     if not done:
@@ -107,14 +110,17 @@ def _announce(console: Console, recipe: Recipe, grid: DoseGrid, folder: Path) ->
     )
 
 
-def _check(recipe: Recipe, recipe_folder: Path | None, grid: DoseGrid) -> None:
+def _check(recipe: Recipe, recipe_folder: Path | None, grid: DoseGrid, trust: bool) -> None:
     from prerlkit.dose.runs import dose_recipe
     from prerlkit.quiet import quiet_libraries
     from prerlkit.train.validate import check_settings
+    from prerlkit.trust import left_out
 
     quiet_libraries()
+    unchecked = left_out(recipe, recipe_folder, trust)
+    say_unchecked(unchecked)
     for rate in grid.rates:
-        check_settings(dose_recipe(recipe, grid, rate), recipe_folder)
+        check_settings(dose_recipe(recipe, grid, rate), recipe_folder, unchecked)
 
 
 def _run(

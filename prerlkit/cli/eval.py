@@ -11,6 +11,7 @@ import typer
 
 from prerlkit.cli.eval_options import SIGNATURE
 from prerlkit.cli.guard import guarded
+from prerlkit.cli.visible import echo
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.request import EvalRequest
 
@@ -72,10 +73,10 @@ def _run(plan: EvalPlan, output: Path | None, overwrite: bool, as_json: bool) ->
         with Display(console, quiet=as_json) as display:
             results = run_evaluation(plan, folder, display, overwrite=overwrite)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; what is judged is in {folder}. The same command continues from there.", err=True)
+        echo(f"stopped; what is judged is in {folder}. The same command continues from there.", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        typer.echo(json.dumps(results.to_json(), indent=2))
+        echo(json.dumps(results.to_json(), indent=2))
     else:
         print_results(console, results, folder)
 
@@ -91,13 +92,12 @@ def _yaml(text: str | None) -> Any:
     """`{…}` as the mapping it is; anything else as its text."""
     if text is None or not text.lstrip().startswith("{"):
         return text
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from prerlkit.recipe.yaml_text import WrongYamlError, read
 
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise UsageError(f"{text} is not YAML: {str(error).splitlines()[0]}") from None
+        return read(text)
+    except WrongYamlError as error:
+        raise UsageError(f"{text[:200]} is not YAML: {error}") from None
 
 
 def _numbers(text: str) -> tuple[int, ...]:

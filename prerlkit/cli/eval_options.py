@@ -50,6 +50,7 @@ SIGNATURE = inspect.Signature(
         _parameter("targets", list[str] | None, _TARGETS, None),
         _field("recipe", str | None, "--recipe", "-r", panel=_ASK),
         _field("overrides", list[str] | None, "--set", "-s", metavar="PATH=VALUE", panel=_ASK),
+        _field("trust", bool, "--trust", panel=_ASK),
         _field("preset", str | None, panel=_ASK),
         _field("data", str | None, metavar="FILE|{…}", panel=_ASK),
         _field("verifier", str | None, metavar="NAME|{…}", panel=_ASK),

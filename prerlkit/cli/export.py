@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Verbose, say
+from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Trust, Verbose, say
+from prerlkit.cli.visible import echo
 
 
 @guarded
@@ -22,6 +23,7 @@ def export(
     base: Base = None,
     checkpoint: Checkpoint = False,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Write a run's stages as one PEFT adapter, and load it back by PEFT and by transformers.
@@ -44,17 +46,18 @@ def export(
         stages=stages,
         checkpoint=checkpoint,
         overwrite=overwrite,
+        trust=trust,
         report=report,
     )
     if done.reduction:
-        typer.echo(str(done.reduction))
+        echo(str(done.reduction))
     for check in done.checks:
-        typer.echo(f"loaded by {check}")
+        echo(f"loaded by {check}")
     allowed = vllm_rank(done.rank)
     if allowed:
-        typer.echo(f"vLLM: --enable-lora --max-lora-rank {allowed} --lora-modules policy={done.folder}")
+        echo(f"vLLM: --enable-lora --max-lora-rank {allowed} --lora-modules policy={done.folder}")
     else:
-        typer.echo(f"vLLM takes no adapter of rank {done.rank}: reduce it with --rank, or merge")
+        echo(f"vLLM takes no adapter of rank {done.rank}: reduce it with --rank, or merge")
     for place in done.stages:
-        typer.echo(f"stage: {place}")
-    typer.echo(f"adapter of rank {done.rank}: {done.folder}")
+        echo(f"stage: {place}")
+    echo(f"adapter of rank {done.rank}: {done.folder}")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from rich.console import Console
 
+from prerlkit.cli.visible import VisibleConsole, visible
 from prerlkit.errors import PrerlkitError, ShownElsewhereError
 from prerlkit.secrets import redact
 
@@ -62,11 +62,11 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _redacted_traceback() -> None:
-    sys.stderr.write(redact(traceback.format_exc()))
+    sys.stderr.write(visible(redact(traceback.format_exc())))
 
 
 def _show(message: str, hint: str) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    console = VisibleConsole(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
     console.print(f"[bold red]error[/bold red] {_plain(message)}")
     if hint:
         console.print(_plain(hint))

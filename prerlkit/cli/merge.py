@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Verbose, say
+from prerlkit.cli.options import Base, Checkpoint, Overwrite, Run, Trust, Verbose, say
+from prerlkit.cli.visible import echo
 from prerlkit.recipe.dtype import Dtype
 
 
@@ -26,6 +27,7 @@ def merge(
     base: Base = None,
     checkpoint: Checkpoint = False,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Merge a run's adapters into its 16-bit base, and prove that the result is the policy that was trained.
@@ -49,11 +51,12 @@ def merge(
         gguf=gguf,
         checkpoint=checkpoint,
         overwrite=overwrite,
+        trust=trust,
         report=report,
     )
-    typer.echo(f"proven: {merged.proof}")
+    echo(f"proven: {merged.proof}")
     if merged.four_bit:
-        typer.echo(f"not exact, as the run trained on 4-bit weights: {merged.four_bit}")
+        echo(f"not exact, as the run trained on 4-bit weights: {merged.four_bit}")
     if merged.gguf:
-        typer.echo(f"GGUF: {merged.gguf}")
-    typer.echo(f"merged model: {merged.folder}")
+        echo(f"GGUF: {merged.gguf}")
+    echo(f"merged model: {merged.folder}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prerlkit.cli.visible import echo
 from prerlkit.errors import PrerlkitError, UsageError
+
+if TYPE_CHECKING:
+    from prerlkit.trust import ForeignCode
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.", metavar="RECIPE")
@@ -28,17 +32,29 @@ Base = Annotated[
 Checkpoint = Annotated[
     bool, typer.Option("--checkpoint", help="Take an unfinished run as it was at its last checkpoint.")
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Allow the code that the recipe brings: asked once for each folder and its files."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call left in the folder.")]
 
 
 def say(verbose: bool) -> Callable[[str], None]:
     """Load the libraries, quietly unless `verbose`, and give the function that shows what is being done."""
-    typer.echo("loading libraries", err=True)
+    echo("loading libraries", err=True)
     if not verbose:
         from prerlkit.quiet import quiet_libraries
 
         quiet_libraries()
-    return lambda line: typer.echo(line, err=True)
+    return lambda line: echo(line, err=True)
+
+
+def say_unchecked(untrusted: Sequence[ForeignCode]) -> None:
+    """Say what a check has left out because it would have run code that the user has not allowed."""
+    for code in untrusted:
+        echo(f"not checked, as it would run code that you have not allowed: {code}", err=True)
+    if untrusted:
+        echo("--trust allows it and checks that too.", err=True)
 
 
 def check_page(path: Path, option: str) -> None:

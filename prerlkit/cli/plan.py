@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName, Verbose
+from prerlkit.cli.options import Overrides, RecipeName, Trust, Verbose
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def plan(
     probe: Annotated[
         bool, typer.Option("--probe", help="Run two real steps of each stage here, and tell the hours.")
     ] = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Say how much memory each phase of a run takes, whether it fits, and what would make it fit.
@@ -42,11 +43,15 @@ def plan(
     from prerlkit.cli.render.console import wide_console
     from prerlkit.recipe.load import load
     from prerlkit.recipe.plugins import bind
+    from prerlkit.trust import of_files, of_model, of_recipe, require
 
     if vram and gpu:
         raise UsageError("--vram and --gpu exclude each other.", "Choose one.")
     console = wide_console()
     loaded = load(recipe, overrides or [])
+    # Tracing the training step runs the recipe's losses and the model's own code, but no verifier.
+    traced = (*of_files(loaded.recipe, loaded.folder), *of_model(loaded.recipe.model))
+    require(of_recipe(loaded.recipe, loaded.folder) if probe else traced, loaded.folder, trust)
     if not verbose:
         from prerlkit.quiet import quiet_libraries
 

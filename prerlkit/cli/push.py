@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Checkpoint, Run, Verbose, say
+from prerlkit.cli.options import Checkpoint, Run, Trust, Verbose, say
+from prerlkit.cli.visible import echo
 
 
 @guarded
@@ -31,6 +32,7 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the files and show the card; nothing is sent.")
     ] = False,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Upload a run's adapter, or its merged model, with a model card and the recipe.
@@ -55,12 +57,13 @@ def push(
         checkpoint=checkpoint,
         overwrite=overwrite,
         dry_run=dry_run,
+        trust=trust,
         report=report,
     )
     if dry_run:
-        typer.echo(pushed.card)
+        echo(pushed.card)
     for name, size in pushed.files.items():
-        typer.echo(f"{size:>14,}  {name}")
+        echo(f"{size:>14,}  {name}")
     for note in pushed.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"pushed: {pushed.url}" if pushed.url else f"dry run: nothing was sent to {repo}")
+        echo(f"note: {note}")
+    echo(f"pushed: {pushed.url}" if pushed.url else f"dry run: nothing was sent to {repo}")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName
+from prerlkit.cli.options import Overrides, RecipeName, Trust, say_unchecked
+from prerlkit.cli.visible import VisibleConsole, echo
 from prerlkit.errors import UsageError
 
 recipes = typer.Typer(no_args_is_help=True, help="List, show, check and start recipes.")
@@ -19,7 +20,6 @@ recipes = typer.Typer(no_args_is_help=True, help="List, show, check and start re
 @guarded
 def list_() -> None:
     """The packaged recipes, with what each is for."""
-    from rich.console import Console
     from rich.table import Table
 
     from prerlkit.recipe.load import load, packaged
@@ -28,7 +28,7 @@ def list_() -> None:
     for name in packaged():
         recipe = load(name).recipe
         table.add_row(name, " → ".join(f"{s.name} {s.steps}" for s in recipe.stages), recipe.description)
-    Console(highlight=False).print(table)
+    VisibleConsole(highlight=False).print(table)
 
 
 @recipes.command()
@@ -39,7 +39,7 @@ def show(
     """Print a recipe as written, or with everything resolved."""
     from prerlkit.recipe.load import dump, load, locate
 
-    typer.echo(dump(load(recipe).recipe) if resolved else locate(recipe).read_text(encoding="utf-8"), nl=False)
+    echo(dump(load(recipe).recipe) if resolved else locate(recipe).read_text(encoding="utf-8"), nl=False)
 
 
 @recipes.command()
@@ -52,19 +52,25 @@ def schema() -> None:
     """
     from prerlkit.recipe.schema import Recipe
 
-    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+    echo(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
 @recipes.command()
 @guarded
-def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Check a recipe without running it: keys, types, ranges, and its verifiers' and generators' own settings."""
+def validate(recipe: RecipeName, overrides: Overrides = None, trust: Trust = False) -> None:
+    """Check a recipe without running it: keys, types, ranges, and its verifiers' and generators' own settings.
+
+    Code that the recipe brings is run only with --trust; without, its own settings stay unchecked.
+    """
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings
+    from prerlkit.trust import left_out
 
     loaded = load(recipe, overrides or [])
-    check_settings(loaded.recipe, loaded.folder)
-    typer.echo(f"{loaded.path}: valid ({len(loaded.recipe.stages)} stages)")
+    unchecked = left_out(loaded.recipe, loaded.folder, trust)
+    check_settings(loaded.recipe, loaded.folder, unchecked)
+    say_unchecked(unchecked)
+    echo(f"{loaded.path}: valid ({len(loaded.recipe.stages)} stages)")
 
 
 @recipes.command()
@@ -82,4 +88,4 @@ def init(
         raise UsageError(f"{path} exists.", "Choose another name.")
     text = locate(start).read_text(encoding="utf-8")
     path.write_text(text.replace(f"\nname: {start}\n", f"\nname: {path.stem}\n"), encoding="utf-8")
-    typer.echo(f"{path}: a copy of {start}. Edit it, then: prerlkit run {path}")
+    echo(f"{path}: a copy of {start}. Edit it, then: prerlkit run {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import check_page, write_page
+from prerlkit.cli.visible import echo
 from prerlkit.errors import UsageError
 
 
@@ -48,27 +50,29 @@ def report(
     check_page(target, "-o")
     text = build(runs).render()
     write_page(target, text, "-o")
-    typer.echo(f"{target}  ({len(text.encode()) / 1e6:.1f} MB)")
+    echo(f"{target}  ({len(text.encode()) / 1e6:.1f} MB)")
     if open_:
         _open(target.resolve().as_uri())
 
 
 def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
-    from prerlkit.report.serve import HOST, server
+    from prerlkit.report.serve import server
 
     try:
-        with server(runs, port) as serving:
-            address = f"http://{HOST}:{serving.server_port}/"
-            typer.echo(f"{address}  (Ctrl-C ends it; the run goes on)")
+        with server(runs, port) as serving, tempfile.TemporaryDirectory(prefix="prerlkit-report-") as private:
+            echo(f"{serving.address}  (Ctrl-C ends it; the run goes on)")
             if open_:
-                _open(address)
+                # By a file of this user: every user can read the command line of a browser that is started.
+                page = Path(private, "open.html")
+                page.write_text(f'<meta http-equiv="refresh" content="0; url={serving.address}">', encoding="utf-8")
+                _open(page.as_uri())
             serving.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
-        typer.echo("ended")
+        echo("ended")
 
 
 def _open(address: str) -> None:
     import webbrowser
 
     if not webbrowser.open(address):
-        typer.echo("no browser can be opened from here: open the address yourself", err=True)
+        echo("no browser can be opened from here: open the address yourself", err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import NoColor, Quiet, Verbose
+from prerlkit.cli.options import NoColor, Quiet, Trust, Verbose
 from prerlkit.errors import UsageError
 from prerlkit.runs.files import RunFiles
 
@@ -20,6 +20,7 @@ def resume(
         list[str] | None,
         typer.Option("--set", "-s", metavar="PATH=VALUE", help="Change steps, evaluation, health, output or memory."),
     ] = None,
+    trust: Trust = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -42,5 +43,5 @@ def resume(
     from prerlkit.launch import Launch
     from prerlkit.train.resume import recipe_folder
 
-    launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose)
+    launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose, trust=trust)
     execute(launch, Display(wide_console(no_color=no_color), quiet=quiet))

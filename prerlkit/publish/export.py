@@ -20,6 +20,7 @@ from prerlkit.policy.identity import write_base
 from prerlkit.policy.save import WEIGHTS, concatenate
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import proof
+from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.proof import rms
 from prerlkit.publish.reduce import Reduction, reduced
 from prerlkit.publish.space import disk_advice
@@ -82,6 +83,7 @@ def export(
     stages: bool = False,
     checkpoint: bool = False,
     overwrite: bool = False,
+    trust: bool = False,
     report: Report = lambda line: None,
 ) -> Exported:
     """Write the policy of a run as one PEFT adapter, and load it back by PEFT and by transformers.
@@ -92,6 +94,7 @@ def export(
         base: where the base lies, if not where the recipe says.
         rank: reduce the adapter to this rank by SVD; what that loses is measured.
         stages: also write each stage's own adapter, in `<output>/stages/<stage>`.
+        trust: allow the code that comes with the model; see `prerlkit.trust`.
         checkpoint: take an unfinished run as it was at its last checkpoint.
         overwrite: replace an earlier export in `output`.
 
@@ -100,6 +103,7 @@ def export(
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
     trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    allow_model(trained, base, trust)
     folder = Path(output) if output else trained.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"

@@ -22,6 +22,7 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import fold, proof
+from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
@@ -70,6 +71,7 @@ def merge(
     checkpoint: bool = False,
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
+    trust: bool = False,
     report: Report = lambda line: None,
 ) -> Merged:
     """Write the policy of a run as one model, and prove that it is that policy.
@@ -81,6 +83,7 @@ def merge(
         dtype: of the result; the recipe's model.dtype when None.
         lora_scale: multiplies the adapters; 1 is the policy that was trained.
         gguf: also write a GGUF file of that kind.
+        trust: allow the code that comes with the model; see `prerlkit.trust`.
         checkpoint: take an unfinished run as it was at its last checkpoint.
         overwrite: replace an earlier merge in `output`.
         report: receives a line on what is being done.
@@ -90,6 +93,7 @@ def merge(
         PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
     """
     trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    allow_model(trained, base, trust)
     folder = Path(output) if output else trained.folder / "merged"
     _check(trained, folder, lora_scale, overwrite)
     source = trained.resolve_base(base, report)

@@ -13,6 +13,7 @@ from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.publish import export as exporting
 from prerlkit.publish import merge as merging
+from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.card import Facts, Kind, base_name, card
 from prerlkit.publish.curves import picture
 from prerlkit.publish.hub import Hub, HubRepo
@@ -58,6 +59,7 @@ def push(
     checkpoint: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    trust: bool = False,
     report: Report = lambda line: None,
 ) -> Pushed:
     """Upload a run's adapter, or its merged model, to the Hugging Face Hub.
@@ -81,6 +83,7 @@ def push(
     """
     kind: Kind = "merged" if merged else "adapter"
     trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    allow_model(trained, None, trust)
     hub_base = base or hub_id(trained.recipe)
     if not merged and hub_base is None:
         raise UsageError(
@@ -90,7 +93,7 @@ def push(
     hub = None if dry_run else Hub(repo, revision)
     remote = hub.look() if hub else HubRepo(None, (), None)
     stale = _check_contents(hub, remote, trained, kind, overwrite) if hub else ()
-    folder, record = _weights(trained, kind, dry_run, checkpoint, report)
+    folder, record = _weights(trained, kind, dry_run, checkpoint, trust, report)
     named = license or (hub.license_of(hub_base) if hub and hub_base else None)
     curves = picture(trained)
     facts = Facts(repo, kind, hub_base, named, record, curves is not None)
@@ -132,7 +135,7 @@ def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
 
 
 def _weights(
-    run: TrainedRun, kind: Kind, dry_run: bool, checkpoint: bool, report: Report
+    run: TrainedRun, kind: Kind, dry_run: bool, checkpoint: bool, trust: bool, report: Report
 ) -> tuple[Path | None, dict[str, Any]]:
     """The folder with the weights and its record; made now unless it is there. (None, {}): a dry run made none."""
     name, record_name = ("merged", merging.RECORD) if kind == "merged" else ("export", exporting.RECORD)
@@ -145,9 +148,9 @@ def _weights(
     if dry_run:
         return None, {}
     if kind == "merged":
-        merging.merge(run.folder, checkpoint=checkpoint, overwrite=True, report=report)
+        merging.merge(run.folder, checkpoint=checkpoint, overwrite=True, trust=trust, report=report)
     else:
-        exporting.export(run.folder, checkpoint=checkpoint, overwrite=True, report=report)
+        exporting.export(run.folder, checkpoint=checkpoint, overwrite=True, trust=trust, report=report)
     return folder, json.loads((folder / record_name).read_text(encoding="utf-8"))
 
 

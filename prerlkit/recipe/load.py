@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 import prerlkit
 from prerlkit.errors import UsageError
 from prerlkit.recipe.explain import explain
 from prerlkit.recipe.overrides import apply
 from prerlkit.recipe.schema import Recipe
+from prerlkit.recipe.yaml_text import LONGEST, WrongYamlError, plain, read
 from prerlkit.suggest import nearest
 
 
@@ -90,14 +90,12 @@ def read_yaml(path: Path) -> Any:
         UsageError: unreadable, not YAML, a duplicate key, or not a mapping; with the line.
     """
     try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8-sig"))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise UsageError(f"{where}: not valid YAML: {_first_lines(error)}") from None
-    except RecursionError:
-        raise UsageError(f"{path}: not valid YAML: it is nested too deeply to be a recipe") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8-sig") as file:
+            document = read(file.read(LONGEST + 1), with_lines=True)
+    except WrongYamlError as error:
+        where = f"{path}:{error.line}:{error.column}" if error.line else str(path)
+        raise UsageError(f"{where}: not valid YAML: {error}") from None
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from None
@@ -105,23 +103,6 @@ def read_yaml(path: Path) -> Any:
         kind = "empty" if document is None else f"a {type(document).__name__}"
         raise UsageError(f"{path}: a recipe is a mapping of keys to values; this file is {kind}.")
     return document
-
-
-def _first_lines(error: MarkedYAMLError) -> str:
-    parts = [part.strip().splitlines()[0] for part in (error.context, error.problem) if part]
-    return ": ".join(parts)
-
-
-def plain(value: Any) -> Any:
-    """ruamel's types as Python's own."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
 
 
 def dump(recipe: Recipe) -> str:

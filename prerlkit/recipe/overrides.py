@@ -6,10 +6,8 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from prerlkit.errors import UsageError
+from prerlkit.recipe.yaml_text import WrongYamlError, read
 from prerlkit.suggest import nearest
 
 
@@ -33,11 +31,9 @@ def apply(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         parts, text = split(override)
         try:
-            value = YAML(typ="safe", pure=True).load(text) if text.strip() else ""
-        except RecursionError:
-            raise UsageError(f"--set {'.'.join(parts)}: the value is nested too deeply") from None
-        except YAMLError as error:
-            raise UsageError(f'--set "{override}": the value is not YAML: {str(error).splitlines()[0]}') from None
+            value = read(text) if text.strip() else ""
+        except WrongYamlError as error:
+            raise UsageError(f'--set "{override[:200]}": the value is not YAML: {error}') from None
         _set(data, parts, value, override)
     return data
 

@@ -1,8 +1,13 @@
-"""A report that goes on: served to this machine alone, built anew when the run has written something."""
+"""A live report, served on this machine to whoever has its address, and built again when the run has written.
+
+Every user of a machine can reach its local ports. The address holds a random token, without which nothing is answered.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
+import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -67,8 +72,19 @@ class Live:
         return tuple(found)
 
 
-def server(folders: Sequence[Path], port: int) -> ThreadingHTTPServer:
-    """A server on localhost, bound and not yet serving; `port` 0 takes a free one.
+class LiveServer(ThreadingHTTPServer):
+    """A server on localhost. `address`: of the page, which only who knows it can read."""
+
+    daemon_threads = True
+
+    def __init__(self, live: Live, port: int) -> None:
+        token = secrets.token_urlsafe(24)
+        super().__init__((HOST, port), _handler(live, token))
+        self.address = f"http://{HOST}:{self.server_port}/{token}/"
+
+
+def server(folders: Sequence[Path], port: int) -> LiveServer:
+    """Return a server on localhost, bound and not yet serving; `port` 0 takes a free one.
 
     Raises:
         UsageError: the port is in use, or not one.
@@ -76,25 +92,24 @@ def server(folders: Sequence[Path], port: int) -> ThreadingHTTPServer:
     """
     live = Live(folders)
     try:
-        made = ThreadingHTTPServer((HOST, port), _handler(live))
+        return LiveServer(live, port)
     except (OSError, OverflowError) as error:
         raise UsageError(f"Port {port} can't be used: {error}.", "Leave out --port for a free one.") from None
-    made.daemon_threads = True
-    return made
 
 
-def _handler(live: Live) -> type[BaseHTTPRequestHandler]:
+def _handler(live: Live, token: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         server_version, sys_version = "prerlkit", ""
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            if not self._is_local():
+            _, given, *rest = url.path.split("/", 2) if url.path.startswith("/") else ("", "")
+            if not self._is_local() or not hmac.compare_digest(given.encode(), token.encode()):
                 self._answer(403, "text/plain", b"only by the address that prerlkit printed")
-            elif url.path == "/":
+            elif rest == [""]:
                 version, page = live.newest()
                 self._answer(200, "text/html; charset=utf-8", page.render("data.json", version).encode())
-            elif url.path == "/data.json":
+            elif rest == ["data.json"]:
                 version, page = live.newest()
                 if parse_qs(url.query).get("version") == [version]:
                     self._answer(304)
@@ -102,7 +117,7 @@ def _handler(live: Live) -> type[BaseHTTPRequestHandler]:
                     body = json.dumps({"version": version, **page.update()}, ensure_ascii=False)
                     self._answer(200, "application/json", body.encode())
             else:
-                self._answer(404, "text/plain", b"there is only /")
+                self._answer(404, "text/plain", b"there is only the page")
 
         def _is_local(self) -> bool:
             """Against a page elsewhere whose name is made to lead here (DNS rebinding)."""
@@ -116,6 +131,7 @@ def _handler(live: Live) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Referrer-Policy", "no-referrer")
             self.end_headers()
             self.wfile.write(body)
 

@@ -18,6 +18,9 @@ from prerlkit.types import Prompt
 SHRINK_AT = 0.75
 """Finished sequences are dropped from the cache when no more than this share is alive: each drop copies the cache."""
 
+WHOLE_MASK = ("sdpa", "prerlkit_cpu", "prerlkit_cuda")
+"""Implementations of attention that take a mask [B, 1, T, S] as it is. Of one [B, S] transformers asks for each token
+whether it masks anything, and the host would wait for the answer."""
 NextLogits = Callable[..., Tensor]
 """(base, inputs of its forward) → logits of the last position. [B, V]"""
 
@@ -103,7 +106,9 @@ class Batch:
         )
         self._last_B = tokens_B
         finished = []
-        for row, token, logprob in zip(self._rows, tokens_B.tolist(), logprobs_B.tolist(), strict=True):
+        # One copy to the host for both, without rounding: it waits for the device once a token.
+        drawn = torch.stack([tokens_B.double(), logprobs_B.double()]).tolist()
+        for row, token, logprob in zip(self._rows, map(int, drawn[0]), drawn[1], strict=True):
             if row.finished:
                 continue
             row.tokens.append(token)
@@ -143,8 +148,11 @@ class Batch:
         self._position_B1 = self._position_B1 + 1
         # A finished row that is still here has drawn all of its numbers; what it draws is not kept.
         self._drawn_B1 = (self._drawn_B1 + 1).clamp(max=self._sampling.max_new_tokens - 1)
-        inputs = (self._last_B[:, None], self._mask_BT, self._position_B1, self._cache)
-        self._logits_BV = self._forward(*inputs)
+        mask = self._mask_BT
+        if self.can_join and self._base.config._attn_implementation in WHOLE_MASK:
+            room = self._cache.layers[0].get_mask_sizes(1)[0] - mask.shape[1]
+            mask = torch.nn.functional.pad(mask.bool(), (0, room))[:, None, None]
+        self._logits_BV = self._forward(self._last_B[:, None], mask, self._position_B1, self._cache)
 
     def _admit(self, units: Sequence[PromptGroup]) -> None:
         """Run the prompts of `units` once, repeat them for their samples, and put them below the rows that are here."""

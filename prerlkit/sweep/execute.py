@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.load import load
 from prerlkit.runs import lock
@@ -62,6 +62,7 @@ class Sweep:
         folder: the sweep's.
         slots: an environment for each process that may run at once; see `slots`.
         stop_on_failure: start no more runs after one that failed.
+        trust: the runs may use the code that their recipes bring.
         changed: called with each entry whose state changed.
         tick: called a few times a second.
     """
@@ -74,11 +75,13 @@ class Sweep:
         slots: Sequence[Environment],
         *,
         stop_on_failure: bool = False,
+        trust: bool = False,
         changed: Report = lambda entry: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._sources, self._entries = folder, sources, entries
         self._free = list(slots)
+        self._trust = trust
         self._stop_on_failure, self._changed, self._tick = stop_on_failure, changed, tick
         self._running: list[_Running] = []
         self._signals = 0
@@ -129,17 +132,18 @@ class Sweep:
     def _process(self, point: Point, slot: Environment) -> _Process:
         log = self._folder / log_path(point)
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = command_of(point, self._folder / point.folder)
-        if command[1:3] == ["-m", "prerlkit"] and forked.can_fork(point.recipe):
+        command = [*command_of(point, self._folder / point.folder), *(["--trust"] if self._trust else [])]
+        start = python("-m", "prerlkit")
+        if command[: len(start)] == start and forked.can_fork(point.recipe):
             forked.preload()
-            return forked.fork(command, slot, log)
+            return forked.fork(command, command[len(start) :], slot, log)
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **slot},
+                env=with_prerlkit({**os.environ, **slot}),
                 start_new_session=True,  # Ctrl-C reaches it by us alone, and so once for each time
             )
 
@@ -192,7 +196,7 @@ def _state(folder: Path) -> State | None:
 
 def command_of(point: Point, folder: Path) -> list[str]:
     """What a person would type for this point."""
-    command = [sys.executable, "-m", "prerlkit", "run", point.source, "--resume", "--no-color", "--output", str(folder)]
+    command = python("-m", "prerlkit", "run", point.source, "--resume", "--no-color", "--output", str(folder))
     return command + [word for override in point.overrides for word in ("--set", override)]
 
 

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prerlkit.children import with_prerlkit
 from prerlkit.recipe.schema import Recipe
 
 
@@ -62,11 +63,12 @@ def preload() -> None:
     import prerlkit.train.run  # noqa: F401
 
 
-def fork(command: Sequence[str], environment: Mapping[str, str], log: Path) -> ForkedRun:
+def fork(command: Sequence[str], words: Sequence[str], environment: Mapping[str, str], log: Path) -> ForkedRun:
     """Start `python -m prerlkit …` as a copy of this process.
 
     Args:
-        command: of `execute.command_of`.
+        command: the same as a process of its own.
+        words: of the command line, behind `prerlkit`.
         environment: changes to it; OMP_NUM_THREADS also sets the threads of torch.
         log: receives what it prints.
     """
@@ -78,7 +80,7 @@ def fork(command: Sequence[str], environment: Mapping[str, str], log: Path) -> F
     code = 1
     try:
         _become_a_process(environment, log)
-        code = _run(command)
+        code = _run(command, words)
     except BaseException:  # noqa: BLE001 -- nothing may return into the sweep's own code
         traceback.print_exc()
     finally:
@@ -100,18 +102,18 @@ def _become_a_process(environment: Mapping[str, str], log: Path) -> None:
     os.environ.update(environment)
 
 
-def _run(command: Sequence[str]) -> int:
+def _run(command: Sequence[str], words: Sequence[str]) -> int:
     import torch
 
     if torch.cuda._is_in_bad_fork():  # this process has touched a GPU: a copy of it can't
-        os.execv(command[0], list(command))
+        os.execve(command[0], list(command), with_prerlkit(os.environ))
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     from prerlkit.cli.app import app
 
-    sys.argv = ["prerlkit", *command[3:]]
+    sys.argv = ["prerlkit", *words]
     try:
-        app(list(command[3:]), prog_name="prerlkit")
+        app(list(words), prog_name="prerlkit")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

@@ -14,6 +14,7 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.overrides import split
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train.validate import check_settings, check_trackers
+from prerlkit.trust import left_out
 
 _SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
 _LONGEST = 60
@@ -43,12 +44,13 @@ class Point:
         return sum(stage.steps for stage in self.recipe.stages)
 
 
-def points(sources: Sequence[str], seeds: Sequence[int], settings: Sequence[str]) -> list[Point]:
+def points(sources: Sequence[str], seeds: Sequence[int], settings: Sequence[str], trust: bool = False) -> list[Point]:
     """Every recipe with every combination of settings and every seed; seeds vary fastest.
 
     Args:
         seeds: empty: each recipe's own.
         settings: `KEY=VALUE` for all points, `KEY=A,B` for one point each.
+        trust: allow the code that the recipes bring, and check its settings too.
 
     Raises:
         UsageError: a recipe or an override of any point is wrong, or two points are the same.
@@ -66,17 +68,19 @@ def points(sources: Sequence[str], seeds: Sequence[int], settings: Sequence[str]
             pairs = list(zip([key for key, _ in grid], values, strict=True))
             varying = {key: value for (key, value), (_, own) in zip(pairs, grid, strict=True) if len(own) > 1}
             overrides = tuple(f"{key}={value}" for key, value in pairs)
-            found += [_point(source, overrides, varying, seed, len(sources) > 1) for seed in seeds or (None,)]
+            found += [_point(source, overrides, varying, seed, len(sources) > 1, trust) for seed in seeds or (None,)]
     folders = [point.folder for point in found]
     if same := [folder for i, folder in enumerate(folders) if folder in folders[:i]]:
         raise UsageError(f"two points of the sweep are the same: {same[0]}", "Give each recipe, value and seed once.")
     return found
 
 
-def _point(source: str, overrides: tuple[str, ...], varying: dict[str, str], seed: int | None, several: bool) -> Point:
+def _point(
+    source: str, overrides: tuple[str, ...], varying: dict[str, str], seed: int | None, several: bool, trust: bool
+) -> Point:
     whole = overrides if seed is None else (*overrides, f"seed={seed}")
     loaded = load(source, whole)
-    check_settings(loaded.recipe, loaded.folder)
+    check_settings(loaded.recipe, loaded.folder, left_out(loaded.recipe, loaded.folder, trust))
     check_trackers(loaded.recipe)
     parts = [loaded.recipe.name] if several else []
     parts += [folder_name(varying)] if varying else []

@@ -6,11 +6,12 @@ import json
 import queue
 import select
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from prerlkit.children import python
 
 PATIENCE = 60.0
 """Seconds for an answer. A run's step takes longer than any local write; ours."""
@@ -48,7 +49,7 @@ class TrackerProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                command or [sys.executable, "-m", "prerlkit.trackers.child", kind],
+                command or python("-m", "prerlkit.trackers.child", kind),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import AuditRow, from_data, from_prompts
@@ -13,34 +13,43 @@ from prerlkit.policy import source
 from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import LoadedRecipe
 from prerlkit.recipe.plugins import model_near
+from prerlkit.trust import REMOTE_CODE, ForeignCode
 
 NOT_CHECKED = "not checked"
 
 
-def check_data(loaded: LoadedRecipe) -> Iterator[tuple[str, str]]:
+def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> Iterator[tuple[str, str]]:
     """Yield (label, finding) about start token and prompts where tokenizer and rows are within reach.
 
     The label of what is out of reach is NOT_CHECKED.
+
+    Args:
+        untrusted: code that must not run: of the verifiers, on which gold answers are tried, and of the model.
 
     Raises:
         UsageError: for what is wrong whatever the network says.
     """
     recipe = loaded.recipe
-    here = source.cached_config(model_near(recipe.model, loaded.folder))
+    tries = not any(code.key.startswith("verifiers[") for code in untrusted)
+    own_code = any(code.key == REMOTE_CODE for code in untrusted)  # a tokenizer may be part of it
+    here = None if own_code else source.cached_config(model_near(recipe.model, loaded.folder))
     try:
         if here is None:
             rows = load_rows(recipe.data.train, folder=loaded.folder)
             yield "data", f"{len(rows):,} train rows, before filters"
-            yield from _gold(loaded, from_data(recipe.data, loaded.folder, ROWS))
+            if tries:
+                yield from _gold(loaded, from_data(recipe.data, loaded.folder, ROWS))
             what = "start token, prompt lengths and train/eval overlap"
-            yield NOT_CHECKED, f"{what}: the model's tokenizer is not on this machine"
+            why = "could run the model's own code" if own_code else "is not on this machine"
+            yield NOT_CHECKED, f"{what}: the model's tokenizer {why}"
             return
         tokens = read_tokens(str(here), recipe.model)
         yield "start token", f"{tokens.start} precedes y in P(y); {len(tokens.end_ids)} end tokens"
         prompts = build_for(recipe, tokens.tokenizer, loaded.folder)
         for note in prompts.notes:
             yield "data", note
-        yield from _gold(loaded, from_prompts(prompts, ROWS))
+        if tries:
+            yield from _gold(loaded, from_prompts(prompts, ROWS))
     except PrerlkitError as error:
         if error.exit_code == 2:
             raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import wraps
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,7 +36,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """Sums over the optimizer steps of one rollout batch; docs/metrics.md defines the metrics made of them."""
+    """Sums over the optimizer steps of one rollout batch; docs/metrics.md defines the metrics made of them.
+
+    Within `Updater.loss_and_gradient` the sums over tokens are tensors on the device (`on_host`).
+    """
 
     loss: float = 0.0
     kl: float = 0.0
@@ -62,7 +65,24 @@ class UpdateStats:
     """Number of tokens with importance weights; 0 where the engine is the policy itself."""
 
     def __add__(self, other: UpdateStats) -> UpdateStats:
-        return UpdateStats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return UpdateStats(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
+
+    def on_host(self) -> UpdateStats:
+        """Return the same as plain numbers. Until then the sums stay on the device: the host waits once for all."""
+        there = [value for value in _values(self) if isinstance(value, Tensor)]
+        numbers = iter(torch.stack(there).tolist() if there else ())
+        read = UpdateStats(*(next(numbers) if isinstance(value, Tensor) else value for value in _values(self)))
+        return replace(read, capped=int(read.capped))
+
+
+def _values(stats: UpdateStats) -> tuple[Any, ...]:
+    """Return the fields as they are. `dataclasses.astuple` would copy tensors."""
+    return tuple(getattr(stats, field.name) for field in fields(stats))
+
+
+def _sum(values_N: Tensor) -> Any:
+    """Return a sum for the record: on the device, in the precision in which a step's sums add up."""
+    return values_N.detach().sum().double()
 
 
 def _within_memory(work: Callable[[Updater, B], T]) -> Callable[[Updater, B], T]:
@@ -144,7 +164,7 @@ class Updater:
                 stats = stats + self._backward(part, micro)
             self.policy.rejoin()
         self.policy.base.eval()
-        return stats
+        return stats.on_host()
 
     def optimizer_step(self, batch: TrainBatch, stats: UpdateStats, rate: float) -> UpdateStats:
         """Sum gradients over the processes, clip them, step at learning rate `rate`; skip what must not be applied.
@@ -221,11 +241,11 @@ class Updater:
         parts = objective_loss(objective, terms)
         parts.total.backward()
         return importance + UpdateStats(
-            loss=parts.total.item(),
-            kl=parts.kl,
-            clip_fraction=parts.clipped,
+            loss=_sum(parts.total),
+            kl=_sum(parts.kl),
+            clip_fraction=_sum(parts.clipped),
             tokens=_tokens(micro.sequences, self.policy.share_contexts),
-            logprob_sum=logprobs_N.sum().item(),
+            logprob_sum=_sum(logprobs_N),
             scored=len(logprobs_N),
         )
 
@@ -239,9 +259,9 @@ class Updater:
             trainer_N = torch.cat([part.given_prompt[i] for i in micro.indices])
         importance_N, ratio_N = truncated_importance(trainer_N, micro.sampler_N, self._cap)
         return importance_N, UpdateStats(
-            ratio_sum=ratio_N.sum().item(),
-            mismatch_sum=(trainer_N - micro.sampler_N).abs().sum().item(),
-            capped=int((ratio_N > self._cap).sum()),
+            ratio_sum=_sum(ratio_N),
+            mismatch_sum=_sum((trainer_N - micro.sampler_N).abs()),
+            capped=_sum(ratio_N > self._cap),
             weighted=len(ratio_N),
         )
 

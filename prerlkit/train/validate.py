@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from prerlkit.data.generators import check as check_generator
@@ -12,20 +13,25 @@ from prerlkit.objective.choices import FileAdvantage, FileLoss
 from prerlkit.objective.plugins import advantage_function, loss_function
 from prerlkit.plugins import is_file
 from prerlkit.probes.registry import check_probes
-from prerlkit.recipe.plugins import bind
+from prerlkit.recipe.plugins import bind, plugin_files
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import GeneratorSource
+from prerlkit.trust import ForeignCode
 from prerlkit.verify import registry
 
 
-def check_settings(recipe: Recipe, folder: Path | None) -> None:
+def check_settings(recipe: Recipe, folder: Path | None, untrusted: Sequence[ForeignCode] = ()) -> None:
     """Raise UsageError for a verifier or generator that doesn't exist or has wrong settings, a probe that can't be had,
     or a stage's rule on a metric that the run won't have.
 
     Args:
         folder: the recipe's folder, for plugins beside it.
+        untrusted: code that must not run, and whose settings therefore stay unchecked.
     """
-    for use in recipe.verifiers:
+    keys = {code.key for code in untrusted}
+    for number, use in enumerate(recipe.verifiers):
+        if keys & {f"verifiers[{number}].name", f"verifiers[{number}].settings.function"}:
+            continue
         verifier = registry.make(use.name, use.settings, folder)
         if verifier.needs_answer and recipe.data.answer is None:
             raise UsageError(
@@ -33,17 +39,23 @@ def check_settings(recipe: Recipe, folder: Path | None) -> None:
                 "Name the column that holds it: data.answer.",
             )
     bound = bind(recipe, folder)
-    _check_files(bound)
-    check_probes(bound)
-    if any(stage.until for stage in recipe.stages):
-        from prerlkit.train.early_stop import check_until  # brings torch: a recipe without a rule is checked in a blink
-
-        check_until(bound)
+    if not keys & set(plugin_files(recipe)):
+        _check_plugins(bound)
     if recipe.memory.shard_base:
         _check_sharding(recipe)
     for source in (recipe.data.train, recipe.data.eval):
         if isinstance(source, GeneratorSource):
             check_generator(source.name, source.settings)
+
+
+def _check_plugins(recipe: Recipe) -> None:
+    """Check losses, advantages, engine, probes, and rules on their metrics."""
+    _check_files(recipe)
+    check_probes(recipe)
+    if any(stage.until for stage in recipe.stages):
+        from prerlkit.train.early_stop import check_until  # brings torch: a recipe without a rule is checked in a blink
+
+        check_until(recipe)
 
 
 def _check_files(recipe: Recipe) -> None:

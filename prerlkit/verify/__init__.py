@@ -10,8 +10,9 @@ from typing import Any
 from prerlkit.settings import Settings
 from prerlkit.types import Verdict
 from prerlkit.verify.base import GoldCase, Verifier, VerifierInput
+from prerlkit.verify.code_tests.function import judges
 
-__all__ = ["GoldCase", "Settings", "Verdict", "Verifier", "VerifierInput"]
+__all__ = ["GoldCase", "Settings", "Verdict", "Verifier", "VerifierInput", "judges"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plugins import import_file, where
 from prerlkit.suggest import nearest
 from prerlkit.verify.base import Verifier
-from prerlkit.verify.code_tests.function import FunctionVerifier, from_function
+from prerlkit.verify.code_tests.function import MARK, FunctionVerifier, from_function
 
 GROUP = "prerlkit.verifiers"
 
@@ -50,24 +50,34 @@ class BrokenVerifier:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A place that claims a name. `where`: a `.py` file, or an import path `package.module[:Class]`."""
+class VerifierSource:
+    """A place that claims a name. `where`: a `.py` file, or an import path `package.module[:Class]`.
+
+    `folder`: the recipe's, where the recipe names the place by its path.
+    """
 
     name: str
     where: str | Path
     origin: str
     class_name: str | None = None
+    folder: Path | None = None
 
 
-def known(folder: Path | None = None) -> dict[str, FoundVerifier | BrokenVerifier]:
+def known(
+    folder: Path | None = None, may_run: Callable[[str], bool] = lambda name: True
+) -> dict[str, FoundVerifier | BrokenVerifier]:
     """Every verifier within reach, by name. A plugin that fails to import is `Broken`; the rest is still listed.
 
     Args:
         folder: the recipe's folder; the files of its `verifiers/` are listed too.
+        may_run: whether the code of a name may be imported; otherwise it is `Broken`.
     """
     listed: dict[str, FoundVerifier | BrokenVerifier] = {}
-    for name, sources in sorted(_sources(folder).items()):
+    for name, sources in sorted(sources_of(folder).items()):
         origin = " and ".join(source.origin for source in sources)
+        if not may_run(name):
+            listed[name] = BrokenVerifier(name, origin, "not loaded, as you have not allowed its code: add --trust")
+            continue
         try:
             listed[name] = FoundVerifier(name, _only(name, sources), sources[0].origin)
         except PrerlkitError as error:
@@ -84,8 +94,8 @@ def find(name: str, folder: Path | None = None) -> type[Verifier]:
         UsageError: no such verifier, two of that name, or one that fails to import.
     """
     if ":" in name or name.endswith(".py"):
-        return _load(_by_path(name, folder))
-    sources = _sources(folder)
+        return _load(by_path(name, folder))
+    sources = sources_of(folder)
     if name not in sources:
         raise UsageError(
             f'no verifier is named "{name}"{nearest(name, sources)}',
@@ -141,29 +151,29 @@ def _explain(verifier: type[Verifier], error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def _sources(folder: Path | None) -> dict[str, list[_Source]]:
-    """Who claims which name. Nothing is imported here."""
-    found: dict[str, list[_Source]] = {}
+def sources_of(folder: Path | None) -> dict[str, list[VerifierSource]]:
+    """Return who claims which name. Nothing is imported here."""
+    found: dict[str, list[VerifierSource]] = {}
 
-    def add(source: _Source) -> None:
+    def add(source: VerifierSource) -> None:
         found.setdefault(source.name, []).append(source)
 
     for entry in entry_points(group=GROUP):
         by = f" of {entry.dist.name}" if entry.dist else ""
         module, _, class_name = entry.value.partition(":")
-        add(_Source(entry.name, module, f"entry point {entry.value}{by}", class_name or None))
+        add(VerifierSource(entry.name, module, f"entry point {entry.value}{by}", class_name or None))
     for module_info in pkgutil.iter_modules(prerlkit.verifiers.__path__):
         module = f"prerlkit.verifiers.{module_info.name}"
         if not module_info.name.startswith("_"):
-            add(_Source(module_info.name, module, f"built-in {module}"))
+            add(VerifierSource(module_info.name, module, f"built-in {module}"))
     if folder is not None:
         for path in sorted((folder / "verifiers").glob("*.py")):
             if not path.name.startswith("_"):
-                add(_Source(path.stem, path.resolve(), str(path)))
+                add(VerifierSource(path.stem, path.resolve(), str(path)))
     return found
 
 
-def _only(name: str, sources: list[_Source]) -> type[Verifier]:
+def _only(name: str, sources: list[VerifierSource]) -> type[Verifier]:
     """The one class behind all sources of a name; two classes are an error that names both."""
     classes: dict[tuple[str, str], tuple[type[Verifier], str]] = {}
     for source in sources:
@@ -194,22 +204,23 @@ def _content(verifier: type[Verifier]) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
-def _by_path(name: str, folder: Path | None) -> _Source:
+def by_path(name: str, folder: Path | None) -> VerifierSource:
+    """Return the place that a name with a path or a module claims. Raises UsageError where there is no such file."""
     if ".py:" not in name and not name.endswith(".py"):
         module, _, attribute = name.rpartition(":")
-        return _Source(name, module, name, attribute)
+        return VerifierSource(name, module, name, attribute, folder)
     file, _, class_name = name.partition(".py:") if ".py:" in name else (name[: -len(".py")], "", "")
     path = Path(f"{file}.py").expanduser()
     places = [path, *([folder / path] if folder is not None else [])]
     for place in places:
         if place.is_file():
-            return _Source(place.stem, place.resolve(), str(place), class_name or None)
+            return VerifierSource(place.stem, place.resolve(), str(place), class_name or None, folder)
     raise UsageError(
         f"no file {' or '.join(str(place) for place in places)}", f"The recipe names it as a verifier: {name}"
     )
 
 
-def _load(source: _Source) -> type[Verifier]:
+def _load(source: VerifierSource) -> type[Verifier]:
     try:
         module = _import_file(source.where) if isinstance(source.where, Path) else importlib.import_module(source.where)
     except (Exception, SystemExit) as error:
@@ -217,6 +228,7 @@ def _load(source: _Source) -> type[Verifier]:
     if source.class_name is not None:
         named = vars(module).get(source.class_name)
         if inspect.isfunction(named):
+            _check_function(named, source)
             return from_function(named, source.class_name)
         classes = [named] if inspect.isclass(named) and issubclass(named, Verifier) else []
     else:
@@ -235,6 +247,25 @@ def _load(source: _Source) -> type[Verifier]:
     if inspect.isabstract(classes[0]) or "name" not in vars(classes[0]):
         raise UsageError(f"{source.origin}: {classes[0].__name__} needs a `name` and a `judge` method")
     return classes[0]
+
+
+def _check_function(function: Callable[..., Any], source: VerifierSource) -> None:
+    """Refuse a function that wasn't written to judge, such as `subprocess:getoutput`: rows would be its arguments.
+
+    Raises:
+        UsageError: it is not marked, and its file is not below the recipe's or the working directory.
+    """
+    if vars(function).get(MARK):
+        return
+    file = Path(inspect.getsourcefile(function) or "").resolve()
+    places = [Path().resolve(), *([source.folder.resolve()] if source.folder is not None else [])]
+    installed = "site-packages" in file.parts or "dist-packages" in file.parts
+    if not installed and any(file.is_relative_to(place) for place in places):
+        return
+    raise UsageError(
+        f"{source.origin} is a function that nothing marks as a verifier",
+        "Mark it with @prerlkit.verify.judges where it is written, or call it from a file below the recipe.",
+    )
 
 
 def _import_file(path: Path) -> ModuleType:

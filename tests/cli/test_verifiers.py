@@ -33,7 +33,7 @@ def plugins(tmp_path):
 
 @pytest.mark.usefixtures("plugins")
 def test_list_shows_all_and_a_broken_ones_own_error(invoke):
-    done = invoke("verifiers", "list")
+    done = invoke("verifiers", "list", "--trust")
     assert done.returncode == 0
     for said in ("math", "reasoning_gym", "shout", "Passes capitals.", "verifiers/shout.py"):
         assert said in done.stdout
@@ -70,7 +70,7 @@ def test_test_runs_gold_cases_and_exits_by_the_outcome(invoke):
     assert done.returncode == 0
     assert "27 of 27 gold cases come out as they say" in done.stdout
     assert "ms (median)" in done.stdout
-    done = invoke("verifiers", "test", "shout")
+    done = invoke("verifiers", "test", "shout", "--trust")
     assert done.returncode == 1
     assert "gold case 2 must be pass, is fail" in done.stdout
     assert "2 of 3 gold cases" in done.stdout
@@ -85,7 +85,7 @@ def test_test_runs_gold_cases_and_exits_by_the_outcome(invoke):
 def test_rows_as_json_print_verdicts_and_nothing_else_on_stdout(prerlkit, tmp_path):
     rows = [{"completion": text} for text in ("HO", "ho", "\ud800", "A\x00B", "X" * 2**20)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = prerlkit("verifiers", "test", "shout", "--rows", "rows.jsonl", "--json")
+    done = prerlkit("verifiers", "test", "shout", "--rows", "rows.jsonl", "--json", "--trust")
     assert done.returncode == 0, done.stderr
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [list(verdict) for verdict in verdicts] == [["score", "passed", "reason"]] * 5

@@ -270,7 +270,7 @@ def test_a_live_page_takes_over_what_the_run_writes(make_run, look):
     thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        page = look(f"http://127.0.0.1:{serving.server_port}/")
+        page = look(serving.address)
         assert page.locator("#lead dd").first.inner_text() == "5 of 30"
         page.locator("#live", has_text="live").wait_for()
         page.select_option("[name=stage]", "warmup")

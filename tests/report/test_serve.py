@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -27,9 +28,14 @@ def serving(make_run):
     made.server_close()
 
 
+def base(serving):
+    """The part of the address that holds the token."""
+    return urlsplit(serving.address).path.rstrip("/")
+
+
 def get(serving, path, host=None):
     connection = http.client.HTTPConnection("127.0.0.1", serving.server_port, timeout=20)
-    connection.request("GET", path, headers={"Host": host} if host else {})
+    connection.request("GET", f"{base(serving)}{path}", headers={"Host": host} if host else {})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 
@@ -54,6 +60,17 @@ def test_no_file_is_served(serving, path):
 def test_a_page_elsewhere_can_not_read_it_through_a_name_of_its_own(serving):
     assert get(serving, "/data.json", host="evil.example:80")[0] == 403
     assert get(serving, "/data.json", host=f"localhost:{serving.server_port}")[0] == 200
+
+
+def test_another_user_of_the_machine_reads_nothing(serving):
+    """Every user can reach a local port; the address that was printed is this user's alone."""
+    token = base(serving).strip("/")
+    assert len(token) >= 30
+    for path in ("/", "/data.json", "//", f"/{token[:-1]}/", f"/x/{token}/", f"/{token.swapcase()}/data.json", "/*"):
+        connection = http.client.HTTPConnection("127.0.0.1", serving.server_port, timeout=20)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (403, b"only by the address that prerlkit printed"), path
 
 
 def test_a_port_in_use_and_one_that_is_none_are_told(serving, make_run):

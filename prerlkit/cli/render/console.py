@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from prerlkit.cli.visible import VisibleConsole
+
 
 def wide_console(*, no_color: bool = False, quiet: bool = False) -> Console:
     """Return a console of the terminal's width, or of 160 columns in a log, which has no reason to wrap at 80."""
-    console = Console(no_color=no_color or None, highlight=False, quiet=quiet)
-    return (
-        console if console.is_terminal else Console(no_color=no_color or None, highlight=False, width=160, quiet=quiet)
-    )
+    console = VisibleConsole(no_color=no_color or None, highlight=False, quiet=quiet)
+    if console.is_terminal:
+        return console
+    return VisibleConsole(no_color=no_color or None, highlight=False, width=160, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
 from prerlkit.recipe.plugins import bind, model_near
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
+from prerlkit.trust import ForeignCode
 
 if TYPE_CHECKING:
     from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
-def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
-    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds."""
+def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, untrusted: Sequence[ForeignCode] = ()) -> None:
+    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds. `untrusted` code doesn't run."""
     recipe = loaded.recipe
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
     _line(console, "seed", str(recipe.seed))
@@ -29,7 +31,7 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
     unchecked = []
-    for label, text in check_data(loaded):
+    for label, text in check_data(loaded, untrusted):
         if label == NOT_CHECKED:
             unchecked.append(text)
         else:
@@ -45,7 +47,8 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path) -> None:
         _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
-    _print_memory(console, bind(recipe, loaded.folder))
+    if all(code.key.startswith("verifiers[") for code in untrusted):
+        _print_memory(console, bind(recipe, loaded.folder))
     for text in unchecked:
         console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
     console.print("dry run: no weights were loaded, nothing was written")

@@ -11,6 +11,8 @@ from prerlkit.evaluation.harness import task as tasks
 from prerlkit.evaluation.harness.targets import Target, find
 from prerlkit.evaluation.harness.task import Task
 from prerlkit.evaluation.request import EvalRequest, EvalSettings
+from prerlkit.train.resume import recipe_folder
+from prerlkit.trust import of_model, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ def plan(targets: Sequence[str], request: EvalRequest) -> EvalPlan:
         if not runs:
             task = tasks.of_data()  # raises: it says what is missing
         else:
-            task = tasks.of_recipe(runs[0].recipe, runs[0].folder)
+            task = tasks.of_recipe(runs[0].recipe, runs[0].folder, request.trust)
             found = [target if target.run else find(target.text, known=task.model, **options) for target in found]
     if request.with_base:
         if not (found[0].run or found[0].adapter):
             raise UsageError(f"--with-base: {found[0].text} is a base itself.")
         found = [found[0].on_base(), *found]
+    if "trust_remote_code" not in request.model_keys:  # else it is allowed right there
+        for target in found:
+            folder = (recipe_folder(target.run.folder) or target.run.folder) if target.run else task.folder
+            require(of_model(target.model), folder, request.trust)
     return EvalPlan(tuple(found), task, request.settings(task.max_new_tokens, task.seed))
 
 
@@ -61,10 +67,11 @@ def _task(request: EvalRequest) -> Task | None:
             verifier=request.verifier,
             chat=request.chat,
             changes=request.data_keys,
+            trust=request.trust,
         )
     if asked:
         raise UsageError(
             f"--recipe says what is asked; {', '.join(sorted(asked))} can't be given with it.",
             "Change the recipe with --set, or leave it out.",
         )
-    return tasks.from_recipe(request.recipe, request.overrides)
+    return tasks.from_recipe(request.recipe, request.overrides, request.trust)

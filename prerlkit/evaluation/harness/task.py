@@ -18,6 +18,7 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.recipe.sources import Data, HeldOut, Source
+from prerlkit.trust import of_verifiers, require
 from prerlkit.types import Prompt
 from prerlkit.verify import registry
 
@@ -100,14 +101,15 @@ class Task:
             raise UsageError("; ".join(item["msg"] for item in error.errors())) from error
 
 
-def from_recipe(name: str, overrides: tuple[str, ...] = ()) -> Task:
+def from_recipe(name: str, overrides: tuple[str, ...] = (), trust: bool = False) -> Task:
     """The eval set of a recipe, judged by its verifiers."""
     loaded = load(name, overrides)
-    return of_recipe(loaded.recipe, loaded.folder)
+    return of_recipe(loaded.recipe, loaded.folder, trust)
 
 
-def of_recipe(recipe: Recipe, folder: Path | None) -> Task:
-    """The same for a recipe that is loaded."""
+def of_recipe(recipe: Recipe, folder: Path | None, trust: bool = False) -> Task:
+    """The same for a recipe that is loaded. `trust` allows the code of its verifiers; see `prerlkit.trust`."""
+    require(of_verifiers(recipe.verifiers, folder), folder, trust)
     _check(recipe.verifiers, recipe.data.answer is not None, folder)
     return Task(
         recipe.name,
@@ -128,6 +130,7 @@ def of_data(
     verifier: str | Mapping[str, Any] | None = None,
     chat: bool | None = None,
     changes: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Task:
     """A task without a recipe.
 
@@ -135,6 +138,7 @@ def of_data(
         data: a file's path, or a source as in a recipe (`{kind: hub, id: openai/gsm8k, config: main, split: test}`).
         verifier: a name, or as in a recipe.
         changes: keys of a recipe's data section: prompt, answer, answer_pattern, system, ….
+        trust: allow a file of `verifiers/` here that a bare name stands for. A path is allowed by naming it.
 
     Raises:
         UsageError: neither a preset nor data; data without a verifier; or one of them is malformed.
@@ -150,6 +154,7 @@ def of_data(
     if use is None:
         raise UsageError("--data needs --verifier: what judges?", "`prerlkit verifiers list` shows what there is.")
     answers = (changes or {}).get("answer", chosen.answer if chosen else "answer")
+    require([code for code in of_verifiers((use,), Path()) if code.name.isidentifier()], Path(), trust)
     _check((use,), answers is not None, Path())
     name = preset_name or (Path(data).stem if isinstance(data, str) else str((data or {}).get("name", "data")))
     limit = chosen.max_new_tokens if chosen else 1024

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from prerlkit.errors import UsageError
 from prerlkit.settings import Fraction, Settings
 from prerlkit.types import Verdict
 from prerlkit.verify.base import Verifier, VerifierInput
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+MARK = "__prerlkit_verifier__"
+"""Attribute of a function that was written to judge."""
 _OF_SAMPLE = ("prompt", "completion", "answer", "row", "truncated", "tokens")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -64,6 +67,12 @@ class FunctionVerifier(Verifier):
         if not 0 <= value <= 1:  # NaN included
             raise ValueError(f"{self._where} returned {value!r}, which is outside [0, 1]")
         return Verdict(float(value), value >= self.settings.pass_at)
+
+
+def judges(function: Function) -> Function:
+    """Mark a function as one that judges. A recipe may then name it as `package.module:function`."""
+    vars(function)[MARK] = True
+    return function
 
 
 def from_function(function: Callable[..., Any], name: str) -> type[FunctionVerifier]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from prerlkit.types import Verdict
 from prerlkit.verify.base import VerifierInput
+from prerlkit.verify.pool.bounds import bounded
 from prerlkit.verify.pool.output import BoundedOutput
 
 _LENGTH = struct.Struct("!I")
@@ -60,8 +61,9 @@ def decode_sample(message: Any) -> VerifierInput:
 
 
 def encode_verdict(verdict: Verdict, error: bool = False) -> bytes:
-    """A verdict as a frame. `error`: the verifier broke, as opposed to saying "unjudged" itself."""
-    return encode([verdict.score, verdict.passed, verdict.reason, dict(verdict.details), error])
+    """A verdict as a frame, its reason and details bounded. `error`: the verifier broke, it didn't say "unjudged"."""
+    reason, details = bounded(verdict.reason), bounded(dict(verdict.details))
+    return encode([verdict.score, verdict.passed, reason, details, error])
 
 
 def decode_verdict(message: Any) -> tuple[Verdict, bool]:
@@ -130,7 +132,7 @@ class Pipe:
             self._buffer += data
         try:
             return json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise Closed from error
 
     def empty_output(self) -> None:

@@ -6,13 +6,11 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import prerlkit
+from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.verify.pool import pipe as protocol
 from prerlkit.verify.pool.output import BoundedOutput
@@ -51,7 +49,7 @@ class WorkerProcess:
     def __init__(self, hello: Mapping[str, Any], output: BoundedOutput) -> None:
         self._mark = secrets.token_hex(16)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prerlkit.verify.pool.worker", str(os.getpid())],
+            python("-m", "prerlkit.verify.pool.worker", str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -135,7 +133,4 @@ class WorkerProcess:
 
 def _environment(mark: str) -> dict[str, str]:
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
-    root = Path(prerlkit.__file__).resolve().parents[1]
-    if root.name not in ("site-packages", "dist-packages"):  # a bare checkout: found here, so it must be found there
-        kept["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [kept.get("PYTHONPATH")])])
-    return {**kept, **SET, MARK: mark}
+    return {**with_prerlkit(kept), **SET, MARK: mark}

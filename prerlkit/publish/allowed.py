@@ -1,0 +1,20 @@
+"""Whether a run's model may run the code that comes with it."""
+
+from __future__ import annotations
+
+from prerlkit.runs.trained import TrainedRun
+from prerlkit.train.resume import recipe_folder
+from prerlkit.trust import of_model, require
+
+
+def allow_model(trained: TrainedRun, base: str | None, trust: bool) -> None:
+    """See that the user has allowed the code of a run's model, where its recipe sets `trust_remote_code`.
+
+    Args:
+        base: another place of the model, where the user names one.
+
+    Raises:
+        UsageError: not allowed; it names the code and the flag.
+    """
+    model = trained.model if base is None else trained.model.model_copy(update={"id": base})
+    require(of_model(model), recipe_folder(trained.folder) or trained.folder, trust)
