@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -63,6 +64,9 @@ class Sweep:
         slots: an environment for each process that may run at once; see `slots`.
         stop_on_failure: start no more runs after one that failed.
         trust: the runs may use the code that their recipes bring.
+        run_here: runs a point in the calling process and returns its exit code. Points then run in copies of this
+            process where that is possible (`forked`), and otherwise in processes of their own.
+        held: the lock on the sweep's folder.
         changed: called with each entry whose state changed.
         tick: called a few times a second.
     """
@@ -76,6 +80,8 @@ class Sweep:
         *,
         stop_on_failure: bool = False,
         trust: bool = False,
+        run_here: Callable[[Point, Path], int] | None = None,
+        held: lock.Lock | None = None,
         changed: Report = lambda entry: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -84,6 +90,7 @@ class Sweep:
         self._trust = trust
         self._stop_on_failure, self._changed, self._tick = stop_on_failure, changed, tick
         self._running: list[_Running] = []
+        self._run_here, self._lock = run_here, held
         self._signals = 0
 
     @property
@@ -133,10 +140,9 @@ class Sweep:
         log = self._folder / log_path(point)
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [*command_of(point, self._folder / point.folder), *(["--trust"] if self._trust else [])]
-        start = python("-m", "prerlkit")
-        if command[: len(start)] == start and forked.can_fork(point.recipe):
-            forked.preload()
-            return forked.fork(command, command[len(start) :], slot, log)
+        if self._run_here and forked.can_fork(point.recipe):
+            run = partial(self._run_here, point, self._folder / point.folder)
+            return forked.fork(run, command, slot, log, self._lock)
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,

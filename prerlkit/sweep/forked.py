@@ -11,11 +11,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prerlkit.children import with_prerlkit
 from prerlkit.recipe.schema import Recipe
+from prerlkit.runs.lock import Lock
 
 
 class ForkedRun:
@@ -54,23 +55,17 @@ def can_fork(recipe: Recipe) -> bool:
     return hasattr(os, "fork") and recipe.model.backend == "transformers" and recipe.rollout.engine == "hf"
 
 
-def preload() -> None:
-    """Import what every run needs. No operation of torch is done: its threads would not be in the copies."""
-    import prerlkit.cli.app
-    import prerlkit.cli.render.display
-    import prerlkit.plan.fit
-    import prerlkit.trackers.watching
-    import prerlkit.train.run  # noqa: F401
-
-
-def fork(command: Sequence[str], words: Sequence[str], environment: Mapping[str, str], log: Path) -> ForkedRun:
-    """Start `python -m prerlkit …` as a copy of this process.
+def fork(
+    run: Callable[[], int], command: Sequence[str], environment: Mapping[str, str], log: Path, lock: Lock | None = None
+) -> ForkedRun:
+    """Call `run` in a copy of this process.
 
     Args:
-        command: the same as a process of its own.
-        words: of the command line, behind `prerlkit`.
+        run: returns the exit code.
+        command: the same as a process of its own, for where a copy can't be.
         environment: changes to it; OMP_NUM_THREADS also sets the threads of torch.
         log: receives what it prints.
+        lock: the sweep's. The copy lets go of it: it must not outlive the sweep.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -79,8 +74,11 @@ def fork(command: Sequence[str], words: Sequence[str], environment: Mapping[str,
         return ForkedRun(pid)
     code = 1
     try:
+        if lock:
+            os.close(lock.handle)
         _become_a_process(environment, log)
-        code = _run(command, words)
+        _prepare_torch(command)
+        code = run()
     except BaseException:  # noqa: BLE001 -- nothing may return into the sweep's own code
         traceback.print_exc()
     finally:
@@ -102,18 +100,10 @@ def _become_a_process(environment: Mapping[str, str], log: Path) -> None:
     os.environ.update(environment)
 
 
-def _run(command: Sequence[str], words: Sequence[str]) -> int:
+def _prepare_torch(command: Sequence[str]) -> None:
     import torch
 
     if torch.cuda._is_in_bad_fork():  # this process has touched a GPU: a copy of it can't
         os.execve(command[0], list(command), with_prerlkit(os.environ))
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    from prerlkit.cli.app import app
-
-    sys.argv = ["prerlkit", *words]
-    try:
-        app(list(words), prog_name="prerlkit")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0

@@ -270,3 +270,41 @@ def test_real_runs_from_the_command_line_to_a_comparison(recipe, tmp_path, monke
     plain = json.loads(CliRunner().invoke(app, ["compare", str(folder), "--json"]).output)
     assert [run["seed"] for run in plain["groups"][0]["runs"]] == [0, 1]
     assert plain["metrics"][0]["budgets"][0]["means"]["tiny"]["value"] >= 0
+
+
+def test_a_copy_is_a_process_of_its_own_and_does_not_hold_the_lock_of_its_sweep(tmp_path):
+    import time
+
+    from prerlkit.runs import lock
+    from prerlkit.sweep.forked import fork
+
+    def run():
+        print("here", os.environ["OMP_NUM_THREADS"], os.getsid(0) == os.getpid())
+        print("to stderr", file=sys.stderr)
+        while not (tmp_path / "end").exists():
+            time.sleep(0.01)
+        return 3
+
+    log = tmp_path / "log"
+    with lock.locked(tmp_path / "sweep") as held:
+        copy = fork(run, ["never", "started"], {"OMP_NUM_THREADS": "2"}, log, held)
+        assert copy.poll() is None
+    assert not lock.held(tmp_path / "sweep")
+    (tmp_path / "end").touch()
+    assert copy.wait() == 3
+    assert log.read_text() == "here 2 True\nto stderr\n"
+    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_copy_that_raises_or_is_killed_ends_as_a_process_does(tmp_path):
+    from prerlkit.sweep.forked import fork
+
+    def raises():
+        raise ValueError("a bug")
+
+    copy = fork(raises, ["never"], {}, tmp_path / "log")
+    assert copy.wait() == 1
+    assert "ValueError: a bug" in (tmp_path / "log").read_text()
+    copy = fork(lambda: signal.pause() or 0, ["never"], {}, tmp_path / "log")
+    copy.kill()
+    assert copy.wait() == -signal.SIGKILL
