@@ -281,19 +281,24 @@ def test_a_copy_is_a_process_of_its_own_and_does_not_hold_the_lock_of_its_sweep(
     def run():
         print("here", os.environ["OMP_NUM_THREADS"], os.getsid(0) == os.getpid())
         print("to stderr", file=sys.stderr)
-        while not (tmp_path / "end").exists():
+        (tmp_path / "begun").touch()
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "end").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         return 3
 
-    log = tmp_path / "log"
+    log, threads = tmp_path / "log", os.environ.get("OMP_NUM_THREADS")
     with lock.locked(tmp_path / "sweep") as held:
         copy = fork(run, ["never", "started"], {"OMP_NUM_THREADS": "2"}, log, held)
+        while not (tmp_path / "begun").exists() and copy.poll() is None:
+            time.sleep(0.01)
         assert copy.poll() is None
-    assert not lock.held(tmp_path / "sweep")
+    free = not lock.held(tmp_path / "sweep")
     (tmp_path / "end").touch()
     assert copy.wait() == 3
+    assert free
     assert log.read_text() == "here 2 True\nto stderr\n"
-    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
 def test_a_copy_that_raises_or_is_killed_ends_as_a_process_does(tmp_path):
@@ -305,6 +310,6 @@ def test_a_copy_that_raises_or_is_killed_ends_as_a_process_does(tmp_path):
     copy = fork(raises, ["never"], {}, tmp_path / "log")
     assert copy.wait() == 1
     assert "ValueError: a bug" in (tmp_path / "log").read_text()
-    copy = fork(lambda: signal.pause() or 0, ["never"], {}, tmp_path / "log")
+    copy = fork(lambda: signal.alarm(60) or signal.pause() or 0, ["never"], {}, tmp_path / "log")
     copy.kill()
     assert copy.wait() == -signal.SIGKILL
