@@ -19,7 +19,7 @@ Fraction = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 class Settings(BaseModel):
     """Frozen pydantic model that refuses unknown keys. Recipe sections and verifier settings derive from it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class ProbeSettings(Settings):

@@ -55,8 +55,9 @@ class CodeSettings(Settings):
     memory_gib: PositiveFloat = 0.5
     """Address space of the code."""
     float_tolerance: NonNegativeFloat = 1e-6
-    """Allowed difference of expected and returned or printed fractions, relative (absolute below 1). Tests that are
-    code compare as they say."""
+    """Allowed difference of expected and returned or printed fractions, relative (absolute below 1). It also holds
+    where one of the two is a whole number and the other a float. Two whole numbers are compared exactly, and so is
+    infinity. Tests that are code compare as they say."""
     layer: Literal["auto", "bubblewrap", "landlock"] = "auto"
     """The sandbox. auto: bubblewrap where it works, else Landlock."""
     i_accept_that_untrusted_code_runs_unsandboxed: Bool = False

@@ -100,9 +100,9 @@ def _rates(text: str) -> tuple[float, ...]:
 
 
 def _announce(console: Console, recipe: Recipe, grid: DoseGrid, folder: Path) -> None:
-    stage = recipe.stages[0]
+    stage, runs = recipe.stages[0], "run" if len(grid.rates) == 1 else "runs"
     console.print(
-        f'dose of stage "{stage.name}" of {recipe.name}: {len(grid.rates)} runs of at most {grid.steps} steps at '
+        f'dose of stage "{stage.name}" of {recipe.name}: {len(grid.rates)} {runs} of at most {grid.steps} steps at '
         f"{', '.join(f'{rate:g}' for rate in grid.rates)}; {grid.evaluations} evaluations of {grid.prompts} prompts × "
         f"{grid.samples} samples → {folder}",
         markup=False,

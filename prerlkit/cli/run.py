@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,10 @@ def run(
         bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, if it has one.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--start-from", metavar="RUN[:STAGE]", help="Take the first stage from this run; don't train it."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Try even if the plan says that it can't fit.")] = False,
     trust: Trust = False,
     verbose: Verbose = False,
@@ -42,6 +47,7 @@ def run(
     [bold]prerlkit run quickstart_dsrl[/bold]                         a small model learns sums on a CPU
     [bold]prerlkit run recipes/math_dsrl.yaml --dry-run[/bold]        what would happen on the 24 GB card
     [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
+    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest
     [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
 
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
@@ -58,6 +64,9 @@ def run(
         muted = world is not None and not world.primary
         console = wide_console(no_color=no_color, quiet=muted)
         loaded = load(recipe, overrides or [])
+        if start_from is not None:
+            taken = f"stages.{loaded.recipe.stages[0].name}.from={json.dumps(start_from)}"
+            loaded = load(recipe, [*(overrides or []), taken])
         folder = output or output_folder(loaded.recipe)
         if dry_run:
             from prerlkit.quiet import quiet_libraries

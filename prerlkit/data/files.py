@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,11 @@ from prerlkit.errors import UsageError
 from prerlkit.suggest import nearest
 
 Row = dict[str, Any]
+
+LONGEST_LINE = 1 << 26
+"""Bytes of a line of a text file. A row is a problem, not a book."""
+MOST_ROWS = 10_000_000
+"""Rows of a parquet file, each of which becomes a dict: a small file can claim any number."""
 
 
 def read(path: Path) -> list[Row]:
@@ -39,7 +45,12 @@ def read(path: Path) -> list[Row]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Each line with its number, 1 first. Decoded one at a time, so that a bad byte can be placed."""
     with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
+        for number in itertools.count(1):
+            raw = file.readline(LONGEST_LINE + 1)
+            if not raw:
+                return
+            if len(raw) > LONGEST_LINE:
+                raise UsageError(f"{path}, line {number}: longer than {LONGEST_LINE:,} bytes", "Is it a file of rows?")
             try:
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -113,6 +124,12 @@ def _parquet(path: Path) -> list[Row]:
     if not path.stat().st_size:
         return []
     try:
-        return pyarrow.parquet.ParquetFile(path).read().to_pylist()
+        file = pyarrow.parquet.ParquetFile(path)
+        if file.metadata.num_rows > MOST_ROWS:
+            raise UsageError(
+                f"{path}: has {file.metadata.num_rows:,} rows, more than the {MOST_ROWS:,} that are read",
+                "Keep the rows that the run needs in a smaller file.",
+            )
+        return file.read().to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise UsageError(f"{path}: not a readable parquet file ({error})", "It may be cut off.") from error

@@ -87,6 +87,9 @@ class MetaTracker(MemoryTracker):
             return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device="cpu")
         if func is _aten.nonzero.default and args[0].is_meta:
             return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
+        if func is _aten._grouped_mm.default and args[0].dtype != torch.bfloat16:  # shapes are known in bfloat16 only
+            halves = [x.to(torch.bfloat16) if isinstance(x, Tensor) and x.is_floating_point() else x for x in args]
+            return func(*halves, **kwargs).to(args[0].dtype)
         if func._schema.name == "bitsandbytes::int8_vectorwise_quant" and args[0].is_meta:
             return (*func(args[0])[:2], args[0].new_empty(0, dtype=torch.long))  # no column stands out
         if func._schema.name == "bitsandbytes::int8_mixed_scaled_mm" and args[0].is_meta:

@@ -15,8 +15,9 @@ from prerlkit.plan.phases import roll_out, watching
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT, MemoryTracker, Peak
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
-from prerlkit.rollout.cache import ROOM
+from prerlkit.rollout.cache import ROOM, NewCache
 from prerlkit.rollout.decode import Batch, PromptGroup, logits_by_head, logits_by_model
+from prerlkit.rollout.generate import CACHES
 from prerlkit.rollout.hf import ADMIT_AT, HfEngine
 from prerlkit.rollout.linears import FusedLora
 from prerlkit.rollout.protocol import Sampling
@@ -82,16 +83,31 @@ def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
 
 
 def on_shapes(tracker: MemoryTracker, policy: Policy, load: Load) -> tuple[Peak, int]:
-    """The peak of `load` from few passes, and how many operations one of them is."""
+    """The peak of `load` from few passes, and how many operations one of them is.
+
+    The cache is the one that the engine will choose: one that the model can't decode with leaves it to the next.
+    """
+    try:
+        return _traced(tracker, policy, load, CACHES[0])
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
+        return _traced(tracker, policy, load, CACHES[1])
+
+
+def _traced(tracker: MemoryTracker, policy: Policy, load: Load, new_cache: NewCache) -> tuple[Peak, int]:
     before = tracker.operations
-    first = _generate(tracker, policy, load, load.together, load.width, forwards=_TRACED_PASSES)
+    first = _generate(tracker, policy, load, load.together, load.width, new_cache, forwards=_TRACED_PASSES)
     operations = (tracker.operations - before) // _TRACED_PASSES
+    if new_cache is not CACHES[0]:  # no rows join, and the cache grows with every token
+        width = load.width + max(0, load.sampling.max_new_tokens - 2)
+        last = _generate(tracker, policy, load, load.together, width, new_cache, forwards=_TRACED_PASSES, skip=1)
+        return max(first, last, key=lambda peak: peak.total), operations
     if load.entering:
         return max(first, _join(tracker, policy, load), key=lambda peak: peak.total), operations
     grown = max(0, load.sampling.max_new_tokens - 2) // ROOM * ROOM  # the column at which the cache grows last
     if not grown:
         return first, operations
-    last = _generate(tracker, policy, load, load.together, load.width + grown, forwards=_TRACED_PASSES, skip=1)
+    width = load.width + grown
+    last = _generate(tracker, policy, load, load.together, width, new_cache, forwards=_TRACED_PASSES, skip=1)
     return max(first, last, key=lambda peak: peak.total), operations
 
 
@@ -101,8 +117,16 @@ def measured(tracker: MemoryTracker, policy: Policy, load: Load) -> Peak:
     return max(whole, _join(tracker, policy, load), key=lambda peak: peak.total) if load.entering else whole
 
 
-def _generate(tracker: MemoryTracker, policy: Policy, load: Load, prompts: int, width: int, **watched: int) -> Peak:
-    engine = HfEngine(policy.base, _NoText(), (), load.limit, plain_head=policy.plain_head)
+def _generate(
+    tracker: MemoryTracker,
+    policy: Policy,
+    load: Load,
+    prompts: int,
+    width: int,
+    new_cache: NewCache = CACHES[0],
+    **watched: int,
+) -> Peak:
+    engine = HfEngine(policy.base, _NoText(), (), load.limit, plain_head=policy.plain_head, new_cache=new_cache)
     asked = worst_case.prompts(prompts, width)
     return roll_out(tracker, policy.base, engine, asked, load.sampling, phase=load.phase, **watched)
 

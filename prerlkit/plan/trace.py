@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers.cache_utils import Cache, DynamicLayer
 
 from prerlkit.plan import worst_case
 from prerlkit.plan.fake import MetaTracker, fake_tensors
@@ -195,7 +196,8 @@ def _look(base: Any) -> tuple[bool, tuple[int, int], int]:
 
     Returns:
         Whether its logits are the very tensor that its head gave (as `base.head_is_plain`, without values); key heads
-        and their width in a layer's cache; bytes of one token in the cache of all layers.
+        and their width in a layer's cache, (0, 0) in a model without keys; bytes of one token in the cache of all
+        layers.
     """
     tokens, given = 4, []
     hook = base.get_output_embeddings().register_forward_hook(lambda module, args, output: given.append(output))
@@ -203,6 +205,9 @@ def _look(base: Any) -> tuple[bool, tuple[int, int], int]:
         out = base(input_ids=torch.zeros((1, tokens), dtype=torch.long, device=META), use_cache=True)
     hook.remove()
     plain = bool(given) and out.logits.untyped_storage()._cdata == given[-1].untyped_storage()._cdata
-    tensors = [t for layer in out.past_key_values.layers for t in (layer.keys, layer.values) if t is not None]
-    size = sum(t.numel() * t.element_size() for t in tensors)
-    return plain, (tensors[0].shape[1], tensors[0].shape[3]), size // tokens
+    cache = out.get("past_key_values")
+    layers = cache.layers if isinstance(cache, Cache) else ()
+    keys = [layer for layer in layers if isinstance(layer, DynamicLayer) and layer.is_initialized]
+    size = sum(t.numel() * t.element_size() for layer in keys for t in (layer.keys, layer.values))
+    shape = (keys[0].keys.shape[1], keys[0].keys.shape[3]) if keys else (0, 0)
+    return plain, shape, size // tokens

@@ -7,7 +7,7 @@ is in exactly one state: trainable, frozen on top of the weights, or merged into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -21,11 +21,9 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from prerlkit.errors import UsageError
-from prerlkit.policy.base import linear_layers
+from prerlkit.policy.layers import Layers, Targets, find_layers, leaf
 from prerlkit.policy.lora import compute_in_base_dtype, merge_layer
 from prerlkit.recipe.model import Adapter
-from prerlkit.suggest import nearest
 
 Status = Literal["trainable", "frozen", "merged"]
 
@@ -38,6 +36,7 @@ class Layer:
         name: of the stage that trained it.
         key: its name inside PEFT, where dots are not allowed.
         settings: None for an adapter of another tool (`AdapterStack.adopt`): PEFT holds its configuration.
+        targets: PEFT's `target_modules`; empty where `settings` is None.
         weights: a merged adapter's own factors, kept so that the policy can still be written as one adapter.
         start: the factors that its stage began with, where that stage continues the adapter of another.
         good: its last good factors, on the CPU, where its stage has a guard.
@@ -47,6 +46,7 @@ class Layer:
     key: str
     settings: Adapter | None
     status: Status
+    targets: tuple[str, ...] = ()
     weights: Mapping[str, Tensor] | None = None
     start: Mapping[str, Tensor] | None = None
     good: Mapping[str, Tensor] | None = None
@@ -66,13 +66,15 @@ class AdapterStack:
     Attributes:
         base: the causal LM itself; PEFT puts its layers into it in place, so calling it applies the active adapters.
         layers: bottom first.
+        found: the linear layers of the bare base.
     """
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Any, found: Layers | None = None) -> None:
         self.base = base
         self.layers: tuple[Layer, ...] = ()
         self._peft: PeftModel | None = None
-        self._linear = linear_layers(base)  # before PEFT wraps them and changes their names
+        self.found = found or find_layers(base)  # before PEFT wraps them and changes their names
+        self._targets = Targets(self.found, tuple(name for name, _ in base.named_modules()))
 
     @property
     def peft(self) -> PeftModel:
@@ -88,17 +90,21 @@ class AdapterStack:
     @property
     def linear_names(self) -> tuple[str, ...]:
         """Last names of the layers that an adapter can sit on (`q_proj`), sorted."""
-        return tuple(sorted({name.rpartition(".")[2] for name in self._linear}))
+        return self.found.leaves
 
-    def fresh(self, name: str, settings: Adapter, seed: int) -> None:
+    def fresh(self, name: str, settings: Adapter, seed: int, targets: Sequence[str] | None = None) -> None:
         """Put a new trainable adapter on top, the identity at its start; everything below is frozen.
+
+        Args:
+            targets: PEFT's `target_modules`, in place of what `settings` name.
 
         Raises:
             UsageError: a target that matches no linear layer of this model.
         """
         key = f"stage{len(self.layers)}"
         init = True if settings.init == "default" else settings.init
-        config = self._lora_config(settings, init_lora_weights=init)
+        targets = list(targets or self._targets.of(settings))
+        config = _lora_config(settings, targets, init_lora_weights=init)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self._peft is None:
@@ -112,12 +118,19 @@ class AdapterStack:
         if not settings.dora:  # its norms want the full precision
             compute_in_base_dtype(self.base, key)
         frozen = tuple(replace(x, status="frozen", good=None) if x.status == "trainable" else x for x in self.layers)
-        self.layers = (*frozen, Layer(name, key, settings, "trainable"))
+        self.layers = (*frozen, Layer(name, key, settings, "trainable", tuple(targets)))
         self._activate()
 
     def restore(self, name: str, settings: Adapter, tensors: Mapping[str, Tensor]) -> None:
-        """Put a saved adapter on top. Raises ValueError or RuntimeError when its tensors don't fit it exactly."""
-        self.fresh(name, settings, seed=0)
+        """Put a saved adapter on top, on the layers that it was trained on.
+
+        Raises:
+            ValueError, RuntimeError: its tensors don't fit this model exactly.
+        """
+        modules = dict.fromkeys(key.removeprefix(_ROOT).partition(".lora_")[0] for key in tensors)
+        if unknown := next((module for module in modules if module not in self._targets.modules), None):
+            raise ValueError(f"the model has no layer {unknown}")
+        self.fresh(name, settings, seed=0, targets=self._targets.shortest(list(modules)))
         self.load_state(name, tensors)
 
     def adopt(self, folder: Path) -> None:
@@ -141,8 +154,18 @@ class AdapterStack:
         self.layers = (Layer("adapter", key, None, "frozen"),)
 
     def check(self, settings: Adapter) -> None:
-        """Raise UsageError for a target that matches no linear layer, before anything is changed or written."""
-        self._targets(settings)
+        """Raise UsageError for a target that matches no layer that takes an adapter, before anything is changed."""
+        self._targets.of(settings)
+
+    def adapted(self, settings: Adapter) -> list[str]:
+        """Return whole names of the layers that an adapter of these settings sits on."""
+        return self._targets.layers(settings)
+
+    def describe(self, settings: Adapter) -> Iterator[str]:
+        """Yield lines for a person: the layers that an adapter of these settings sits on, and those that it can't."""
+        names = self.adapted(settings)
+        yield f"adapters on {len(names)} linear layers: {', '.join(sorted({leaf(name) for name in names}))}"
+        yield from self.found.left_out_lines()
 
     def merge_top(self) -> float:
         """Fold the trainable adapter into the base weights and take it out of the model.
@@ -251,20 +274,7 @@ class AdapterStack:
         settings = layer.settings
         if settings is None:
             return copy(self.peft.peft_config[layer.key])
-        return self._lora_config(settings, inference_mode=True)
-
-    def _lora_config(self, settings: Adapter, **more: Any) -> LoraConfig:
-        return LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            target_modules=self._targets(settings),
-            lora_dropout=settings.dropout,
-            use_rslora=settings.rslora,
-            use_dora=settings.dora,
-            bias="none",
-            task_type="CAUSAL_LM",
-            **more,
-        )
+        return _lora_config(settings, list(layer.targets), inference_mode=True)
 
     def _layer(self, name: str) -> Layer:
         return next(x for x in self.layers if x.name == name)
@@ -280,15 +290,19 @@ class AdapterStack:
                 if f".{trainable}." in name:
                     parameter.requires_grad_(True)
 
-    def _targets(self, settings: Adapter) -> list[str]:
-        leaves = list(self.linear_names)
-        if settings.targets == "all-linear":
-            # Where leaf names are not telling (a bare "0"), PEFT would match too much: use whole names then.
-            return leaves if all(not leaf.isdigit() for leaf in leaves) else list(self._linear)
-        for target in settings.targets:
-            if not any(name == target or name.endswith("." + target) for name in self._linear):
-                raise UsageError(
-                    f'adapter.targets: "{target}" matches no linear layer of this model{nearest(target, leaves)}',
-                    f"Linear layers here: {', '.join(leaves)}. Or use all-linear.",
-                )
-        return list(settings.targets)
+
+_ROOT = "base_model.model."
+
+
+def _lora_config(settings: Adapter, targets: list[str], **more: Any) -> LoraConfig:
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=targets,
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        bias="none",
+        task_type="CAUSAL_LM",
+        **more,
+    )

@@ -104,13 +104,13 @@ on_cuda = taking_packed_rows(_fused)
 
 
 def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """softmax(scale · q kᵀ) v with H/K query heads on each key head, the softmax in float32. [B, H, T, D]"""
+    """softmax(scale · q kᵀ) v with H/K query heads on each key head, the softmax in float32. [B, H, T, E]"""
     b, h, t, d = query.shape
-    k, s = key.shape[1], key.shape[2]
+    k, s, e = key.shape[1], key.shape[2], value.shape[3]  # e: values may be of another width than keys (DeepSeek)
     grouped = (query * scale).reshape(b * k, h // k * t, d)  # heads of one group are neighbours
     scores = torch.bmm(grouped, key.reshape(b * k, s, d).transpose(1, 2)).view(b, k, h // k, t, s)
     if mask is not None:
         # The least number rather than −inf: a query that sees nothing (padding) must stay finite, or its NaN spreads.
         scores = scores.masked_fill(~mask[:, :, None], torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype).view(b * k, h // k * t, s)
-    return torch.bmm(weights, value.reshape(b * k, s, d)).view(b, h, t, d)
+    return torch.bmm(weights, value.reshape(b * k, s, e)).view(b, h, t, e)

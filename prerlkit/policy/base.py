@@ -11,6 +11,8 @@ from torch import nn
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.attention import use_own_attention
 from prerlkit.policy.cards import unusable_card
+from prerlkit.policy.causal import causal_class
+from prerlkit.policy.layers import use_right_decoder
 from prerlkit.policy.shard import shard_base
 from prerlkit.recipe.model import Model
 from prerlkit.rollout.leftovers import leftover_note
@@ -48,7 +50,7 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     Dropout is set to 0 rather than relied on to be off: gradient checkpointing needs train mode, and sampler and
     trainer must be the same function.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     arguments: dict[str, Any] = {
         "dtype": getattr(torch, model.dtype),
@@ -59,7 +61,9 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     try:
         arguments["config"] = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         disable_dropout(arguments["config"])
-        base = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=model.trust_remote_code, **arguments)
+        base = causal_class(arguments["config"]).from_pretrained(
+            path, trust_remote_code=model.trust_remote_code, **arguments
+        )
     except torch.OutOfMemoryError as error:
         raise PrerlkitError(
             f"The model in {path} does not fit on {device}.",
@@ -79,6 +83,7 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
 
 def settle(base: Any, device_type: str) -> None:
     """Freeze a base that will compute on `device_type`, and make it the same function in training and in rollouts."""
+    use_right_decoder(base)
     use_own_attention(base, device_type)
     base.requires_grad_(False)
     base.eval()
@@ -116,16 +121,6 @@ def quantization_config(model: Model) -> Any:
 def quantized_layers(base: nn.Module) -> list[str]:
     """Names of the layers whose weights are 4-bit or 8-bit."""
     return [name for name, module in base.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")]
-
-
-def linear_layers(base: Any) -> list[str]:
-    """Names of every linear layer an adapter can sit on: all but the output head."""
-    from transformers.pytorch_utils import Conv1D
-
-    head = base.get_output_embeddings()
-    return [
-        name for name, module in base.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not head
-    ]
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 
 from prerlkit.errors import UsageError
 from prerlkit.policy.base import disable_dropout, quantization_config, settle
+from prerlkit.policy.causal import causal_class
 from prerlkit.recipe.model import Model
 
 META = torch.device("meta")
@@ -28,13 +29,13 @@ def blank_base(path: str, model: Model, device_type: str) -> Any:
     Raises:
         UsageError: transformers knows no causal LM of this config.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         disable_dropout(config)
         with META:
-            base = AutoModelForCausalLM.from_config(
+            base = causal_class(config).from_config(
                 config, dtype=getattr(torch, model.dtype), trust_remote_code=model.trust_remote_code
             )
     except (OSError, ValueError, KeyError) as error:

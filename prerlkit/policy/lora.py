@@ -30,7 +30,7 @@ class CastLinear(nn.Linear):
 def compute_in_base_dtype(base: Any, key: str) -> None:
     """Let PEFT pass inputs on unchanged; the factors of the adapter `key` cast themselves."""
     for module in base.modules():
-        if isinstance(module, LoraLayer) and key in module.lora_A:
+        if isinstance(module, LoraLayer) and key in module.lora_A and isinstance(module.lora_A[key], nn.Linear):
             module.cast_input_dtype_enabled = False
             for factors in (module.lora_A, module.lora_B):
                 factors[key] = CastLinear.around(factors[key])

@@ -13,6 +13,7 @@ from torch import Tensor
 from prerlkit.policy import save, unsloth
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import head_is_plain, load_base, pick_device, settle
+from prerlkit.policy.layers import Layers, called_modules, find_layers
 from prerlkit.policy.logprobs import Sequences, token_logprobs
 from prerlkit.policy.packed import packs
 from prerlkit.policy.shard import Lockstep
@@ -175,13 +176,17 @@ def load_policy(path: str, model: Model, tokens: Tokens, memory: Memory | None =
     share = model.backend != "unsloth" and packs(base)
     if model.backend == "unsloth":
         memory = memory.model_copy(update={"gradient_checkpointing": False, "shard_base": False})
-    return make_policy(base, tokens, memory, plain_head=plain, share_contexts=share)
+    # Unsloth's own passes need not call a layer to use it.
+    found = find_layers(base, None if model.backend == "unsloth" else called_modules(base))
+    return make_policy(base, tokens, memory, plain_head=plain, share_contexts=share, found=found)
 
 
-def make_policy(base: Any, tokens: Tokens, memory: Memory, *, plain_head: bool, share_contexts: bool) -> Policy:
+def make_policy(
+    base: Any, tokens: Tokens, memory: Memory, *, plain_head: bool, share_contexts: bool, found: Layers | None = None
+) -> Policy:
     """Return a settled base (`base.settle`) with an empty adapter stack on it."""
     if memory.gradient_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         base.enable_input_require_grads()
     rejoin = Lockstep(base).rejoin if memory.shard_base else _no_other_process
-    return Policy(base, AdapterStack(base), tokens, plain_head, share_contexts, memory.logits_chunk, rejoin)
+    return Policy(base, AdapterStack(base, found), tokens, plain_head, share_contexts, memory.logits_chunk, rejoin)

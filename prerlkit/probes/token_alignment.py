@@ -234,8 +234,14 @@ def _means(own: Sequence[tuple[TokenCosine, float | None]]) -> dict[str, Any]:
         "untrained": _mean(random for _, random in own),
         "probability": _mean(math.exp(one.conditional_logprob) for one, _ in own),
         "probability_alone": _mean(math.exp(one.pretrain_logprob) for one, _ in own),
-        "norm_ratio": _mean(one.norm_ratio for one, _ in own),
+        "norm_ratio": _geometric_mean(one.norm_ratio for one, _ in own),
     }
+
+
+def _geometric_mean(values: Iterable[float | None]) -> float | None:
+    """Return it over the known values; a plain mean of ratios is that of the few tokens with hardly a gradient."""
+    mean = _mean(math.log(value) for value in values if value)
+    return None if mean is None else math.exp(mean)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -40,7 +40,7 @@ class Folds:
     """All changes of a merge.
 
     Attributes:
-        factors: by the weight's name in the files, adapters bottom first.
+        factors: by the parameter's name in the model, adapters bottom first.
         transposed: names of weights that are held as [in, out] (GPT-2's Conv1D).
     """
 
@@ -76,7 +76,7 @@ def folds(parts: Sequence[Part], model: Any, configs: Sequence[Any], names: dict
     Args:
         model: the model without adapters, for how its layers hold their weights.
         configs: PEFT's configuration of each part.
-        names: of `streamed.file_names`.
+        names: of `Layout.names`.
         scale: multiplies every adapter.
     """
     from transformers.pytorch_utils import Conv1D

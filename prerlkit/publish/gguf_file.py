@@ -20,10 +20,10 @@ from torch import Tensor
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.gguf import dense, quiet_transformers
 from prerlkit.policy.tokens import load_tokenizer
+from prerlkit.policy.weights import Weights
 from prerlkit.publish import streamed
 from prerlkit.publish.proof import FLOOR, PROBES, rms
 from prerlkit.publish.streamed import StreamedModel
-from prerlkit.publish.weights import Weights
 
 Kind = Literal["bf16", "q8_0"]
 
@@ -105,7 +105,7 @@ def write_gguf(folder: Path, name: str, kind: Kind, tokens: tuple[Tensor, Tensor
     _add_config(writer, config)
     _add_tokenizer(writer, load_tokenizer(str(folder)), config.vocab_size)
     _add_tensors(writer, config, weights, kind)
-    return _read_back(path, kind, config, weights, tokens)
+    return _read_back(path, kind, tokens)
 
 
 def _add_config(writer: gguf.GGUFWriter, config: Any) -> None:
@@ -197,20 +197,21 @@ def _interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
     return weight.reshape(heads, 2, rows // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
-def _read_back(path: Path, kind: Kind, config: Any, weights: Weights, tokens: tuple[Tensor, Tensor]) -> GgufFile:
+def _read_back(path: Path, kind: Kind, tokens: tuple[Tensor, Tensor]) -> GgufFile:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = path.parent
-    merged = StreamedModel(folder).logits(tokens, weights)
+    model = StreamedModel(folder)
+    merged = model.logits(tokens)
 
     def rounded(name: str) -> Tensor:
-        values = weights(name).float().numpy()
+        values = model.read(name).float().numpy()
         if values.ndim == 1:
             return torch.from_numpy(values)
         here = _type_of(values.shape, kind)
         return torch.from_numpy(gguf.dequantize(gguf.quantize(values, here), here))
 
-    expected = StreamedModel(folder).logits(tokens, rounded)
+    expected = model.logits(tokens, rounded)
     try:
         with quiet_transformers():
             loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=path.name, dtype=torch.float32, **dense())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,14 +21,15 @@ from torch import Tensor
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
+from prerlkit.policy.layout import TensorGroup
 from prerlkit.policy.tokens import load_tokenizer
+from prerlkit.policy.weights import INDEX, Weights
 from prerlkit.publish import fold, proof
 from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.streamed import StreamedModel
-from prerlkit.publish.weights import INDEX, Weights
 from prerlkit.recipe.dtype import Dtype
 from prerlkit.runs.trained import TrainedRun
 
@@ -112,7 +114,7 @@ def merge(
         four_bit = file = None
         if model.quantization != "none":
             report("measuring the 4-bit policy against the merged model")
-            four_bit = four_bit_difference(model, plan.live, tokens, merged.weights)
+            four_bit = four_bit_difference(model, plan.live, tokens, merged.read)
         if gguf:
             from prerlkit.publish.gguf_file import write_gguf
 
@@ -122,7 +124,7 @@ def merge(
     return Merged(folder, proven, four_bit, folder / file.path.name if file else None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _MergePlan:
     """All that is settled before a byte is written.
 
@@ -136,12 +138,16 @@ class _MergePlan:
     live: StreamedModel
     folds: fold.Folds
     kind: Dtype
+    _last: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def make(cls, base: StreamedModel, live: StreamedModel, kind: Dtype) -> _MergePlan:
         model, stack = base.empty(), live.stack()
         configs = [stack.config(part.name) for part in live.parts]
-        return cls(base, live, fold.folds(live.parts, model, configs, base.file_names(model), live.lora_scale), kind)
+        made = fold.folds(live.parts, model, configs, base.read.names, live.lora_scale)
+        for name in made.factors:
+            base.read.check_reversible(base.read.group(name))
+        return cls(base, live, made, kind)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -165,17 +171,35 @@ class _MergePlan:
         return count * (self.dtype if kept.is_floating_point else kept).itemsize
 
     def merged(self, name: str) -> Tensor:
-        """The weight as it is written: folded in float32, rounded once."""
-        weight = self.weights(name)
+        """The tensor of the files as it is written: folded in float32, rounded once."""
+        weight = self._folded(name)
         if not weight.is_floating_point():
             return weight
-        result = self.folds(name, weight).to(self.dtype)
+        result = weight.to(self.dtype)
         if not torch.isfinite(result).all():
             raise PrerlkitError(
                 f"{name} does not fit into {self.dtype}: it has values that are not finite.",
                 "Use --dtype bfloat16 or float32. If that fails too, the adapter holds NaN: use an earlier checkpoint.",
             )
         return result.contiguous()
+
+    @cached_property
+    def _changed(self) -> dict[str, TensorGroup]:
+        """The groups that adapters change, by the names of their tensors in the files."""
+        groups = {id(group): group for group in map(self.base.read.group, self.folds.factors)}
+        return {name: group for group in groups.values() for name in group.files}
+
+    def _folded(self, name: str) -> Tensor:
+        """A tensor of the files with its adapters in it; float32 where there are any."""
+        group = self._changed.get(name)
+        if group is None:
+            return self.weights(name)
+        if self._last.get("group") is not group:  # the other tensors of a group are written next
+            read = self.base.read
+            folded = {target: self.folds(target, read(target)) for target in read.targets(group)}
+            self._last.update(group=group, tensors=read.revert(group, folded))
+        tensor: Tensor = self._last["tensors"][name]
+        return tensor
 
 
 def _write_weights(plan: _MergePlan, work: Path, shard_bytes: int) -> None:
@@ -225,10 +249,10 @@ def _prove(plan: _MergePlan, merged: StreamedModel, tokens: tuple[Tensor, Tensor
         merged=merged.logits(tokens),
         base=base.logits(tokens),
         rounded=base.logits(tokens, proof.rounded(live.live_weights(), plan.dtype)),
-        noisy=live.logits(tokens, proof.shaken(base.weights, plan.dtype, plan.folds.factors.__contains__)),
+        noisy=live.logits(tokens, proof.shaken(base.read, plan.dtype, plan.folds.factors.__contains__)),
     )
     if proven.failure:
-        raise PrerlkitError(f"Refused, and nothing was written: {proven.failure}.", _advice(proven))
+        raise PrerlkitError(f"Refused, and nothing was written: {proven.failure}.", proven.advice)
     return proven
 
 
@@ -253,16 +277,6 @@ def _check(run: TrainedRun, folder: Path, lora_scale: float, overwrite: bool) ->
             raise UsageError(f"{folder} holds a merged model.", "Add --overwrite to replace it, or choose another -o.")
         if not folder.is_dir() or any(folder.iterdir()):
             raise UsageError(f"{folder} exists and holds something else.", "Choose another -o.")
-
-
-def _advice(proven: MergeProof) -> str:
-    kind = proven.dtype
-    if proven.swallowed and kind != "float32":
-        finer = "--dtype float16 (eight times finer) or float32" if kind == "bfloat16" else "--dtype float32"
-        return f"The change may be too small for {kind}: try {finer}, or use the adapter unmerged (`prerlkit export`)."
-    if proven.effect <= proven.rounding:
-        return "The adapter changes nothing: see the run's metrics for whether any step had a gradient."
-    return "The base's files and the adapter don't belong together, or this is a bug: please report it with the recipe."
 
 
 def _record(

@@ -122,6 +122,21 @@ class MergeProof:
         """Whether the dtype is too coarse for what was trained, however it is merged."""
         return self.effect <= self.rounding or self.lost > max(LOST * self.effect, self.edge)
 
+    @property
+    def advice(self) -> str:
+        """What to do about a failure."""
+        if self.swallowed and self.dtype != "float32":
+            finer = "--dtype float16 (eight times finer) or float32" if self.dtype == "bfloat16" else "--dtype float32"
+            return (
+                f"The change may be too small for {self.dtype}: try {finer}, or use the adapter unmerged "
+                "(`prerlkit export`)."
+            )
+        if self.effect <= self.rounding:
+            return "The adapter changes nothing: see the run's metrics for whether any step had a gradient."
+        return (
+            "The base's files and the adapter don't fit together, or this is a bug: please report it with the recipe."
+        )
+
     def __str__(self) -> str:
         return (
             f"logits over {self.tokens} tokens, float32: merged is {self.error:.2g} from the live policy (rounding to "

@@ -6,7 +6,7 @@ it is done. PEFT's adapters sit on it as they do in training, so that the live p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.adapters import AdapterStack
-from prerlkit.publish.weights import Weights
+from prerlkit.policy.layout import Layout, empty_model
+from prerlkit.policy.weights import Weights
 from prerlkit.runs.trained import Part
 
 Read = Callable[[str], Tensor]
@@ -51,50 +52,14 @@ class StreamedModel:
         """Return the same model with these adapters on it and no others."""
         return replace(self, parts=parts, lora_scale=lora_scale)
 
+    @cached_property
+    def read(self) -> Layout:
+        """Reads the folder's weights by the names of the model's parameters."""
+        return Layout(self.empty(), self.weights)
+
     def empty(self) -> Any:
-        """Return the model of the folder's config without weights and adapters, buffers computed, dropouts inactive.
-
-        A parameter is one zero seen as the whole shape: of no size, and on the CPU, so that adapters are put there too.
-        """
-        from accelerate import init_empty_weights
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        trust = self.trust_remote_code
-        config = AutoConfig.from_pretrained(str(self.folder), trust_remote_code=trust)
-        with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust)
-        model.tie_weights()
-        empty: dict[int, nn.Parameter] = {}
-        for module in model.modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    placeholder = nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
-                    module._parameters[name] = empty.setdefault(id(parameter), placeholder)
-        return model.eval()
-
-    def file_names(self, model: Any) -> dict[str, str]:
-        """Return which tensor of the files each parameter of a model made by `empty` is.
-
-        It has the parameter's own name, a tied one's, or the name without the model's prefix.
-
-        Raises:
-            PrerlkitError: a parameter that no tensor answers to (files of another layout than the model's own modules).
-        """
-        names: dict[int, list[str]] = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            names.setdefault(id(parameter), []).append(name)
-        prefix, found = model.base_model_prefix + ".", {}
-        for tied in names.values():
-            stored = [form for name in tied for form in (name, name.removeprefix(prefix), prefix + name)]
-            match = next((form for form in stored if form in self.weights), None)
-            if match is None:
-                raise PrerlkitError(
-                    f"The model's files hold no tensor named {tied[0]}: their layout is not that of transformers' "
-                    "modules.",
-                    "Load the base with transformers, save it with `save_pretrained`, and give that folder as --base.",
-                )
-            found.update(dict.fromkeys(tied, match))
-        return found
+        """Return the model of the folder's config without weights and adapters (`layout.empty_model`)."""
+        return empty_model(str(self.folder), trust_remote_code=self.trust_remote_code)
 
     def stack(self) -> AdapterStack:
         """Return the adapters on an empty model."""
@@ -108,18 +73,34 @@ class StreamedModel:
 
         Args:
             tokens: ids and mask, [B, T] each.
-            read: gives the weights instead of the folder, by their names there.
+            read: gives the weights instead of the folder, by the names of the model's parameters.
             load: puts other adapters on the model, given to it before its weights are.
         """
-        model = self.empty()
-        names = self.file_names(model)
+        model, modules = self._filled()
         if load:
             load(model)
             model.eval()
         if self.parts:
             stack_on(model, self.parts, self.lora_scale)
-        stream(model, names, read or self.weights)
-        return logits(model, *tokens)
+        stream(model, modules, self.read.names, read or self.read)
+        out = logits(model, *tokens)
+        if not bool(out.isfinite().all()):
+            raise PrerlkitError(
+                f"The logits of the model in {self.folder} are not numbers (NaN or infinite).",
+                "Its weights hold NaN, or one of its modules uses weights of another in a way that is not known here.",
+            )
+        return out
+
+    def _filled(self) -> tuple[Any, dict[str, nn.Module]]:
+        """An empty model with the buffers that are stored in the files, and its modules by name."""
+        model = self.empty()
+        modules = dict(model.named_modules())
+        for name in self.read.buffers:
+            place, _, key = name.rpartition(".")
+            held = modules[place]._buffers[key]
+            assert held is not None
+            modules[place]._buffers[key] = self.read(name).to(held.dtype)
+        return model, modules
 
     def live_weights(self) -> Read:
         """Return what reads each weight as the live layer acts, adapters included, in float32.
@@ -127,10 +108,10 @@ class StreamedModel:
         The layers themselves are asked, by letting them see the identity matrix. Nothing about PEFT's arithmetic
         (scales, transposed layers, DoRA's norms, sums of several adapters) has to be known here.
         """
-        model = self.empty()
-        names = self.file_names(model)
+        model, modules = self._filled()
         stack_on(model, self.parts, self.lora_scale)
-        stream(model, names, self.weights)
+        stream(model, modules, self.read.names, self.read, whole_layers=False)
+        names = self.read.names
         layers: dict[str, Any] = {
             names[f"{path}.weight"]: module for path, module in model.named_modules() if isinstance(module, LoraLayer)
         }
@@ -138,7 +119,7 @@ class StreamedModel:
         @torch.no_grad()
         def reading(name: str) -> Tensor:
             if name not in layers:
-                return self.weights(name)
+                return self.read(name)
             layer = layers[name]
             bias_1O = layer(torch.zeros(1, layer.in_features))
             acts_IO = torch.cat([layer(rows) - bias_1O for rows in torch.eye(layer.in_features).split(EYE_ROWS)])
@@ -163,33 +144,64 @@ def stack_on(model: Any, parts: Sequence[Part], lora_scale: float = 1.0) -> Adap
     return stack
 
 
-def stream(model: Any, names: dict[str, str], read: Read) -> None:
-    """Let `model` fetch each module's weights when it is called.
+def stream(
+    model: Any, modules: Mapping[str, nn.Module], names: Mapping[str, str], read: Read, *, whole_layers: bool = True
+) -> None:
+    """Let `model` fetch weights when they are needed: a decoder layer's together, every other module's by itself.
 
     Args:
-        names: of `file_names`, taken before adapters were put on the model.
-        read: gives a tensor by its name in the files; it is cast to float32.
+        modules: the model's modules by name, taken before adapters were put on it.
+        names: parameter → its name for `read` (`Layout.names`).
+        read: gives a tensor; it is cast to float32.
+        whole_layers: a layer's modules may read each other's weights (a convolution by a kernel) without a call. False:
+            each module by itself, for those that are called alone.
     """
-    wrapped = {id(m.get_base_layer()) for m in model.modules() if isinstance(m, LoraLayer)}
-    for path, module in model.named_modules():
+    units = _layers(modules) if whole_layers else {}
+    held: dict[nn.Module, list[tuple[nn.Module, str, str]]] = {}
+    wrappers = {m.get_base_layer(): m for m in model.modules() if isinstance(m, LoraLayer)}
+    for path, module in modules.items():
+        unit = next((units[place] for place in _above(path) if place in units), None)
         # DoRA reads its base layer's weight beside calling it, so there the adapter's layer is what holds it.
-        holder = module.get_base_layer() if isinstance(module, LoraLayer) else module
-        if id(module) in wrapped or ".lora_" in path:
-            continue
-        own = {key: names[f"{path}.{key}"] for key, value in holder._parameters.items() if value is not None}
-        if own:
-            _attach(module, holder, own, read)
+        owner = unit if unit is not None else wrappers.get(module, module)
+        for key, value in module._parameters.items():
+            if value is not None:
+                held.setdefault(owner, []).append((module, key, names[f"{path}.{key}"]))
+    for owner, own in held.items():
+        _attach(owner, own, read)
 
 
-def _attach(owner: nn.Module, holder: nn.Module, own: dict[str, str], read: Read) -> None:
-    empty = {key: holder._parameters[key] for key in own}
+def _layers(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The elements of lists of modules, by name."""
+    return {
+        name: module
+        for name, module in modules.items()
+        if isinstance(modules.get(name.rpartition(".")[0]), nn.ModuleList)
+    }
+
+
+def _above(path: str) -> list[str]:
+    """A module's name and those of the modules that it is in, the outermost first."""
+    parts = path.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+
+
+def _attach(owner: nn.Module, own: list[tuple[nn.Module, str, str]], read: Read) -> None:
+    # What is used without having been fetched is NaN, so that nothing computed with it passes for a result.
+    empty = []
+    for module, key, _ in own:
+        held = module._parameters[key]
+        assert held is not None
+        placeholder = nn.Parameter(torch.full((), torch.nan).expand(held.shape), requires_grad=False)
+        module._parameters[key] = placeholder
+        empty.append(placeholder)
 
     def fetch(module: nn.Module, arguments: Any) -> None:
-        for key, name in own.items():
+        for holder, key, name in own:
             holder._parameters[key] = nn.Parameter(read(name).float(), requires_grad=False)
 
     def drop(module: nn.Module, arguments: Any, result: Any) -> None:
-        holder._parameters.update(empty)
+        for (holder, key, _), placeholder in zip(own, empty, strict=True):
+            holder._parameters[key] = placeholder
 
     owner.register_forward_pre_hook(fetch)
     owner.register_forward_hook(drop)

@@ -134,7 +134,12 @@ def _fields_at(loc: Sequence[int | str]) -> list[str]:
         else:
             tagged = [c for c in candidates if part in _literals(c)]
             candidates = tagged or candidates
-    return sorted({name for c in candidates for name in c.model_fields})
+    return sorted({name for c in candidates for name in _keys(c)})
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Names of a section's keys as a recipe writes them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -159,6 +164,6 @@ def _known_keys() -> set[str]:
         if model in seen:
             continue
         seen.add(model)
-        keys |= set(model.model_fields)
+        keys |= set(_keys(model))
         todo += [m for field in model.model_fields.values() for m in _models(field.annotation)]
     return keys

@@ -109,6 +109,9 @@ class Stage(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Names its folder and its lines in metrics.jsonl."""
+    source: Annotated[str | None, Field(alias="from")] = None
+    """A first stage that is taken from another run instead of being trained: `RUN_FOLDER`, or `RUN_FOLDER:STAGE`. Its
+    `steps` are then 0. null: it is trained."""
     objective: Annotated[
         tuple[ObjectiveChoice, ...],
         BeforeValidator(_objectives, json_schema_input_type=ObjectiveChoice | tuple[ObjectiveChoice, ...]),
@@ -203,6 +206,8 @@ class Recipe(Settings):
         for stage in data["stages"]:
             if isinstance(stage, dict):
                 stage = dict(stage)
+                if stage.get("from") is not None:
+                    stage["steps"] = 0
                 for section in ("adapter", "rollout", "optimizer"):
                     common, own = data.get(section), stage.get(section)
                     if isinstance(common, dict) and (own is None or isinstance(own, dict)):
@@ -226,6 +231,8 @@ class Recipe(Settings):
                         f'stages: "{stage.name}" overrides rollout.{key}, which is one for the whole run; set it in '
                         "the recipe's own rollout"
                     )
+            if i and stage.source is not None:
+                raise ValueError(f'stages: "{stage.name}" has `from`, which goes with the first stage only')
             below = self.stages[i - 1] if i else None
             if below and stage.reincarnation != "continue" and (below.adapter.dora or stage.adapter.dora):
                 raise ValueError(

@@ -42,7 +42,9 @@ def stage_rows(run: Run) -> tuple[list[str], list[list[str]]]:
             [
                 name,
                 ", ".join(objective_name(o) for o in _listed(stage.get("objective"))),
-                f"{done[name]} of {stage.get('steps', '?')}{early.get(name, '')}",
+                shareable(f"taken from {stage['from']}")
+                if stage.get("from")
+                else f"{done[name]} of {stage.get('steps', '?')}{early.get(name, '')}",
                 str(stage.get("reincarnation", "?")) if n else "fresh",
                 f"{stage.get('learning_rate', '?')}",
                 f"{rollout.get('prompts_per_step', '?')} × {rollout.get('group_size', '?')}",

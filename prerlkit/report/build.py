@@ -70,7 +70,7 @@ def _card(run: Run, name: str) -> dict[str, Any]:
     held = health.warnings(run)
     return {
         "name": name,
-        "description": run.recipe.get("description") or "",
+        "description": about.shareable(str(run.recipe.get("description") or "")),
         "state": run.state,
         "reason": about.shareable(str(run.summary.get("exit_reason", "")).removeprefix("failed: ")),
         "folder": about.shareable(str(run.folder)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.evaluation.effect_words import effect_cells
+from prerlkit.evaluation.effect_words import THOUGHTS, effect_cells
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.runs.run import Run
 
@@ -80,8 +80,12 @@ def evaluation_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     has = [key for key in ("accuracy", "average") if any(e.get(key) for e in run.evaluations)]
     names = {"accuracy": "greedy accuracy", "average": "avg@k"}
     head = ["evaluation", "step", "prompts", *(names[key] for key in has), *(["change"] if has else [])]
-    head += [*(f"pass@{k}" for k in ks), "truncated", "unjudged", "tokens"]
-    return head, [_row(run.evaluations, n, has, ks) for n in range(len(run.evaluations))]
+    kinds = THOUGHTS if any(e.get("thoughts") for e in run.evaluations) else ()
+    head += [*(f"pass@{k}" for k in ks), "truncated", "unjudged", "tokens", *kinds]
+    rows = [_row(run.evaluations, n, has, ks) for n in range(len(run.evaluations))]
+    thoughts = [e.get("thoughts") or {} for e in run.evaluations]
+    own = [[f"{each[kind]:.3g}" if kind in each else "–" for kind in kinds] for each in thoughts]
+    return head, [row + counts for row, counts in zip(rows, own, strict=True)]
 
 
 def effect_rows(run: Run) -> tuple[list[str], list[list[str]]]:

@@ -7,6 +7,7 @@ by the CPU's batched products, token for token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,15 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 ROOM = 32
 """Columns added when a layer is full. Attention runs over half of them for nothing, on average."""
+
+
+NewCache = Callable[[Any], DynamicCache]
+"""A model's configuration → an empty cache for it."""
+
+
+def growing_cache(config: Any) -> DynamicCache:
+    """A cache without room ahead, for models that make something of its length (ALiBi's slopes by position)."""
+    return DynamicCache(config=config)
 
 
 class PreallocatedLayer(DynamicLayer):

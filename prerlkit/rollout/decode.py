@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prerlkit.rollout.cache import NewCache, PreallocatedLayer, preallocated_cache
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.rollout.sampling import sample_tokens
 from prerlkit.seeds import uniforms
@@ -73,8 +74,16 @@ class Batch:
     _last_B: Tensor
     _logits_BV: Tensor
 
-    def __init__(self, base: Any, next_logits: NextLogits, sampling: Sampling, end_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        base: Any,
+        next_logits: NextLogits,
+        sampling: Sampling,
+        end_ids: Sequence[int],
+        new_cache: NewCache = preallocated_cache,
+    ) -> None:
         self._base = base
+        self._new_cache = new_cache
         self._next_logits = next_logits
         self._sampling = sampling
         self._end_ids = frozenset(end_ids)
@@ -137,7 +146,7 @@ class Batch:
             self._cache = None  # before the next prompts make theirs
             return
         kept = torch.tensor(keep, device=self._mask_BT.device)
-        self._cache.batch_select_indices(kept)
+        self._cache.reorder_cache(kept)  # of states and keys alike
         self._mask_BT, self._position_B1 = self._mask_BT[kept], self._position_B1[kept]
         self._uniforms_BT, self._drawn_B1 = self._uniforms_BT[kept], self._drawn_B1[kept]
         self._last_B = self._last_B[kept]
@@ -156,16 +165,16 @@ class Batch:
 
     def _admit(self, units: Sequence[PromptGroup]) -> None:
         """Run the prompts of `units` once, repeat them for their samples, and put them below the rows that are here."""
-        from prerlkit.rollout.cache import PreallocatedLayer, join, preallocated_cache
+        from prerlkit.rollout.cache import join
 
         device = self._base.device
         tokens_PT, mask_PT = _left_padded([unit.prompt for unit in units])
         tokens_PT, mask_PT = tokens_PT.to(device), mask_PT.to(device)
         positions_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
-        cache = preallocated_cache(self._base.config)
+        cache = self._new_cache(self._base.config)
         logits_PV = self._forward(tokens_PT, mask_PT, positions_PT, cache)
         owner_B = torch.tensor([p for p, unit in enumerate(units) for _ in unit.drawn], device=device)
-        cache.batch_select_indices(owner_B)
+        cache.reorder_cache(owner_B)
         seed, most = self._sampling.seed, self._sampling.max_new_tokens
         numbers = [uniforms(seed, most, unit.prompt.id, sample) for unit in units for sample in unit.drawn]
         new = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from prerlkit.rollout.cache import NewCache, preallocated_cache
 from prerlkit.rollout.decode import Batch, DecodeSequence, PromptGroup, logits_by_head, logits_by_model
 from prerlkit.rollout.linears import FusedLora
 from prerlkit.rollout.protocol import Sampling, WeightSync
@@ -37,10 +38,18 @@ class HfEngine(InProcessEngine):
         end_ids: tokens that end a completion.
         max_sequences: completions decoded at once.
         plain_head: whether head(decoder(x)) is the model's own logits (`base.head_is_plain`).
+        new_cache: makes the cache of prompts that enter.
     """
 
     def __init__(
-        self, base: Any, tokenizer: Any, end_ids: Sequence[int], max_sequences: int, *, plain_head: bool
+        self,
+        base: Any,
+        tokenizer: Any,
+        end_ids: Sequence[int],
+        max_sequences: int,
+        *,
+        plain_head: bool,
+        new_cache: NewCache = preallocated_cache,
     ) -> None:
         self._base = base
         self._next_logits = logits_by_head if plain_head else logits_by_model
@@ -48,12 +57,13 @@ class HfEngine(InProcessEngine):
         self._end_ids = tuple(end_ids)
         self._max_sequences = max_sequences
         self._linears = FusedLora(base)
+        self._new_cache = new_cache
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
         """See `RolloutEngine.generate`. Prompts of like length are decoded together to keep padding small."""
         self._base.eval()
         waiting = self._units(prompts, sampling.samples)
-        batch = Batch(self._base, self._next_logits, sampling, self._end_ids)
+        batch = Batch(self._base, self._next_logits, sampling, self._end_ids, self._new_cache)
         with self._linears.sampling():
             while waiting or not batch.empty:
                 for row in batch.step(self._next(waiting, batch)):

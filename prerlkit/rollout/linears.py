@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 
 class FusedLora:
@@ -47,8 +48,8 @@ class FusedLora:
     @torch.no_grad()
     def _forward_of(self, module: Any) -> Any:
         """A forward for `module`, or None where its own is the right one."""
-        if not isinstance(module, LoraLayer):
-            return None
+        if not isinstance(module, LoraLayer) or not isinstance(module.get_base_layer(), nn.Linear | Conv1D):
+            return None  # PEFT also wraps weights that are no linear layers (`target_parameters`)
         active = [key for key in module.active_adapters if key in module.lora_A]
         if module.merged or module.disable_adapters or not active or any(key in module.lora_variant for key in active):
             return None

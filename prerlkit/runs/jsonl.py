@@ -17,6 +17,9 @@ from prerlkit.files import append_text, keep_copy, new_file
 from prerlkit.metrics.metric import with_current_names
 from prerlkit.types import Group
 
+LONGEST_LINE = 1 << 26
+"""Characters of a line, and bytes of a JSON file, that are read. A step's samples take some hundred kilobytes."""
+_LONGEST_NUMBER = 300  # digits; floats end there
 _TAIL = 1 << 16
 """Bytes at the end of a file that hold its last line."""
 
@@ -51,7 +54,7 @@ def parse_line(text: str) -> dict[str, Any] | None:
         if end != f"{_CHECK}{zlib.crc32(text.encode()):08x}{_CHECK_END}":
             return None
     try:
-        line = json.loads(text)
+        line = json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None
@@ -112,8 +115,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
+    if path.stat().st_size > LONGEST_LINE:
+        raise PrerlkitError(f"{path} has more than {LONGEST_LINE:,} bytes.", "Restore it from a copy.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise PrerlkitError(f"{path} is not readable JSON: {error}", "Restore it from a copy.") from error
     if not isinstance(content, dict):
@@ -122,14 +127,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a jsonl file, each an object, up to the first that is damaged; none without a file."""
+    """Yield the lines of a jsonl file, each an object, up to one that is damaged, too long or something else."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
-        for text in lines:
-            if (line := parse_line(text)) is None:
+        while text := lines.readline(LONGEST_LINE):
+            if len(text) == LONGEST_LINE or (line := parse_line(text)) is None:
                 return
             yield line
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number, as a float where it is beyond all floats: what is charted or averaged has to be one."""
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else float(digits)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prerlkit.errors import UsageError
+from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
 from prerlkit.runs.state import State, state_of
+
+_LONGEST_REASON = 1_000  # characters of a text in summary.json that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,9 @@ class Run:
                 f"{folder} is not a run folder: there is no recipe.yaml in it.",
                 "Name the folder that `prerlkit run` wrote (its --output).",
             )
-        recipe, summary = plain(read_yaml(files.recipe)), read_json(files.summary)
+        recipe, summary = plain(read_yaml(files.recipe)), _shortened(read_json(files.summary))
         steps = _placed(read_metrics(files.metrics), "stage")
+        _check_numbers(files.metrics, steps)
         return cls(
             folder,
             recipe,
@@ -115,3 +118,22 @@ def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str,
     return tuple(
         itertools.takewhile(lambda line: isinstance(line.get("step"), int) and isinstance(line.get(name), str), lines)
     )
+
+
+def _check_numbers(path: Path, steps: Sequence[Mapping[str, Any]]) -> None:
+    """Raise PrerlkitError for a metric that is no number."""
+    for line in steps:
+        for key, value in line.items():
+            if key != "stage" and not isinstance(value, int | float | None):
+                shown = f"{value!r:.60}" if isinstance(value, str) else type(value).__name__
+                raise PrerlkitError(
+                    f"{path}, step {line['step']}: {key[:100]} is no number but {shown}", "Restore it from a copy."
+                )
+
+
+def _shortened(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without text that fills pages, and without a time that is none."""
+    kept = {key: value[:_LONGEST_REASON] if isinstance(value, str) else value for key, value in summary.items()}
+    if not isinstance(kept.get("wall_seconds"), int | float | None):
+        del kept["wall_seconds"]
+    return kept

@@ -19,6 +19,7 @@ from prerlkit.engines.registry import engine_of
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.policy.base import quantized_layers
+from prerlkit.policy.layout import check_publishable
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
 from prerlkit.recipe.dtype import has_bfloat16
@@ -28,6 +29,7 @@ from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.lockstep import LockstepEngine
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.runs.checkpoint import Checkpoint, Position
+from prerlkit.runs.checkpoints import list_steps
 from prerlkit.runs.files import Existing
 from prerlkit.runs.writer import RunWriter
 from prerlkit.secrets import redact
@@ -45,6 +47,7 @@ from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
 from prerlkit.train.summary import Summary
+from prerlkit.train.taken_stage import TakenStage, take_stage
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
 
@@ -77,11 +80,13 @@ def run(
     take_device(world, recipe.model.device)
     writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
     writer.check(existing)
-    compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list
-    changes: list[str] = world.from_primary(compare_recipes)
+    compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list[str]
+    changes = world.from_primary(compare_recipes)
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
+    resuming = existing == "resume" and list_steps(writer.files.checkpoints)  # a checkpoint has the weights
+    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model.path)
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
@@ -95,7 +100,6 @@ def run(
         found = _begin(recipe, writer, origin, callback, world, existing)
         writer.write_recipe(dump(written))
         writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
-        writer.restore_evaluations(world.from_primary(writer.read_evaluations))
         past = world.from_primary(writer.read_history)
         context = RunContext(
             recipe,
@@ -113,7 +117,7 @@ def run(
             stop,
             world,
         )
-        return _Stages(context, found).run()
+        return _Stages(context, found, taken).run()
 
 
 def _begin(
@@ -124,9 +128,10 @@ def _begin(
     world: World,
     existing: Existing,
 ) -> Checkpoint | None:
-    """Mark the run as running, and return the checkpoint that it resumes from."""
+    """Mark the run as running, restore its evaluations, and return the checkpoint that it resumes from."""
     found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
     writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
+    writer.restore_evaluations(world.from_primary(writer.read_evaluations))
     return found
 
 
@@ -177,8 +182,11 @@ def _engine(
         callback.on_message(
             "this model's attention takes no packed rows: training gives each completion a padded row of its own"
         )
-    for stage in recipe.stages:
-        policy.adapters.check(stage.adapter)
+    lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
+    for line in lines:
+        callback.on_message(line)
+    adapted = {name: None for stage in recipe.stages for name in policy.adapters.adapted(stage.adapter)}
+    check_publishable(prepared.model.path, adapted, trust_remote_code=recipe.model.trust_remote_code)
     model, prompts = Path(prepared.model.path), prepared.prompts.train
     context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
     engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
@@ -191,9 +199,10 @@ def _engine(
 class _Stages:
     """The stages in order, from the position on. A resumed run goes through the finished ones without their steps."""
 
-    def __init__(self, context: RunContext, found: Checkpoint | None) -> None:
+    def __init__(self, context: RunContext, found: Checkpoint | None, taken: TakenStage | None) -> None:
         self._context = context
         self._found = found
+        self._taken = taken
         self._position = self._start = found.position if found else Position()
         self._optimizer: torch.optim.Optimizer | None = None
 
@@ -255,6 +264,9 @@ class _Stages:
             self._found.restore_optimizer(updater.optimizer)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
+        if index == 0 and self._taken and not self._found:
+            context.policy.adapters.load_state(stage.name, self._taken.tensors)
+            context.callback.on_message(f'stage "{stage.name}" is {self._taken.note}')
         for position in run_stage(context, stage, updater, self._position):
             self._position = position
         same = context.policy.adapters.digest(stage.name)

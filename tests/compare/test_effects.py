@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from prerlkit.compare.effects import effect_figures, effect_table, group_effects
 from prerlkit.compare.groups import RunGroup
 from prerlkit.compare.html import page
 from prerlkit.evaluation.stage_effect import StageEffect
-from prerlkit.report.learned import effect_rows
+from prerlkit.report.learned import effect_rows, evaluation_rows
 from prerlkit.runs.run import Run
 
 
@@ -80,3 +81,11 @@ def test_every_view_shows_them():
     }
     console.print(display_table(RUNS[0].effects))
     assert "×4 (0.1 → 0.4 per answer)" in console.file.getvalue()
+
+
+def test_the_table_of_evaluations_has_thoughts_where_they_were_counted():
+    head, rows = evaluation_rows(RUNS[0])
+    found = [dict(zip(head, row, strict=True)) for row in rows]
+    assert [(row["reflection"], row["transition"]) for row in found] == [("0.1", "0"), ("0.4", "0")]
+    old = replace(RUNS[0], evaluations=({"name": "before", "step": 0, "tokens_mean": 3.0},))
+    assert "reflection" not in evaluation_rows(old)[0]

@@ -148,7 +148,7 @@ def test_a_dtype_that_is_too_coarse_is_told_from_a_wrong_merge(finished, tmp_pat
 def test_the_live_weights_are_what_peft_would_merge(make_family, make_model, tmp_path, family):
     """Two stacked adapters and DoRA's norms, asked of the layers, against PEFT's own merge."""
     from prerlkit.policy.adapters import AdapterStack
-    from prerlkit.publish.weights import Weights
+    from prerlkit.policy.weights import Weights
     from prerlkit.recipe.model import Adapter
     from prerlkit.runs.trained import Part
 
@@ -297,10 +297,10 @@ def test_noise_is_what_rounding_does():
     assert proof.shaken(lambda name: exact, torch.bfloat16, lambda name: False)("w") is exact
 
 
-def test_streamed_logits_are_the_models_own_and_hold_one_module_at_a_time(base_model):
+def test_streamed_logits_are_the_models_own_and_hold_one_layer_at_a_time(base_model):
     source = streamed.StreamedModel(base_model)
     model = source.empty()
-    streamed.stream(model, source.file_names(model), source.weights)
+    streamed.stream(model, dict(model.named_modules()), source.read.names, source.read)
     ours = streamed.logits(model, TOKENS, torch.ones_like(TOKENS))
     own = logits(AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32))
     torch.testing.assert_close(ours, own[0], atol=1e-4, rtol=0)

@@ -42,6 +42,25 @@ def test_families_with_keys_and_values_take_the_fast_engine(family, make_family,
     assert note is None
 
 
+@pytest.mark.parametrize("kind", ["Lfm2", "Bloom"])
+def test_states_and_positions_by_slopes_take_the_fast_engine(kind, make_tokenizer):
+    """Recurrent states are repeated and picked as keys are; slopes by position want a cache without room ahead."""
+    torch.manual_seed(0)
+    common = {"vocab_size": 264, "hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3}
+    convolving = {"layer_types": ["conv", "full_attention"], "intermediate_size": 48, "num_key_value_heads": 2}
+    own = {**convolving, "num_attention_heads": 4} if kind == "Lfm2" else {"n_head": 4}
+    config = getattr(transformers, f"{kind}Config")(**common, **own)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    engine, note = local_engine(model, make_tokenizer(), (256,), 3, plain_head=False)
+    assert isinstance(engine, HfEngine)
+    assert note is None
+    for (p, _), completion in by_place(engine, Sampling(2, 6, None, seed=1)).items():
+        ids = list(PROMPTS[p].token_ids)
+        for token in completion.token_ids:  # greedy, without a cache
+            assert model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax() == token
+            ids.append(token)
+
+
 def test_a_recurrent_model_falls_back_and_says_so(make_tokenizer):
     torch.manual_seed(0)
     config = transformers.MambaConfig(vocab_size=264, hidden_size=32, state_size=4, num_hidden_layers=2)
@@ -59,13 +78,13 @@ def test_a_recurrent_model_falls_back_and_says_so(make_tokenizer):
 
 def test_a_cache_that_is_wrong_is_noticed(tiny_policy, monkeypatch):
     """A cache that mixes up its rows: decoding would go on without an error."""
-    from transformers.cache_utils import DynamicLayer
+    from transformers.cache_utils import CacheLayerMixin
 
     assert decoding_problem(tiny_policy.base) is None
-    real = DynamicLayer.batch_select_indices
+    real = CacheLayerMixin.reorder_cache
 
     def mixed(self, indices):
         real(self, indices.flip(0))
 
-    monkeypatch.setattr(DynamicLayer, "batch_select_indices", mixed)
+    monkeypatch.setattr(CacheLayerMixin, "reorder_cache", mixed)
     assert "logits" in decoding_problem(tiny_policy.base)

@@ -136,3 +136,25 @@ class Same:
 )  # fmt: skip
 def test_values_are_compared_as_json_has_them(expected: object, value: object, same: bool) -> None:
     assert same_value(expected, value, 1e-6) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("inf", "0", False), ("Infinity", "123", False), ("-inf", "inf", False), ("inf", "inf", True),
+        ("1e999", "0", False), ("1e999", "1e998", False), ("1e999", "1e999", True), ("0.0", "1e999", False),
+        ("nan", "nan", True), ("nan", "0", False), ("1.0", "1.0000001", True), ("10000000", "10000001", False),
+    ],
+)  # fmt: skip
+def test_infinity_accepts_infinity_alone(expected, printed, same):
+    assert same_text(expected, printed, 1e-6) is same
+
+
+def test_whole_numbers_are_exact_and_floats_have_a_tolerance():
+    infinity = float("inf")
+    for value in (0, 1e308, -infinity, 10**400, float("nan")):
+        assert not same_value(infinity, value, 1e-6)
+        assert not same_value([infinity], [value], 1e-6)
+    assert same_value(infinity, infinity, 1e-6)
+    assert not same_value(10_000_000, 10_000_001, 1e-6)
+    assert same_value(10_000_000, 10_000_000.5, 1e-6)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from prerlkit.evaluation.effect_words import effect_cells, effect_line
+from prerlkit.evaluation.effect_words import THOUGHTS, effect_cells, effect_line
 from prerlkit.metrics import catalogue
 from prerlkit.metrics.metric import Metric
 from prerlkit.secrets import redact
@@ -162,6 +162,8 @@ def eval_line(result: EvalResult) -> str:
     if result.average:
         parts.append(f"avg {result.average}")
     parts += [f"pass@{k} {estimate}" for k, estimate in result.pass_at.items() if k > 1]
+    if result.thoughts:
+        parts.append(", ".join(f"{kind} {result.thoughts.get(kind, 0.0):.2g}" for kind in THOUGHTS) + " per answer")
     parts.append(f"{result.prompts} prompts, length {result.tokens_mean:.1f}, {result.seconds:.0f} s")
     if result.unjudged:
         parts.append(f"unjudged {_percent(result.unjudged)}")

@@ -104,6 +104,8 @@ def _stages(recipe: Recipe) -> Table:
 def _steps(stage: Stage) -> str:
     from prerlkit.train.early_stop import bound, rules
 
+    if stage.source is not None:
+        return f"taken from {stage.source}"
     words = " or ".join(f"{rule.metric} is {bound(rule)}" for rule in rules(stage))
     words = f"≤ {stage.steps}, until {words}" if words else str(stage.steps)
     return f"{words}, guarded" if stage.guard else words

@@ -45,6 +45,11 @@ class Weights:
         tensor: Tensor = handle[name] if isinstance(handle, dict) else handle.get_tensor(name)
         return tensor
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape, without reading it."""
+        handle = self._handles[name]
+        return tuple(handle[name].shape if isinstance(handle, dict) else handle.get_slice(name).get_shape())
+
     def size(self, name: str) -> tuple[int, torch.dtype]:
         """Number of elements and dtype, without reading the tensor."""
         handle = self._handles[name]

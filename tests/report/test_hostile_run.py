@@ -1,0 +1,95 @@
+"""Run folders and data that somebody sent: one message, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from prerlkit.data import files
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.report.build import build
+from prerlkit.runs import jsonl
+from prerlkit.runs.run import Run
+
+
+def rewrite(folder, change):
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    change(lines)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**4_000, float("inf"), float("nan"), 1e308])
+def test_a_number_beyond_all_floats_is_charted_as_one(value, make_run):
+    folder = make_run(done=3)
+    rewrite(folder, lambda lines: lines[1].update({"reward": value, "time/step": value}))
+    assert build([folder]).render()
+
+
+@pytest.mark.parametrize("value", ["x" * 1_000_000, ["a"], {"a": 1}, "\x1b[2J"])
+def test_a_metric_that_is_no_number_is_one_message(value, make_run):
+    folder = make_run(done=3)
+    rewrite(folder, lambda lines: lines[1].update({"reward": value}))
+    with pytest.raises(PrerlkitError, match=r"metrics\.jsonl, step 2: reward is no number") as caught:
+        build([folder])
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_reason_of_300_000_characters_and_a_time_that_is_none_are_cut(make_run):
+    folder = make_run(done=3)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary |= {"exit_reason": "failed: " + "y" * 300_000, "wall_seconds": "long"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert len(Run.open(folder).summary["exit_reason"]) == 1_000
+    assert "y" * 2_000 not in build([folder]).render()
+
+
+def test_an_endless_line_is_not_read(make_run, monkeypatch):
+    folder = make_run(done=3)
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", 100_000)
+    path = folder / "samples.jsonl"
+    path.write_text(json.dumps({"text": "x" * 1_000_000}) + "\n")
+    assert list(Run.open(folder).samples()) == []
+    (folder / "summary.json").write_text(json.dumps({"text": "x" * 1_000_000}))
+    with pytest.raises(PrerlkitError, match="more than 100,000 bytes"):
+        Run.open(folder)
+
+
+def test_a_line_of_data_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LONGEST_LINE", 100_000)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n' + json.dumps({"a": "x" * 1_000_000}) + "\n")
+    with pytest.raises(UsageError, match=r"line 2: longer than 100,000 bytes"):
+        files.read(path)
+    path.write_text('{"a": 1}\n{"a": 2}')
+    assert files.read(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_small_parquet_file_of_millions_of_rows_is_refused(tmp_path):
+    path = tmp_path / "rows.parquet"
+    schema = pyarrow.schema([("a", pyarrow.int8())])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        batch = pyarrow.table({"a": pyarrow.array(bytes(1_000_000), pyarrow.uint8()).cast(pyarrow.int8())}, schema)
+        for _ in range(12):
+            writer.write_table(batch)
+    assert path.stat().st_size < 1_000_000
+    begun = time.process_time()
+    with pytest.raises(UsageError, match="has 12,000,000 rows, more than the 10,000,000"):
+        files.read(path)
+    assert time.process_time() - begun < 5
+
+
+def test_a_description_shows_no_secret(make_run, monkeypatch):
+    monkeypatch.setenv("WANDB_KEY", "0123456789abcdef")
+    folder = make_run(done=2)
+    lines = (folder / "recipe.yaml").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("description:")]
+    kept.append("description: by 0123456789abcdef at https://tok3n@host/x")
+    (folder / "recipe.yaml").write_text("\n".join(kept) + "\n")
+    page = build([folder]).render()
+    assert "0123456789abcdef" not in page
+    assert "tok3n" not in page
