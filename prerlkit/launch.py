@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from prerlkit.errors import UsageError
 from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
@@ -45,8 +46,18 @@ class Launch:
 
 
 def output_folder(recipe: Recipe) -> Path:
-    """Return the run folder that the recipe names."""
-    return Path(recipe.output.folder.format(name=recipe.name, seed=recipe.seed))
+    """Return the run folder that the recipe names.
+
+    Raises:
+        UsageError: it has other fields than {name} and {seed}; a format such as {seed:999999999} fills memory.
+    """
+    folder = recipe.output.folder
+    plain = folder.replace("{name}", "").replace("{seed}", "")
+    if "{" in plain or "}" in plain:
+        raise UsageError(
+            f"output.folder: {folder} has other fields than {{name}} and {{seed}}.", "Write those as text."
+        )
+    return Path(folder.replace("{seed}", str(recipe.seed)).replace("{name}", recipe.name))
 
 
 @contextmanager

@@ -21,9 +21,12 @@ from typing import Any
 from prerlkit.runs.run import Run
 
 RECORDS = Path(__file__).resolve().parent / "records"
-STEPS = 60
-"""Of a whole run, warm-up included."""
-WARMUP = 20
+STEPS = 40
+"""Of the second stage; a run without warm-up has STEPS + WARMUP of them."""
+WARMUP = 24
+"""Of a warm-up alone. Before a second stage a warm-up ends as soon as its KL is above KL, after STEPS at most."""
+KL = 0.02
+PROBES = [{"name": "drift", "every": 1, "groups": 8}]
 EVALUATION = {"prompts": 128, "greedy": False, "samples": 16, "pass_at": [1, 4, 16]}
 
 
@@ -60,26 +63,30 @@ class Job:
         return RECORDS / self.part / f"{self.arm}.jsonl"
 
 
-def job(part: str, arm: Arm, seed: int, *, alone: bool = False, every: int = 10) -> Job:
+def job(part: str, arm: Arm, seed: int, *, alone: bool = False, every: int = 8) -> Job:
     """Return the run of that arm and seed.
 
     Args:
         alone: its warm-up only.
         every: steps between evaluations; 0: at the stages' ends only.
     """
+    second: dict[str, Any] = {"name": "rl", "objective": "grpo", "steps": STEPS, "learning_rate": arm.second}
+    warmup: dict[str, Any] = {"name": "warmup", "objective": arm.warmup, "steps": WARMUP, "learning_rate": arm.rate}
+    until = {"metric": "probe/drift/kl_stage", "above": KL, "window": 1}
+    changes = dict(arm.changes)
     if arm.warmup is None:
-        stages = [{"name": "rl", "objective": "grpo", "steps": STEPS, "learning_rate": arm.second}]
+        stages = [{**second, "steps": STEPS + WARMUP}]
+    elif alone:
+        stages = [warmup]
     else:
-        stages = [{"name": "warmup", "objective": arm.warmup, "steps": WARMUP, "learning_rate": arm.rate}]
-        if not alone:
-            second = {"name": "rl", "objective": "grpo", "steps": STEPS - WARMUP, "learning_rate": arm.second}
-            stages.append(second)
+        stages = [{**warmup, "steps": STEPS, "until": until}, second]
+        changes["probes"] = PROBES
     overrides = {
         "name": arm.name,
         "seed": seed,
         "stages": stages,
         "evaluation": {**EVALUATION, "every": every},
-        **arm.changes,
+        **changes,
     }
     return Job(part, arm.name, seed, "reach_dsrl", overrides)
 
@@ -130,17 +137,17 @@ def record_of(run: Run) -> dict[str, Any]:
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("grpo"),
-        Arm("nsr-prerl", "nsr-prerl"),
-        Arm("nsr-rl", "nsr-rl"),
-        Arm("psr-prerl", "psr-prerl"),
-        Arm("prerl", "prerl"),
-        Arm("entropy", {"preset": "grpo", "entropy": 0.05}),
+        Arm("grpo", second=1e-3),
+        Arm("nsr-prerl", "nsr-prerl", rate=8e-4, second=1e-3),
+        Arm("nsr-rl", "nsr-rl", rate=1.2e-3, second=1e-3),
+        Arm("psr-prerl", "psr-prerl", rate=3e-3, second=1.6e-3),
+        Arm("prerl", "prerl", rate=1e-3, second=1.6e-3),
+        Arm("entropy", {"preset": "grpo", "entropy": 0.05}, rate=8e-4, second=1e-3),
     )
 }
 """What is compared. The warm-ups' rates are those of the dose curve, the second rates those of the tuning."""
-DOSES = ("1e-4", "3e-4", "6e-4", "1e-3", "2e-3")
-SECOND_RATES = ("3e-4", "1e-3", "2e-3")
+DOSES = ("6e-4", "8e-4", "1.2e-3", "2e-3", "3e-3")
+SECOND_RATES = ("6e-4", "1e-3", "1.6e-3")
 SEEDS = {"dose": (100,), "tuning": (100,), "main": tuple(range(10))}
 
 
@@ -156,5 +163,5 @@ def jobs_of(part: str) -> list[Job]:
                 found += [job(part, one, seed, every=0) for one in at]
             elif arm.warmup:
                 at = [replace(arm, name=f"{arm.name}-at-{rate}", rate=float(rate)) for rate in DOSES]
-                found += [job(part, one, seed, alone=True) for one in at]
+                found += [job(part, one, seed, alone=True, every=12) for one in at]
     return found

@@ -30,7 +30,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First time here? [bold]prerlkit run quickstart_dsrl[/bold] learns on a laptop in three to eight minutes.",
+    epilog="First time here? [bold]prerlkit run reach_dsrl[/bold] shows on a laptop what it does, in two minutes; "
+    "[bold]prerlkit run quickstart_dsrl[/bold] trains a language model, in three to eight minutes.",
 )
 
 

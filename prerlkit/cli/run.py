@@ -44,7 +44,8 @@ def run(
 ) -> None:
     """Run a recipe: its stages in order, evaluated before, between and after.
 
-    [bold]prerlkit run quickstart_dsrl[/bold]                         a small model learns sums on a CPU
+    [bold]prerlkit run reach_dsrl[/bold]                              a tiny model, two minutes, nothing to download
+    [bold]prerlkit run quickstart_dsrl[/bold]                         a small language model learns sums on a CPU
     [bold]prerlkit run recipes/math_dsrl.yaml --dry-run[/bold]        what would happen on the 24 GB card
     [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
     [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest

@@ -18,7 +18,7 @@ from prerlkit.engines.engine import EngineContext
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
-from prerlkit.policy.base import quantized_layers
+from prerlkit.policy.base import check_vocabulary, quantized_layers
 from prerlkit.policy.layout import check_publishable
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
@@ -174,6 +174,9 @@ def _engine(
         callback.on_message(
             "this CPU has no bfloat16 instructions: --set model.dtype=auto takes float32, several times faster"
         )
+    for note in policy.notes:
+        callback.on_message(note)
+    check_vocabulary(policy.base, policy.tokens, (*prepared.prompts.train, *prepared.prompts.eval))
     if not policy.plain_head:
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"

@@ -63,14 +63,18 @@ def test_every_probe_is_listed_among_the_keys_with_its_own():
         assert re.findall(r"`(\w+)`", listed) == [key for key in properties if key != "name"]
 
 
-def test_every_place_names_the_same_time_for_the_quickstart():
+def test_every_place_names_the_same_times_for_the_first_runs():
     from prerlkit.cli.app import app
 
-    places = [(ROOT / "README.md").read_text(encoding="utf-8"), app.info.epilog or ""]
-    places += [locate(name).read_text(encoding="utf-8") for name in ("quickstart_dsrl", "quickstart_grpo")]
-    times = [re.findall(r"\b(\w+ (?:to \w+ )?minutes)\b", place) for place in places]
-    assert all("three to eight minutes" in found for found in times)
-    assert {time for found in times for time in found} == {"three to eight minutes"}
+    def times(text: str) -> set[str]:
+        return set(re.findall(r"\b(\w+ (?:to \w+ )?minutes)\b", text))
+
+    reach, quickstart = "two minutes", "three to eight minutes"
+    for place in ((ROOT / "README.md").read_text(encoding="utf-8"), app.info.epilog or ""):
+        assert times(place) == {reach, quickstart}
+    for name, time in {"reach_": reach, "quickstart_": quickstart}.items():
+        for method in ("dsrl", "grpo"):
+            assert times(locate(name + method).read_text(encoding="utf-8")) == {time}
 
 
 def test_every_fault_names_tests_that_exist():

@@ -210,7 +210,7 @@ def test_a_missing_file_and_an_unknown_name_say_where_to_look():
     [
         (
             "probes=[alignmnt]",
-            'one of alignment, thoughts, exploration, drift, change; did you mean "alignment"?',
+            'one of alignment, token_alignment, thoughts, exploration, drift, change; did you mean "alignment"?',
         ),
         ("probes=[{name: drift, evry: 2}]", 'probes.evry: unknown key; did you mean "every"?'),
         ("probes=[{every: 2}]", "needs `name`, or a single word"),
