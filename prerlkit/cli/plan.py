@@ -55,7 +55,8 @@ def plan(
     from prerlkit.plan.fit import plan_and_advice
 
     device = choose(loaded.recipe.model.device, vram, gpu)
-    made, advice = plan_and_advice(bind(loaded.recipe, loaded.folder), find_config(loaded.recipe.model, config), device)
+    bound = bind(loaded.recipe, loaded.folder)
+    made, advice = plan_and_advice(bound, find_config(bound.model, config), device)
     print_plan(console, loaded.recipe, made, advice)
     if probe:
         from prerlkit.cli.render.display import Display

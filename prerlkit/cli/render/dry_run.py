@@ -12,7 +12,7 @@ from rich.table import Table
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
-from prerlkit.recipe.plugins import bind
+from prerlkit.recipe.plugins import bind, model_near
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
 from prerlkit.trust import ForeignCode
 
@@ -38,7 +38,7 @@ def print_dry_run(
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
     _line(console, "seed", str(recipe.seed))
     _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
-    for text in source.describe(recipe.model):
+    for text in source.describe(model_near(recipe.model, loaded.folder)):
         _line(console, "model", text.removeprefix("model: "))
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
