@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from prerlkit.errors import UsageError
 from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
@@ -45,8 +46,18 @@ class Launch:
 
 
 def output_folder(recipe: Recipe) -> Path:
-    """Return the run folder that the recipe names."""
-    return Path(recipe.output.folder.format(name=recipe.name, seed=recipe.seed))
+    """Return the run folder that the recipe names.
+
+    Raises:
+        UsageError: it has other fields than {name} and {seed}; a format such as {seed:999999999} fills memory.
+    """
+    folder = recipe.output.folder
+    plain = folder.replace("{name}", "").replace("{seed}", "")
+    if "{" in plain or "}" in plain:
+        raise UsageError(
+            f"output.folder: {folder} has other fields than {{name}} and {{seed}}.", "Write those as text."
+        )
+    return Path(folder.replace("{seed}", str(recipe.seed)).replace("{name}", recipe.name))
 
 
 @contextmanager
@@ -113,7 +124,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
 
 @contextmanager
 def _signals(stop: StopSignal, callback: Callback) -> Iterator[None]:
-    """Let SIGINT and SIGTERM request a stop after the step; a second one interrupts.
+    """Let SIGINT and SIGTERM request a stop after the step, or at once in an evaluation; a second one interrupts.
 
     Python allows handlers in the main thread only. In another thread signals keep the meaning that they had.
     """
@@ -124,10 +135,12 @@ def _signals(stop: StopSignal, callback: Callback) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             raise KeyboardInterrupt
-        stop.request()
         callback.on_message("stopping after this step; once more stops at once")
+        stop.request()  # the last line: within an evaluation it raises
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # as some schedulers start processes: no child's status
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:

@@ -42,6 +42,11 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
     device = at_hand(recipe.model.device)
     plan, advice = plan_and_advice(recipe, where, device)
     tightest = phase_name(plan.tightest.name, plan.tightest.stage)
+    if plan.untraced and plan.device.needed(plan.sizes.weight_bytes) <= device.memory:
+        return (
+            f"planned by formula, as this model can't be traced ({plan.untraced}): about {gib(plan.needed)} of "
+            f"{gib(device.memory)} free"
+        )
     if plan.fits:
         _refuse_without_host_memory(recipe, plan)
         return (

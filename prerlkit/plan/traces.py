@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from prerlkit.plan.formula import by_formula
+from prerlkit.plan.phases import BACKWARD, LOGPROBS, STEP
 from prerlkit.plan.trace import Parts, Sizes, Traced, trace
+from prerlkit.plan.tracker import EVALUATION, ROLLOUT
 from prerlkit.recipe.schema import Memory, Recipe
 
 _DRAWING = ("engine", "engine_settings", "vllm", "max_sequences")
 """Of a rollout: how its completions are drawn. The steps that train on them take as much whoever drew them."""
+
+
+TRAINED = {LOGPROBS, BACKWARD, STEP}
+_UNTRACEABLE = (
+    *(RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError),
+    *(AssertionError, NotImplementedError),
+)
+"""What models' own code raises on shapes without values. The plan is an aid: by its own failure it stops no run."""
 
 
 class Traces:
@@ -24,6 +35,8 @@ class Traces:
         self.config = config
         self._device_type = device_type
         self._known: dict[tuple[str, Parts], tuple[Sizes, list[Traced]]] = {}
+        self.untraced = ""
+        """Why the model can't be traced and its plan is by formula; "" where it is traced."""
 
     def training(self, recipe: Recipe) -> list[Traced]:
         """What the steps of each stage hold."""
@@ -44,8 +57,21 @@ class Traces:
     def _trace(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
         key = recipe.model_dump_json(), parts
         if key not in self._known:
-            self._known[key] = trace(recipe, self.config, self._device_type, parts)
+            self._known[key] = self._traced(recipe, parts)
         return self._known[key]
+
+    def _traced(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
+        try:
+            return trace(recipe, self.config, self._device_type, parts)
+        except _UNTRACEABLE as error:
+            said = str(error).splitlines()
+            self.untraced = f"{type(error).__name__}: {said[0] if said else ''}"
+        sizes, traced = by_formula(recipe, self.config, self._device_type)
+        sampled = {ROLLOUT, EVALUATION}
+        wanted = (sampled if parts.rollouts else set()) | (TRAINED if parts.training else set())
+        for one in traced:
+            one.peaks = {name: peak for name, peak in one.peaks.items() if name in wanted}
+        return sizes, traced
 
 
 def _plain(recipe: Recipe, section: str, keys: Iterable[str]) -> Recipe:

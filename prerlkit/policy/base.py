@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from prerlkit.policy.cards import unusable_card
 from prerlkit.policy.causal import causal_class
 from prerlkit.policy.layers import use_right_decoder
 from prerlkit.policy.shard import shard_base
+from prerlkit.policy.tokens import Tokens
 from prerlkit.recipe.model import Model
 from prerlkit.rollout.leftovers import leftover_note
+from prerlkit.types import Prompt
 
 HEAD_TOLERANCE = 1e-3
 """Relative difference under which head(decoder(x)) counts as the model's own logits."""
@@ -131,7 +134,38 @@ def head_is_plain(base: Any, token_id: int) -> bool:
     holds [B, T, V]. Measured on the model itself rather than read from a list of names.
     """
     tokens_BT = torch.full((1, 4), token_id, dtype=torch.long, device=base.device)
+    before = _versions(base)
     own_BTV = base(input_ids=tokens_BT, use_cache=False).logits
+    if _versions(base) != before:
+        raise UsageError(
+            "This model writes into its own weights while it computes, so that what is trained on it could not be "
+            "published.",
+            "Take another model.",
+        )
+    if not bool(own_BTV.isfinite().all()):
+        raise PrerlkitError(
+            f"The model's logits are not numbers (NaN or infinite), in {base.dtype}.",
+            "Its files may be damaged, or the dtype too small for it: try model.dtype: float32 or bfloat16.",
+        )
     ours_BTV = base.get_output_embeddings()(base.get_decoder()(input_ids=tokens_BT, use_cache=False)[0])
     scale = own_BTV.float().abs().max().clamp(min=1e-6)
     return bool((own_BTV.float() - ours_BTV.float()).abs().max() <= HEAD_TOLERANCE * scale)
+
+
+def _versions(base: nn.Module) -> int:
+    """How often the model's weights were written in place: torch counts it."""
+    return sum(parameter._version for parameter in base.parameters())
+
+
+def check_vocabulary(base: Any, tokens: Tokens, prompts: Iterable[Prompt]) -> None:
+    """Raise UsageError for a token in use that the model has no embedding of."""
+    rows = base.get_input_embeddings().weight.shape[0]
+    used = {*tokens.end_ids, *([tokens.start.id] if tokens.start_token else [])}
+    largest = max((*used, *(max(prompt.token_ids) for prompt in prompts)))
+    if largest >= rows:
+        raise UsageError(
+            f"The tokenizer is larger than the model's embedding: token {largest} "
+            f"({tokens.tokenizer.convert_ids_to_tokens(largest)!r}) is in use, and the embedding has {rows} rows.",
+            "Tokenizer and weights are of different models, or tokens were added without resizing the embedding: use "
+            "the tokenizer that came with the weights.",
+        )

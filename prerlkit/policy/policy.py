@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from prerlkit.policy.base import head_is_plain, load_base, pick_device, settle
 from prerlkit.policy.layers import Layers, called_modules, find_layers
 from prerlkit.policy.logprobs import Sequences, token_logprobs
 from prerlkit.policy.packed import packs
+from prerlkit.policy.positions import fix_positions
 from prerlkit.policy.shard import Lockstep
 from prerlkit.policy.tokens import StartToken, Tokens
 from prerlkit.recipe.model import Model
@@ -161,7 +162,7 @@ def load_policy(path: str, model: Model, tokens: Tokens, memory: Memory | None =
 
     Args:
         memory: gradient checkpointing, sharding, and positions per chunk of logits; None: a recipe's defaults.
-        length: tokens of the longest sequence, for backends that allocate by it.
+        length: tokens of the longest sequence, for backends that allocate by it and position schemes that depend on it.
     """
     memory = memory or Memory()
     device = pick_device(model.device)
@@ -171,6 +172,7 @@ def load_policy(path: str, model: Model, tokens: Tokens, memory: Memory | None =
         base.enable_input_require_grads()
     else:
         base = load_base(path, model, device, shard=memory.shard_base)
+    note = fix_positions(base, length)
     plain = head_is_plain(base, tokens.start.id if tokens.start_token else tokens.end_ids[0])
     # Unsloth checkpoints by itself, and its attention takes no packed rows.
     share = model.backend != "unsloth" and packs(base)
@@ -178,7 +180,8 @@ def load_policy(path: str, model: Model, tokens: Tokens, memory: Memory | None =
         memory = memory.model_copy(update={"gradient_checkpointing": False, "shard_base": False})
     # Unsloth's own passes need not call a layer to use it.
     found = find_layers(base, None if model.backend == "unsloth" else called_modules(base))
-    return make_policy(base, tokens, memory, plain_head=plain, share_contexts=share, found=found)
+    policy = make_policy(base, tokens, memory, plain_head=plain, share_contexts=share, found=found)
+    return replace(policy, notes=(note,) if note else ())
 
 
 def make_policy(

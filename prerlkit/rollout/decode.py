@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prerlkit.rollout.cache import NewCache, PreallocatedLayer, preallocated_cache
 from prerlkit.rollout.protocol import Sampling
-from prerlkit.rollout.sampling import sample_tokens
+from prerlkit.rollout.sampling import refuse_nan, sample_tokens
 from prerlkit.seeds import uniforms
 from prerlkit.types import Prompt
 
@@ -120,6 +120,7 @@ class Batch:
         for row, token, logprob in zip(self._rows, map(int, drawn[0]), drawn[1], strict=True):
             if row.finished:
                 continue
+            refuse_nan(logprob)
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.ended = token in self._end_ids

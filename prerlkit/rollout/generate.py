@@ -17,7 +17,7 @@ from torch import Tensor
 from prerlkit.rollout.cache import NewCache, growing_cache, preallocated_cache
 from prerlkit.rollout.hf import HfEngine, InProcessEngine
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
-from prerlkit.rollout.sampling import sample_tokens
+from prerlkit.rollout.sampling import refuse_nan, sample_tokens
 from prerlkit.rollout.text import completion_text
 from prerlkit.seeds import uniforms
 from prerlkit.types import Completion, Prompt
@@ -121,6 +121,8 @@ class GenerateEngine(InProcessEngine):
         return [self._completion(*row) for row in zip(tokens, logprobs, strict=True)]
 
     def _completion(self, tokens: list[int], logprobs: list[float]) -> Completion:
+        for logprob in logprobs:
+            refuse_nan(logprob)
         end = next((t for t, token in enumerate(tokens) if token in self._end_ids), None)
         length = len(tokens) if end is None else end + 1
         text = completion_text(self._tokenizer, tokens[:length], self._end_ids)

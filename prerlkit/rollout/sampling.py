@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from prerlkit.errors import PrerlkitError
 
 BLOCK = 256
 """Probabilities are summed by blocks of this many; only the block that is hit is summed up token by token."""
@@ -26,6 +30,16 @@ def sample_tokens(
     parts = zip(logits_BV.split(rows), uniforms_B.split(rows), strict=True)
     drawn = [_draw_rows(logits_RV, uniforms_R, temperature, top_p, top_k) for logits_RV, uniforms_R in parts]
     return torch.cat([tokens_R for tokens_R, _ in drawn]), torch.cat([logprobs_R for _, logprobs_R in drawn])
+
+
+def refuse_nan(logprob: float) -> None:
+    """Raise PrerlkitError for a log-prob that is NaN: the model's logits are, and its token means nothing."""
+    if math.isnan(logprob):
+        raise PrerlkitError(
+            "The model's logits became NaN while sampling.",
+            "The training diverged or a 16-bit number overflowed: resume from an earlier checkpoint with a smaller "
+            "learning rate, or use model.dtype: float32.",
+        )
 
 
 def rows_at_once(device_type: str) -> int | None:
@@ -57,11 +71,13 @@ def _locate(mass_RV: Tensor, uniforms_R1: Tensor) -> Tensor:
     blocks_RKL = torch.nn.functional.pad(mass_RV, (0, padding)).unflatten(-1, (-1, BLOCK))
     sums_RK = blocks_RKL.sum(-1).cumsum(-1)
     target_R1 = _below(uniforms_R1 * sums_RK[:, -1:], sums_RK[:, -1:])
-    block_R1 = torch.searchsorted(sums_RK, target_R1, right=True)
+    # Clamped for masses that are NaN: the token means nothing then, and its log-prob is NaN, which a caller sees.
+    block_R1 = torch.searchsorted(sums_RK, target_R1, right=True).clamp(max=sums_RK.shape[-1] - 1)
     before_R1 = torch.where(block_R1 > 0, sums_RK.gather(-1, (block_R1 - 1).clamp(min=0)), 0.0)
     inner_RL = blocks_RKL.gather(1, block_R1[:, :, None].expand(-1, 1, BLOCK))[:, 0].cumsum(-1)
     rest_R1 = _below(target_R1 - before_R1, inner_RL[:, -1:])
-    return block_R1 * BLOCK + torch.searchsorted(inner_RL, rest_R1, right=True)
+    inside_R1 = torch.searchsorted(inner_RL, rest_R1, right=True)
+    return (block_R1 * BLOCK + inside_R1).clamp(max=mass_RV.shape[-1] - 1)
 
 
 def _below(target_R1: Tensor, total_R1: Tensor) -> Tensor:

@@ -23,12 +23,13 @@ NAMES: tuple[Name, ...] = ("bubblewrap", "landlock", "none")
 
 GAPS: dict[Name, tuple[str, ...]] = {
     "bubblewrap": (
-        "the kernel and the system's libraries are the host's",
+        "the kernel and the system's libraries are the host's; its load can be read",
         "packages installed into the base interpreter can be read",
     ),
     "landlock": (
         "names, sizes, times and link targets of host files can be asked for (stat), though no file can be opened",
         "no process ids of its own: it can see which ids exist, and signal none",
+        "the host's name can be read",
         "no private folder: the program can write no file at all",
         "run by an ordinary user, the number of threads is bounded by memory alone",
         "the kernel and the system's libraries are the host's",
@@ -117,6 +118,7 @@ def _interpreter(root: bool, reachable: bool) -> interpreter.Interpreter:
 
 def _namespaces(root: bool) -> list[str]:
     flags = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    flags += ["--hostname", "sandbox"]
     # The guest gives its folder a limit of files, for which it needs this capability, and then drops them all.
     flags += ["--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]
     if root:  # no user namespace: the guest really changes its user, or the limit of processes wouldn't hold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pyarrow
@@ -11,6 +12,8 @@ import pytest
 
 from prerlkit.data import files
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.launch import output_folder
+from prerlkit.recipe.load import load
 from prerlkit.report.build import build
 from prerlkit.runs import jsonl
 from prerlkit.runs.run import Run
@@ -93,3 +96,21 @@ def test_a_description_shows_no_secret(make_run, monkeypatch):
     page = build([folder]).render()
     assert "0123456789abcdef" not in page
     assert "tok3n" not in page
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet", "rows.json"])
+def test_a_pipe_or_device_under_a_files_name_is_refused_at_once(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match="is no regular file"):
+        files.read(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="is no regular file"):
+        files.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("field", ["{seed:999999999}", "{name!r:>99999999}", "{0}", "{name.__class__}", "{", "{other}"])
+def test_a_run_folder_has_no_fields_that_fill_memory(field):
+    with pytest.raises(UsageError, match="other fields than"):
+        output_folder(load("smoke", [f"output.folder='runs/{field}'"]).recipe)
+    assert str(output_folder(load("smoke", ["output.folder='a/{name}/{seed}'", "seed=7"]).recipe)) == "a/smoke/7"

@@ -67,3 +67,16 @@ def test_top_k_and_top_p_cut_what_is_drawn_but_not_the_logprobs():
         share = (tokens == 0).double().mean().item()
         assert share == pytest.approx(0.4 / probs[:kept].sum().item(), abs=0.02)
         torch.testing.assert_close(logprobs, probs.log()[tokens])
+
+
+def test_logits_that_are_nan_are_named():
+    from prerlkit.errors import PrerlkitError
+    from prerlkit.rollout.sampling import refuse_nan, sample_tokens
+
+    logits_BV = torch.randn(2, 600)
+    logits_BV[1, 7] = float("nan")
+    tokens_B, logprobs_B = sample_tokens(logits_BV, torch.tensor([0.5, 0.5]), 1.0)
+    assert int(tokens_B.max()) < 600
+    refuse_nan(logprobs_B[0].item())
+    with pytest.raises(PrerlkitError, match="logits became NaN"):
+        refuse_nan(logprobs_B[1].item())

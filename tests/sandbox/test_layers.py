@@ -247,3 +247,11 @@ def test_a_setuid_bubblewrap_is_no_layer_for_an_ordinary_user(tmp_path, monkeypa
         assert "is setuid" in tried("bubblewrap")
     finally:
         host.tried.cache_clear()
+
+
+def test_bubblewrap_shows_another_name_of_the_host() -> None:
+    if why := tried("bubblewrap"):
+        pytest.skip(why)
+    assert (
+        run("bubblewrap", "import os; print(os.uname().nodename)", b"", Limits(), 5.0, bwrap()).stdout == b"sandbox\n"
+    )

@@ -56,6 +56,7 @@ data = (ctypes.c_uint32 * 6)()
 libc.capget((ctypes.c_uint32 * 2)(0x20080522, 0), data) == 0 and any(data) and yes()""",
     "privileges by another program": "libc.prctl(39, 0, 0, 0, 0) == 1 or yes()",
     "root's right to pass": "os.listdir(LOCKED); yes()",
+    "the lease of a device": "fcntl.fcntl(os.open('/dev/null', os.O_RDONLY), 1024, 0); yes()",
     # memory that the limit of address space doesn't count
     "pages held by a pipe": """
 import mmap
@@ -82,6 +83,25 @@ yes()""",
 timer = ctypes.c_void_p()
 started = sum(libc.timer_create(0, None, ctypes.byref(timer)) == 0 for _ in range(100_000))
 started > 1000 and yes()""",
+    "descriptors in flight": """
+import array, socket
+sent, kept = 0, []
+try:
+    while True:
+        kept.append(socket.socketpair())
+        for _ in range(20):
+            ends = os.pipe()
+            data = array.array('i', ends)
+            kept[-1][0].sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)])
+            os.close(ends[0]); os.close(ends[1])
+            sent += 1
+except OSError: pass
+sent > 300 and yes()""",
+    "queued signals": """
+libc.signal(40, ctypes.c_void_p(1))
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [40])
+sum(libc.sigqueue(os.getpid(), 40, ctypes.c_void_p(1)) == 0 for _ in range(5000)) > 1000 and yes()""",
     "asynchronous requests": "call(206, 60_000, ctypes.byref(ctypes.c_ulong())) == 0 and yes()",
 }  # fmt: skip
 HEAD = """

@@ -38,6 +38,8 @@ def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
         style = "red" if used > 1 else "bold" if phase is tightest else ""
         table.add_row(name, phase.stage, f"{phase.total / _GIB:.2f}", f"{bar} {100 * used:.0f} %", where, style=style)
     console.print(table)
+    if made.untraced:
+        console.print(f"all by formula: this model can't be traced ({made.untraced})", soft_wrap=True)
     room = device.memory - made.needed
     verdict = f"[green]fits[/green] with {gib(room)} to spare"
     if not made.fits:

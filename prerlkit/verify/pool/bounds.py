@@ -7,7 +7,7 @@ from typing import Any
 
 DEEPEST = 20
 MOST_VALUES = 2_000
-LONGEST_TEXT = 20_000
+LONGEST_TEXT = 1 << 22
 """Characters, of all texts together."""
 CUT = "…"
 _LARGEST = 14_000  # bits of a whole number: Python reads 4,300 digits

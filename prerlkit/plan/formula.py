@@ -1,0 +1,71 @@
+"""A plan for a model that can't be traced: from its weights' shapes and a few rules, larger rather than smaller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from prerlkit.plan.phases import BACKWARD, LOGPROBS, STEP
+from prerlkit.plan.phases import weights as weights_of
+from prerlkit.plan.trace import Sizes, Traced
+from prerlkit.plan.tracker import (
+    ACTIVATIONS,
+    ADAPTERS,
+    BASE,
+    CACHE,
+    EVALUATION,
+    GRADIENTS,
+    LOGITS,
+    OPTIMIZER,
+    ROLLOUT,
+    Peak,
+)
+from prerlkit.policy.blank import blank_base
+from prerlkit.recipe.dtype import BYTES
+from prerlkit.recipe.schema import Recipe, Stage
+
+_KEPT = 34
+"""Numbers of width D that a decoder layer keeps for one token's backward (arXiv 2205.05198, attention's own apart)."""
+
+
+def by_formula(recipe: Recipe, config: str, device_type: str) -> tuple[Sizes, list[Traced]]:
+    """Return sizes and peaks as `trace` does. Each peak is the sum of all that could be alive at the same time."""
+    whole = blank_base(config, recipe.model.model_copy(update={"quantization": "none"}), device_type)
+    base = blank_base(config, recipe.model, device_type) if recipe.model.quantization != "none" else whole
+    text = whole.config.get_text_config()
+    numbers = [p.numel() for p in whole.parameters()]
+    held = sum(t.numel() * t.element_size() for t in weights_of(base))
+    item = BYTES[recipe.model.dtype]
+    token = 2 * _layers(text) * text.hidden_size * item  # keys and values as wide as the model: no heads are shared
+    dense = sum(numbers) * item
+    sizes = Sizes(sum(numbers), held, dense, max(numbers), token, text)
+    sides = sum(sum(p.shape[-2:]) for p in whole.parameters() if p.dim() >= 2)
+    return sizes, [_stage(recipe, stage, text, held, sides, token, item) for stage in recipe.stages]
+
+
+def _layers(text: Any) -> int:
+    return int(text.num_hidden_layers)
+
+
+def _stage(recipe: Recipe, stage: Stage, text: Any, held: int, sides: int, token: int, item: int) -> Traced:
+    rollout, memory = stage.rollout, recipe.memory
+    adapters = stage.adapter.rank * sides * getattr(torch, stage.adapter.dtype).itemsize
+    resident = {BASE: held, ADAPTERS: adapters, OPTIMIZER: 2 * adapters, GRADIENTS: adapters}
+    tokens = max(memory.microbatch_tokens, rollout.max_prompt_tokens + rollout.max_new_tokens)
+    kept = _layers(text) + _KEPT if memory.gradient_checkpointing else _layers(text) * _KEPT
+    step = {
+        **resident,
+        ACTIVATIONS: tokens * text.hidden_size * item * kept,
+        LOGITS: min(memory.logits_chunk, tokens) * text.vocab_size * (item + 8),
+    }
+    length = rollout.max_prompt_tokens + rollout.max_new_tokens
+    sampling = {
+        **resident,
+        CACHE: rollout.max_sequences * length * token,
+        LOGITS: rollout.max_sequences * text.vocab_size * (item + 12),
+        ACTIVATIONS: rollout.max_sequences * rollout.max_prompt_tokens * text.hidden_size * item * 8,
+    }
+    peaks = {LOGPROBS: step, BACKWARD: step, STEP: resident, ROLLOUT: sampling, EVALUATION: sampling}
+    made = {name: Peak(sum(by_kind.values()), by_kind) for name, by_kind in peaks.items()}
+    return Traced(stage.name, made, resident)
