@@ -1,4 +1,4 @@
-"""What of a recipe would run somebody's code, and whether the user has allowed it.
+"""What of a recipe would run code that others wrote, and whether the user has allowed it.
 
 A recipe may name a verifier of its folder, a file with a loss, a function of any module, or a model that comes with
 code. All of that runs with the user's rights, so it is found here without importing it, shown, and asked for once:
@@ -70,7 +70,9 @@ def of_model(model: Model, key: str = REMOTE_CODE) -> tuple[ForeignCode, ...]:
         return ()
     folder = Path(os.path.expanduser(model.id))
     if folder.is_dir():
-        return (ForeignCode(key, model.id, str(folder.resolve()), _digest_of_files(sorted(folder.rglob("*.py")))),)
+        # A config names the class to import, which may be one of another repository (`auto_map`).
+        files = sorted([*folder.rglob("*.py"), *folder.glob("*config.json")])
+        return (ForeignCode(key, model.id, str(folder.resolve()), _digest_of_files(files)),)
     version = hashlib.sha256(f"{model.id}@{model.revision}".encode()).hexdigest()
     place = f"the Hub, revision {model.revision}" if model.revision else "the Hub, whatever is there now"
     return (ForeignCode(key, model.id, place, f"sha256:{version}"),)

@@ -11,7 +11,7 @@ import pytest
 import prerlkit
 from prerlkit.errors import UsageError
 from prerlkit.recipe.load import load, packaged
-from prerlkit.trust import of_recipe, of_verifiers, require, store, untrusted
+from prerlkit.trust import of_model, of_recipe, of_verifiers, require, store, untrusted
 from prerlkit.verify import foreign, judges
 from prerlkit.verify.registry import find
 
@@ -118,6 +118,19 @@ def test_a_function_that_is_no_verifier_is_refused_even_when_allowed(name, invok
     done = invoke("verifiers", "audit", recipe, "--trust")
     assert done.returncode == 2
     assert "nothing marks as a verifier" in done.stderr or "holds no verifier class" in done.stderr
+
+
+def test_a_model_asks_again_when_its_config_names_other_code(tmp_path, marker) -> None:
+    from prerlkit.recipe.model import Model
+
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    model = Model(id=str(tmp_path), trust_remote_code=True)
+    require(of_model(model), tmp_path, trust=True)
+    require(of_model(model), tmp_path, trust=False)
+    config.write_text('{"auto_map": {"AutoModelForCausalLM": "another/repository--model.Model"}}')
+    with pytest.raises(UsageError, match=ASKS):
+        require(of_model(model), tmp_path, trust=False)
 
 
 def test_the_setting_of_verifier_python_is_a_name_too(tmp_path, marker) -> None:
