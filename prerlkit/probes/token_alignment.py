@@ -203,8 +203,9 @@ def _cosine(one: Tensor, other: Tensor) -> float | None:
 
 
 def _ratio(one: Tensor, other: Tensor) -> float | None:
-    below = float(other.double().norm())
-    return float(one.double().norm()) / below if below > 0.0 else None
+    """None where one of the gradients is 0 or not finite."""
+    above, below = float(one.double().norm()), float(other.double().norm())
+    return above / below if above > 0.0 and below > 0.0 and math.isfinite(above) and math.isfinite(below) else None
 
 
 def _result(measured: Sequence[TokenCosine], random: Sequence[float | None]) -> ProbeResult:

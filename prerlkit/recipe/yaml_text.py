@@ -1,4 +1,4 @@
-"""Reads YAML that somebody else wrote: bounded in size, and every mistake is one error.
+"""Reads YAML that others wrote: bounded in size, and every mistake is one error.
 
 Aliases let a few lines stand for billions of values, and a key may merge itself. What is read here has a bounded number
 of values, aliases written out.
@@ -54,7 +54,8 @@ def read(text: str, *, with_lines: bool = False) -> Any:
         raise
     # A number of 5,000 digits, the 99th of a month, a key that is a list: ruamel has no errors of its own for these.
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-        raise WrongYamlError(f"a value in it can't be read: {str(error).splitlines()[0][:200]}") from None
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WrongYamlError(f"a value in it can't be read: {why[:200]}") from None
     return document if with_lines else written_out
 
 
