@@ -60,7 +60,7 @@ def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
 
     try:
         with server(runs, port) as serving, tempfile.TemporaryDirectory(prefix="prerlkit-report-") as private:
-            echo(f"{serving.address}  (Ctrl-C ends it; the run goes on)")
+            echo(f"{serving.address}  (Ctrl-C ends it; the run continues)")
             if open_:
                 # By a file of this user: every user can read the command line of a browser that is started.
                 page = Path(private, "open.html")

@@ -1,4 +1,4 @@
-"""`prerlkit resume`: go on with a run from its folder alone."""
+"""`prerlkit resume`: continue a run from its folder alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resume(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Go on with a run that stopped, failed or was killed, from its last whole checkpoint.
+    """Continue a run that stopped, failed or was killed, from its last whole checkpoint.
 
     [bold]prerlkit resume runs/mine[/bold]                           exactly where it was
     [bold]prerlkit resume runs/mine --set stages.rl.steps=200[/bold]   for longer
