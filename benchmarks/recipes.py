@@ -1,8 +1,8 @@
 """What the headers of the packaged recipes say of memory and hours, from their own plans.
 
-    python -m benchmarks.recipes [NAME …]
+    python -m benchmarks.recipes [--write] [NAME …]
 
-For each recipe whose header names a card (`--gpu NAME`): the bytes of its tightest phase, whether it fits, and hours.
+For each recipe whose header names a card (`--gpu NAME`): the lines that its plan makes. `--write` writes them into it.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ import sys
 
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import card
-from prerlkit.plan.hours import guess_hours
+from prerlkit.plan.header import BLOCK, header_lines
 from prerlkit.plan.plan import make_plan
 from prerlkit.recipe.load import load, packaged
 
 
 def main() -> None:
+    names = [argument for argument in sys.argv[1:] if argument != "--write"]
     for name, path in packaged().items():
-        found = re.search(r"--gpu (\S+)", path.read_text(encoding="utf-8"))
-        if not found or (sys.argv[1:] and name not in sys.argv[1:]):
+        text = path.read_text(encoding="utf-8")
+        found = re.search(r"--gpu (\S+)", text)
+        if not found or (names and name not in names):
             continue
-        recipe, device = load(name).recipe, card(found[1])
-        plan = make_plan(recipe, find_config(recipe.model), device)
-        hours = guess_hours(recipe, plan)
-        memory = f"{plan.needed / 2**30:.1f} GiB of {device.memory / 2**30:.1f} in {plan.tightest.name}"
-        engine = f"vLLM {plan.engine.total / 2**30:.1f} GiB, {plan.engine.at_once:.0f} sequences at full length"
-        print(
-            f"{name} on {device.name}: {memory}, {'fits' if plan.fits else 'DOES NOT FIT'}; at most about "
-            f"{hours or 0:.2g} hours; {engine}",
-            flush=True,
-        )
+        recipe = load(name).recipe
+        plan = make_plan(recipe, find_config(recipe.model), card(found[1]))
+        lines = header_lines(recipe, plan)
+        print(f"{name}: {'fits' if plan.fits else 'DOES NOT FIT'}\n{lines}", flush=True)
+        if "--write" in sys.argv:
+            old = BLOCK.search(text)
+            path.write_text(text.replace(old[0], lines) if old else text, encoding="utf-8")
 
 
 if __name__ == "__main__":

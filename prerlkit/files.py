@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 
@@ -37,6 +38,34 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
+    """Yield a temporary file that takes `path`'s place on success, and a function that leaves `path` as it is."""
+    temporary = _temporary(path)
+    discarded: list[bool] = []
+    try:
+        with temporary.open("wb") as file:
+            yield file, lambda: discarded.append(True)
+            file.flush()
+            os.fsync(file.fileno())
+        if not discarded:
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def keep_copy(path: Path) -> Path:
+    """Keep the present content of `path` under another name, `<name>.damaged-<n>`, and return that."""
+    copies = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    copy = next(name for name in copies if not name.exists())
+    try:
+        os.link(path, copy)  # no byte is written: the disk may be full
+    except OSError:  # a disk without hard links
+        shutil.copy2(path, copy)
+    return copy
 
 
 def _temporary(path: Path) -> Path:

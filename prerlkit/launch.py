@@ -124,7 +124,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
 
 @contextmanager
 def _signals(stop: StopSignal, callback: Callback) -> Iterator[None]:
-    """Let SIGINT and SIGTERM request a stop after the step; a second one interrupts.
+    """Let SIGINT and SIGTERM request a stop after the step, or at once in an evaluation; a second one interrupts.
 
     Python allows handlers in the main thread only. In another thread signals keep the meaning that they had.
     """
@@ -135,10 +135,12 @@ def _signals(stop: StopSignal, callback: Callback) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             raise KeyboardInterrupt
-        stop.request()
         callback.on_message("stopping after this step; once more stops at once")
+        stop.request()  # the last line: within an evaluation it raises
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # as some schedulers start processes: no child's status
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:

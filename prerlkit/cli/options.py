@@ -24,6 +24,12 @@ Overrides = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Libraries' warnings, and tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the table at the end, and errors.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text; NO_COLOR=1 does the same.")]
+Vram = Annotated[
+    str | None, typer.Option("--vram", help="Plan for a CUDA card with so much memory: 24GiB.", metavar="SIZE")
+]
+Gpu = Annotated[
+    str | None, typer.Option("--gpu", help="Plan for a card by name: rtx4090, rtx3090, l4, …", metavar="CARD")
+]
 Run = Annotated[Path, typer.Argument(help="A run folder, as `prerlkit run` leaves it.", metavar="RUN")]
 Base = Annotated[
     str | None,

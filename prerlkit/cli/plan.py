@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName, Trust, Verbose
-from prerlkit.errors import UsageError
-
-if TYPE_CHECKING:
-    from prerlkit.plan.device import Device
-    from prerlkit.recipe.schema import Recipe
+from prerlkit.cli.options import Gpu, Overrides, RecipeName, Trust, Verbose, Vram
 
 
 @guarded
 def plan(
     recipe: RecipeName,
     overrides: Overrides = None,
-    vram: Annotated[str | None, typer.Option("--vram", help="Plan for a CUDA card with so much memory: 24GiB.")] = None,
-    gpu: Annotated[str | None, typer.Option("--gpu", help="Plan for a card by name: rtx4090, rtx3090, l4, …")] = None,
+    vram: Vram = None,
+    gpu: Gpu = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="The model's config.json, where it is not on this machine.")
     ] = None,
@@ -45,8 +40,6 @@ def plan(
     from prerlkit.recipe.plugins import bind
     from prerlkit.trust import of_files, of_model, of_recipe, require
 
-    if vram and gpu:
-        raise UsageError("--vram and --gpu exclude each other.", "Choose one.")
     console = wide_console()
     loaded = load(recipe, overrides or [])
     # Tracing the training step runs the recipe's losses and the model's own code, but no verifier.
@@ -58,10 +51,12 @@ def plan(
         quiet_libraries()
     from prerlkit.cli.render.plan import print_plan, print_probe
     from prerlkit.plan.config import find_config
+    from prerlkit.plan.device import choose
     from prerlkit.plan.fit import plan_and_advice
 
-    device = _device(loaded.recipe, vram, gpu)
-    made, advice = plan_and_advice(bind(loaded.recipe, loaded.folder), find_config(loaded.recipe.model, config), device)
+    device = choose(loaded.recipe.model.device, vram, gpu)
+    bound = bind(loaded.recipe, loaded.folder)
+    made, advice = plan_and_advice(bound, find_config(bound.model, config), device)
     print_plan(console, loaded.recipe, made, advice)
     if probe:
         from prerlkit.cli.render.display import Display
@@ -72,11 +67,3 @@ def plan(
         print_probe(console, loaded.recipe, found)
     if not made.fits:
         raise typer.Exit(1)
-
-
-def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:
-    from prerlkit.plan.device import at_hand, card, of_size
-
-    if gpu:
-        return card(gpu)
-    return of_size(vram) if vram else at_hand(recipe.model.device)

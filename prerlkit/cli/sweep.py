@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from prerlkit.sweep.grid import Point
     from prerlkit.sweep.manifest import Entry
 
 
@@ -95,7 +97,8 @@ def run_points(
     from prerlkit.sweep.execute import Sweep, slots
 
     places = slots(jobs, cpu_only=all(entry.point.recipe.model.device == "cpu" for entry in entries))
-    with locked(folder), SweepDisplay(console, entries, folder) as display:
+    _preload()
+    with locked(folder) as held, SweepDisplay(console, entries, folder) as display:
         running = Sweep(
             folder,
             recipes,
@@ -103,11 +106,32 @@ def run_points(
             places,
             stop_on_failure=stop_on_failure,
             trust=trust,
+            run_here=partial(_run_here, trust=trust),
+            held=held,
             changed=display.changed,
             tick=display.tick,
         )
         running.run()
     return running.stopped
+
+
+def _run_here(point: Point, folder: Path, *, trust: bool) -> int:
+    """Do `prerlkit run … --resume` for a point and return its exit code."""
+    from prerlkit.cli.run import run
+
+    try:
+        run(point.source, list(point.overrides), output=folder, resume=True, trust=trust, no_color=True)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def _preload() -> None:
+    """Import once what every run needs. No operation of torch is done: its threads would not be in copies of this."""
+    import prerlkit.cli.render.display
+    import prerlkit.plan.fit
+    import prerlkit.trackers.watching
+    import prerlkit.train.run  # noqa: F401
 
 
 def _finish(console: Console, entries: Sequence[Entry], folder: Path, *, stopped: bool) -> None:

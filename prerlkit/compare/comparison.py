@@ -166,7 +166,7 @@ def compare(
         by_prompt,
         group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
-        tuple(grouping.warnings(whole)),
+        (*grouping.cut_short(found), *grouping.warnings(whole)),
     )
 
 

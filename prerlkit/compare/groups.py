@@ -39,7 +39,7 @@ class RunGroup:
     """Repetitions of one thing.
 
     Attributes:
-        runs: completed ones, one a seed, by seed.
+        runs: completed and whole ones, one a seed, by seed.
     """
 
     label: str
@@ -85,11 +85,42 @@ def _group(label: str, runs: Sequence[Run]) -> RunGroup:
     for run in runs:
         if run.state != "completed":
             left_out.append(LeftOut(run, run.state))
+        elif run.missing:
+            left_out.append(LeftOut(run, "; ".join(run.missing)))
         elif run.seed in kept:
             left_out.append(LeftOut(run, f"seed {run.seed} is there already: {kept[run.seed].folder}"))
         else:
             kept[run.seed] = run
     return RunGroup(label, tuple(kept[seed] for seed in sorted(kept)), tuple(left_out))
+
+
+def _how(one: LeftOut) -> str:
+    if one.run.state == "completed":
+        return f"is damaged: {one.why}"
+    planned = sum(stage.get("steps", 0) for stage in one.run.recipe.get("stages", ()))
+    return f"{one.why} after {len(one.run.steps)} of {planned} steps"
+
+
+def cut_short(groups: Sequence[RunGroup]) -> list[str]:
+    """What the groups' means lack: runs that were cut, or that have fewer steps or evaluations than others."""
+    found = []
+    for own in groups:
+        kept = {run.seed for run in own.runs}
+        lost = [one for one in own.left_out if one.run.seed not in kept]
+        if lost and own.runs:
+            why = "; ".join(f"seed {one.run.seed} {_how(one)}" for one in lost[:5])
+            found.append(f"{own.label}: its means are of {len(own.runs)} of {len(own.runs) + len(lost)} seeds: {why}")
+        steps = sorted({len(run.steps) for run in own.runs})
+        if len(steps) > 1:
+            found.append(
+                f"{own.label}: its runs did {steps[0]} to {steps[-1]} steps: what is compared ends at the least"
+            )
+        evaluated = {run.seed: {line["step"] for line in run.evaluations} for run in own.runs}
+        every = set().union(*evaluated.values())
+        for seed, there in evaluated.items():
+            if lacks := sorted(step for step in every - there if step <= steps[0]):
+                found.append(f"{own.label}: seed {seed} has no evaluation at step {', '.join(map(str, lacks[:5]))}")
+    return found
 
 
 def warnings(groups: Sequence[RunGroup]) -> list[str]:

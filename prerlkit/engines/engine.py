@@ -90,13 +90,15 @@ class Engine(ABC):
         name: what a recipe calls it.
         Settings: a frozen pydantic class. `rollout.engine_settings` is checked by it where a file holds the engine.
         in_process: it samples from the trainer's own model: its bytes are traced, not reserved, and a run with it is
-            exact to the byte on a CPU. Otherwise it holds a copy that is synchronized before each rollout.
+            exact to the byte on a CPU. Otherwise `reserve` says what it takes.
+        copies: it holds a copy of the weights, synchronized before each rollout.
         install: packages that it needs and the versions it was tested with; `prerlkit doctor` shows them.
     """
 
     name: ClassVar[str]
     Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
     in_process: ClassVar[bool] = False
+    copies: ClassVar[bool] = True
     install: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, settings: _settings.Settings | None = None) -> None:

@@ -12,6 +12,7 @@ class HfRollouts(Engine):
 
     name = "hf"
     in_process = True
+    copies = False
 
     def make(self, context: EngineContext) -> RolloutEngine:
         def start() -> RolloutEngine:

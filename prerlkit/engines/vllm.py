@@ -27,6 +27,7 @@ from prerlkit.rollout.memory import (
     EngineMemory,
     adapter_sides,
     engine_memory,
+    quantized_weights,
 )
 from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.rollout.restart import RestartingEngine
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from prerlkit.recipe.schema import Recipe
 
 _GIB = 1 << 30
+QUANTIZATIONS = {"none": None, "fp8": "fp8_per_tensor", "fp8_per_channel": "fp8_per_channel"}
+"""vLLM's name for each value of `rollout.vllm.quantization`."""
 
 
 class VllmRollouts(Engine):
@@ -47,6 +50,11 @@ class VllmRollouts(Engine):
     install: ClassVar[Mapping[str, str]] = {"vllm": "0.32.0"}
 
     def check(self, recipe: Recipe) -> None:
+        if recipe.rollout.vllm.server is not None and recipe.rollout.vllm.quantization != "none":
+            raise ValueError(
+                "rollout.vllm.quantization is of an engine that the run starts: a server is started with its own "
+                f"(--quantization {QUANTIZATIONS[recipe.rollout.vllm.quantization]})"
+            )
         for stage in recipe.stages:
             if stage.adapter.dora:
                 raise ValueError(
@@ -91,7 +99,7 @@ class VllmRollouts(Engine):
         recipe, policy, on_message = context.recipe, context.policy, context.on_message
         settings = recipe.rollout.vllm
         copied = recipe.model.quantization == "nf4" and settings.base == "same" and settings.server is None
-        same = copied or recipe.model.quantization == "none"
+        same = (copied or recipe.model.quantization == "none") and settings.quantization == "none"
         # once: it begins at the bare base
         canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
         held = EngineFolder(Path(settings.shared_folder or cache_root()))
@@ -198,6 +206,7 @@ def _local(context: EngineContext, model: Path, folder: Path) -> Client:
             memory_share=share,
             cache_bytes=need.cache if on_cpu else None,
             trust_remote_code=recipe.model.trust_remote_code,
+            quantization=QUANTIZATIONS[settings.quantization],
         ),
         folder,
     )
@@ -217,6 +226,8 @@ def _write_dense(context: EngineContext, folder: Path) -> None:
 
 def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
     """What vLLM wants for `recipe`: all sequences at full length. `weights`: bytes of those it serves."""
+    if recipe.rollout.vllm.quantization != "none":
+        weights = quantized_weights(config, weights)
     return engine_memory(
         config,
         weights=weights,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from prerlkit.suggest import nearest
 GIB = 2**30
 _CUDA_CONTEXT = 6 * GIB // 10
 """Driver context, kernels and cuBLAS workspaces of a process. Ours: 0.4 to 0.7 GiB is usual."""
+_CGROUPS = "/sys/fs/cgroup"
 _LIBRARIES = GIB
 """Resident memory of Python, torch and transformers on a CPU (python -m benchmarks.plan prints it)."""
 
@@ -82,6 +84,19 @@ def of_size(text: str) -> Device:
     return Device(f"a card with {text.strip()}", "cuda", int(float(found[1]) * unit), _CUDA_CONTEXT)
 
 
+def choose(wanted: str, vram: str | None, gpu: str | None) -> Device:
+    """Return the device of the options `--vram` and `--gpu`; without them the one at hand.
+
+    Raises:
+        UsageError: both are given, or one of them is wrong.
+    """
+    if vram and gpu:
+        raise UsageError("--vram and --gpu exclude each other.", "Choose one.")
+    if gpu:
+        return card(gpu)
+    return of_size(vram) if vram else at_hand(wanted)
+
+
 def at_hand(wanted: str) -> Device:
     """The device that a run with `model.device: wanted` would take, with the memory that is free on it now.
 
@@ -98,14 +113,30 @@ def free_host_memory() -> int:
     """Bytes that this process may still take: of the machine, and of its control group where there is a limit."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"))
     free = int(found[1]) * 1024 if found else 2**63 - 1
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
+    for limit, used in _group_files():
         most, now = _read(limit).strip(), _read(used).strip()
         if most.isdigit() and now.isdigit():
             free = min(free, int(most) - int(now))
     return free
+
+
+def _group_files() -> Iterator[tuple[str, str]]:
+    """The limit and the use of memory of this process's control group, and of each above it: the least counts.
+
+    In a container the group's path may be of the machine outside and lead nowhere: then those at the top are read.
+    """
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            root, names = _CGROUPS, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            root, names = f"{_CGROUPS}/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts), -1, -1):
+            folder = "/".join([root, *parts[:depth]])
+            yield f"{folder}/{names[0]}", f"{folder}/{names[1]}"
 
 
 def _read(path: str) -> str:

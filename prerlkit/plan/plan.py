@@ -48,6 +48,7 @@ class Plan:
     phases: tuple[Phase, ...]
     engine: Reservation
     in_process: bool
+    copies: bool
     untraced: str = ""
     """Why all phases are computed by formula: the model can't be traced. "" where they are traced."""
 
@@ -110,11 +111,12 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
             add(ROLLOUT, stage.stage, {**stage.resident, **reserved.rollout}, traced=False)
     for stage in traced:
         for name, peak in stage.peaks.items():
-            extra = reserved.rollout if name == WEIGHT_SYNC else {} if engine.in_process else reserved.training
+            awake = name == WEIGHT_SYNC and engine.copies
+            extra = reserved.rollout if awake else {} if engine.in_process else reserved.training
             add(name, stage.stage, {**peak.by_kind, **extra}, traced=not traces.untraced)
     add(WRITE, "", {**_resident(sampling), "one layer in float32": 8 * sizes.largest}, traced=False)
     worst = tuple(max(found[name], key=lambda p: p.total) for name in _ORDER if found[name])
-    return Plan(device, sizes, worst, reserved, engine.in_process, traces.untraced)
+    return Plan(device, sizes, worst, reserved, engine.in_process, engine.copies, traces.untraced)
 
 
 def _resident(traced: list[Traced]) -> dict[str, int]:

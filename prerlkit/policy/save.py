@@ -118,6 +118,8 @@ def _check_identity(adapters: AdapterStack, config: LoraConfig, tensors: dict[st
 def _write(config: LoraConfig, tensors: dict[str, Tensor], folder: Path, base_id: str) -> None:
     config = copy.copy(config)
     config.base_model_name_or_path = base_id
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)  # a set of texts has another order in each process
     with new_folder(folder) as temporary:
         config.save_pretrained(str(temporary))
         save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})

@@ -1,12 +1,14 @@
-"""The files that a recipe names for its losses, advantages, probes and engine."""
+"""The files that a recipe names for its losses, advantages, probes and engine, and the folder of its model."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from prerlkit.objective.choices import FileAdvantage, FileLoss, Objective
 from prerlkit.plugins import is_file, located
+from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe, Stage
 
 Rename = Callable[[str, str], str]
@@ -14,7 +16,7 @@ Rename = Callable[[str, str], str]
 
 
 def bind(recipe: Recipe, folder: Path | None) -> Recipe:
-    """Return the recipe with an absolute path for each `file.py:Name`. No file is read.
+    """Return the recipe with an absolute path for each `file.py:Name` and for its model's folder. No file is read.
 
     The recipe that a run writes down is the one from before: paths of one machine mean nothing on another.
 
@@ -24,7 +26,19 @@ def bind(recipe: Recipe, folder: Path | None) -> Recipe:
     Raises:
         UsageError: a file is missing; it names the key.
     """
-    return _renamed(recipe, lambda key, name: located(name, folder, key))
+    bound = _renamed(recipe, lambda key, name: located(name, folder, key))
+    return bound.model_copy(update={"model": model_near(recipe.model, folder)})
+
+
+def model_near(model: Model, folder: Path | None) -> Model:
+    """Return the model with its absolute path where its id is a folder next to the recipe.
+
+    A folder in the working directory wins, as with every relative path of a recipe.
+    """
+    if folder is None or os.path.exists(os.path.expanduser(model.id)):  # never raises, unlike Path's own
+        return model
+    near = os.path.join(folder.absolute(), model.id)
+    return model.model_copy(update={"id": near}) if os.path.isdir(near) else model
 
 
 def plugin_files(recipe: Recipe) -> dict[str, str]:

@@ -46,7 +46,11 @@ def _distinct(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
 Address = Annotated[str, AfterValidator(_address)]
 
 
-ENGINES = {"hf": "prerlkit.engines.hf:HfRollouts", "vllm": "prerlkit.engines.vllm:VllmRollouts"}
+ENGINES = {
+    "hf": "prerlkit.engines.hf:HfRollouts",
+    "transformers": "prerlkit.engines.continuous:TransformersRollouts",
+    "vllm": "prerlkit.engines.vllm:VllmRollouts",
+}
 """The class of each engine, a `prerlkit.engines.engine.Engine`."""
 
 
@@ -57,7 +61,9 @@ def _known_engine(value: Any) -> Any:
     raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": words})
 
 
-EngineName = Annotated[str, BeforeValidator(_known_engine, json_schema_input_type=Literal["hf", "vllm"] | FileName)]
+EngineName = Annotated[
+    str, BeforeValidator(_known_engine, json_schema_input_type=Literal["hf", "transformers", "vllm"] | FileName)
+]
 
 
 class Vllm(Settings):
@@ -83,6 +89,10 @@ class Vllm(Settings):
     `vllm_enable_sleep_mode`; verl: `free_cache_engine`."""
     eager: Literal["auto"] | Bool = "auto"
     """No compilation and no CUDA graphs: starts sooner, decodes slower. auto: on a CPU only. vLLM: `enforce_eager`."""
+    quantization: Literal["none", "fp8", "fp8_per_channel"] = "none"
+    """Of the engine's copy, made when it is loaded: 8 bits for each weight of a linear layer, with one scale for a
+    tensor or for each output channel. Half of the copy, and faster from compute capability 8.9 (RTX 40) on; importance
+    weights carry the difference. vLLM: `quantization` (`fp8_per_tensor`, `fp8_per_channel`)."""
     base: Literal["same", "original"] = "same"
     """With a quantized model. same: the engine serves a 16-bit copy of the *quantized* weights, so that it samples from
     the model that learns. original: the 16-bit weights as published; importance weights then carry the difference."""
@@ -92,8 +102,9 @@ class Rollout(Settings):
     """How completions are sampled from the current policy, always with the prompt."""
 
     engine: EngineName = "hf"
-    """hf: the model in training samples itself, nothing to install. vllm: vLLM (`pip install 'prerlkit[vllm]'`). TRL:
-    `use_vllm`."""
+    """hf: the model in training samples itself, nothing to install; made for CPUs. transformers: the same by its
+    continuous batching (paged cache, CUDA graphs), for cards on which vLLM's copy doesn't fit. vllm: vLLM
+    (`pip install 'prerlkit[vllm]'`). TRL: `use_vllm`."""
     engine_settings: dict[str, Any] = Field(default_factory=dict)
     """Of an engine from a file, checked by its own class."""
     vllm: Vllm = Vllm()
@@ -119,8 +130,8 @@ class Rollout(Settings):
     memory for the cache. vLLM: `max_num_seqs`."""
     importance_cap: Literal["auto"] | PositiveFloat | None = "auto"
     """Truncated importance sampling: each token's loss is multiplied by min(π/μ, cap), π the policy that learns and μ
-    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm, null (off) with hf, where π and μ are one model; but 2
-    with hf too for NF4 on CUDA, where bitsandbytes computes few rows by another kernel. TRL:
+    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm and transformers, null (off) with hf, where π and μ are
+    one model; 2 with hf too for NF4 on CUDA, where bitsandbytes computes few rows by another kernel. TRL:
     `vllm_importance_sampling_clip_max`, before `vllm_importance_sampling_cap`; verl: `rollout_is_threshold`."""
 
     @property

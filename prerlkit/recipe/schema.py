@@ -73,6 +73,8 @@ class Memory(Settings):
     gradient_checkpointing: Bool = False
     """Recompute activations in backward: about a third more time, a fraction of the memory. transformers:
     `activation_checkpointing` too; verl: `enable_gradient_checkpointing`."""
+    verifier_workers: PositiveInt | None = None
+    """Processes that judge completions. null: half of the cores, 2 to 8; 16 where a verifier says that it waits."""
     shard_base: Bool = False
     """Several processes share the base's layers out among them (FSDP2), where it doesn't fit one device."""
 

@@ -55,10 +55,29 @@ def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, lengt
         sequences, length: decoded at once, and tokens of each.
         item: bytes of a number of the adapter and the cache.
     """
-    sequence = -(-(length + 1) // BLOCK) * BLOCK * config.num_hidden_layers * 2 * _key_width(config) * item
+    sequence = -(-(length + 1) // BLOCK) * BLOCK * config.num_hidden_layers * 2 * key_width(config) * item
     adapter = rank * adapter_sides(config) * item  # vLLM pads each slot to max_lora_rank
     pinned = int(weights * _pinned_share(config)) + 2 * adapter  # its factors are small: at worst the next power of two
     return EngineMemory(weights, adapter, sequences * sequence, sequence, pinned)
+
+
+def quantized_weights(config: Any, weights: int) -> int:
+    """Return the bytes of 16-bit `weights` once its linear layers hold 8-bit numbers; the tables stay.
+
+    Scales are left out: one number for a tensor, or for an output channel.
+    """
+    layer, tables = _weights(config)
+    linear = sum(layer) * config.num_hidden_layers
+    return int(weights * (1 - 0.5 * linear / (linear + sum(tables))))
+
+
+def _weights(config: Any) -> tuple[list[int], list[int]]:
+    """Numbers of a layer's weights as vLLM fuses them, and of the tables of tokens."""
+    hidden, keys = config.hidden_size, key_width(config)
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    queries = config.num_attention_heads * _head_width(config)
+    tables = [config.vocab_size * hidden] * (1 if getattr(config, "tie_word_embeddings", False) else 2)
+    return [(queries + 2 * keys) * hidden, queries * hidden, 2 * inner * hidden, inner * hidden], tables
 
 
 def _pinned_share(config: Any) -> float:
@@ -67,11 +86,7 @@ def _pinned_share(config: Any) -> float:
     vLLM's level-1 sleep copies each allocation into a pinned tensor, and torch's host allocator rounds each of those
     to a power of two. An allocation is one weight as vLLM fuses them: queries with keys and values, gate with up.
     """
-    hidden, keys = config.hidden_size, _key_width(config)
-    inner = getattr(config, "intermediate_size", None) or 4 * hidden
-    queries = config.num_attention_heads * _head_width(config)
-    layer = [(queries + 2 * keys) * hidden, queries * hidden, 2 * inner * hidden, inner * hidden]
-    tables = [config.vocab_size * hidden] * (1 if getattr(config, "tie_word_embeddings", False) else 2)
+    layer, tables = _weights(config)
     sizes = [2 * numbers for numbers in layer * config.num_hidden_layers + tables]
     return sum(_pinned(size) for size in sizes) / sum(sizes)
 
@@ -83,7 +98,7 @@ def _pinned(size: int) -> float:
 
 def adapter_sides(config: Any) -> int:
     """Numbers of an adapter of rank 1 on all linear layers: their inputs and outputs."""
-    hidden, keys = config.hidden_size, _key_width(config)
+    hidden, keys = config.hidden_size, key_width(config)
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     queries = config.num_attention_heads * _head_width(config)
     # (in + out) of q and o, k and v, gate, up and down
@@ -95,6 +110,6 @@ def _head_width(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def _key_width(config: Any) -> int:
+def key_width(config: Any) -> int:
     """Numbers of one token's keys in one layer."""
     return (getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * _head_width(config)

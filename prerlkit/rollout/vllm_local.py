@@ -44,6 +44,7 @@ class LocalSettings:
         sleep: whether it gives its memory back between rollouts.
         memory_share: of the device's memory, on CUDA.
         cache_bytes: for keys and values, on a CPU; None leaves it to vLLM.
+        quantization: of the copy, made on load: vLLM's own name. vLLM 0.32's `fp8` is for quantized files only.
     """
 
     model: Path
@@ -57,6 +58,7 @@ class LocalSettings:
     memory_share: float
     cache_bytes: int | None
     trust_remote_code: bool = False
+    quantization: str | None = None
 
 
 def check_installed() -> None:
@@ -240,6 +242,7 @@ def _start(settings: LocalSettings) -> Any:
         max_loras=1,
         lora_target_modules=list(settings.targets),
         max_lora_rank=settings.max_rank,
+        quantization=settings.quantization,
         enforce_eager=settings.eager,
         enable_sleep_mode=settings.sleep,
         gpu_memory_utilization=settings.memory_share,

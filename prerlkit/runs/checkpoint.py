@@ -6,7 +6,6 @@ the prompts too. Nor does the schedule, a function of the step. One number, the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from torch import Tensor
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import new_folder, write_json
 from prerlkit.policy.adapters import AdapterStack
+from prerlkit.runs.checksums import sha256
 
 _TENSOR = "$tensor"
 """Key that represents a tensor in the JSON part of an optimizer's state."""
@@ -105,7 +105,7 @@ def save(
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
         write_json(temporary / _STATE, state_json)
-        write_json(temporary / _CHECKSUMS, {file.name: _sha256(file) for file in sorted(temporary.iterdir())})
+        write_json(temporary / _CHECKSUMS, {file.name: sha256(file) for file in sorted(temporary.iterdir())})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Checkpoint:
         try:
             sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
             for name, expected in sums.items():
-                if _sha256(folder / name) != expected:
+                if sha256(folder / name) != expected:
                     raise Damaged(f"{name} is not what was written (its SHA-256 differs)")
             state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
             missing = {_STATE, _OPTIMIZER, *map(_adapter_file, state["stages"])} - set(sums)
@@ -174,11 +174,6 @@ def _start_file(stage: str) -> str:
 
 def _good_file(stage: str) -> str:
     return f"good.{stage}.safetensors"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -26,6 +26,8 @@ class RunFiles:
         self.samples = path / "samples.jsonl"
         self.probes = path / "probes.jsonl"
         self.evaluations = path / "evaluations.jsonl"
+        self.evaluation_part = path / "evaluation.part.json"
         self.adapters = path / "adapters"
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
+        self.checksums = path / "checksums.json"

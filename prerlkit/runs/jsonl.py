@@ -1,14 +1,19 @@
-"""The JSON files of a run folder: written whole, read up to the first torn line. No heavy import."""
+"""The JSON files of a run folder: written whole, read up to the first damaged line. No heavy import.
+
+Lines of numbers end in a check of their own, `"crc32": "…"`, over the text of the line without it. In them a flipped
+digit would still be valid JSON. Lines without a check (earlier versions) are read as they are.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.files import append_text, write_text
+from prerlkit.files import append_text, keep_copy, new_file
 from prerlkit.metrics.metric import with_current_names
 from prerlkit.types import Group
 
@@ -19,19 +24,87 @@ _TAIL = 1 << 16
 """Bytes at the end of a file that hold its last line."""
 
 
-def rewrite_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the content of a jsonl file."""
-    write_text(path, "".join(_line(value) for value in values))
+_CHECK, _CHECK_END = ', "crc32": "', '"}'
+_CHECK_LENGTH = len(_CHECK) + 8 + len(_CHECK_END)
 
 
-def _line(value: Any) -> str:
+def _line(value: Mapping[str, Any], *, checked: bool) -> str:
     # Lone surrogates, which models do write, are escaped so that the file is always valid UTF-8.
-    return json.dumps(value, ensure_ascii=True) + "\n"
+    text = json.dumps(value, ensure_ascii=True)
+    if checked:
+        text = f"{text[:-1]}{_CHECK}{zlib.crc32(text.encode()):08x}{_CHECK_END}"
+    return text + "\n"
 
 
-def append_lines(path: Path, values: Sequence[Mapping[str, Any]]) -> None:
-    """Append to a jsonl file, whole or not at all."""
-    append_text(path, "".join(_line(v) for v in values))
+def append_lines(path: Path, values: Sequence[Mapping[str, Any]], *, checked: bool = False) -> None:
+    """Append to a jsonl file, whole or not at all.
+
+    Args:
+        checked: end each line in its check. The values must not be empty.
+    """
+    append_text(path, "".join(_line(v, checked=checked) for v in values))
+
+
+def parse_line(text: str) -> dict[str, Any] | None:
+    """Return the object in a line, without its check; None for one that is not what was written."""
+    text = text.strip()
+    end = text[-_CHECK_LENGTH:]
+    if end.startswith(_CHECK) and end.endswith(_CHECK_END):
+        text = text[:-_CHECK_LENGTH] + "}"
+        if end != f"{_CHECK}{zlib.crc32(text.encode()):08x}{_CHECK_END}":
+            return None
+    try:
+        line = json.loads(text, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool], report: Callable[[str], None]) -> None:
+    """Take lines out of a jsonl file. The others stay as they are, byte by byte.
+
+    A file with a line that can't be read is kept as it is, under another name. A last line without its end is none of
+    these: its process died while it wrote.
+
+    Args:
+        wanted: whether a line stays; KeyError and TypeError where the line is not of this file's kind.
+        report: receives a sentence about a file that was kept.
+    """
+    if not path.is_file():
+        return
+    damaged: list[int] = []
+    kept, changed = 0, False
+    with path.open("rb") as lines, new_file(path) as (file, discard):
+        for number, raw in enumerate(lines, 1):
+            keep = _is_wanted(raw, wanted)
+            if keep:
+                kept += 1
+                file.write(raw)
+            elif keep is None:
+                damaged.append(number)
+            changed = changed or not keep
+        if damaged:
+            copy = keep_copy(path)
+            where = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
+            report(
+                f"{path} is damaged: line {where} can't be read. The file as it was is kept as {copy.name}; "
+                f"{kept} readable lines are used"
+            )
+        if not changed:
+            discard()
+
+
+def _is_wanted(raw: bytes, wanted: Callable[[Mapping[str, Any]], bool]) -> bool | None:
+    """Whether a line stays; None for one that can't be read or placed."""
+    if not raw.endswith(b"\n"):
+        return False
+    line = parse_line(raw.decode("utf-8", errors="replace"))
+    if line is None:
+        return None
+    try:
+        return wanted(line)
+    except (KeyError, TypeError):
+        return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -54,18 +127,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a jsonl file, each an object, up to one that is torn, too long or something else."""
+    """Yield the lines of a jsonl file, each an object, up to one that is damaged, too long or something else."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
         while text := lines.readline(LONGEST_LINE):
-            if len(text) == LONGEST_LINE:
-                return
-            try:
-                line = json.loads(text, parse_int=_whole)
-            except (ValueError, RecursionError):
-                return
-            if not isinstance(line, dict):
+            if len(text) == LONGEST_LINE or (line := parse_line(text)) is None:
                 return
             yield line
 
@@ -89,11 +156,8 @@ def read_last_line(path: Path) -> dict[str, Any]:
     except OSError:
         return {}
     for line in reversed(lines):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        return found if isinstance(found, dict) else {}
+        if (found := parse_line(line.decode("utf-8", errors="replace"))) is not None:
+            return found
     return {}
 
 

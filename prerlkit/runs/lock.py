@@ -9,17 +9,41 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from prerlkit.errors import UsageError
+from prerlkit.errors import PrerlkitError, UsageError
 
 NAME = ".lock"
+_PATIENCE = 0.5
+"""Seconds in which a process that only asks whether the lock is held is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock that this process holds on `folder`."""
+
+    folder: Path
+    handle: int
+
+    def check(self) -> None:
+        """Check that the folder is still the one that was locked. A deleted lock file is a lock on nothing.
+
+        Raises:
+            PrerlkitError: the folder was deleted, moved or replaced. Another run may be in it.
+        """
+        if not _is_file_of(self.handle, self.folder):
+            raise PrerlkitError(
+                f"The run folder {self.folder} was deleted, moved or replaced while this run used it.",
+                "This run stopped and wrote nothing more there. What it had saved is where the folder went.",
+            )
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Lock]:
     """Hold `folder`, which is made if it is missing.
 
     The file stays behind, unlocked: deleting it could let a third run lock another file of that name.
@@ -27,44 +51,66 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: another run holds it, with its process and host.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _take(handle, folder)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _take(handle, folder)
+            if _is_file_of(handle, folder):  # otherwise the folder was deleted between the two lines above
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                yield Lock(folder, handle)
+                return
+        finally:
+            os.close(handle)
 
 
 def refuse_if_held(folder: Path) -> None:
     """Raise UsageError if another run holds `folder` now. Creates nothing."""
+    if held(folder):
+        raise _in_use(folder, (folder / NAME).read_bytes())
+
+
+def held(folder: Path) -> bool | None:
+    """Return whether a run holds `folder` now; None where the lock may not be read (another user's)."""
     try:
-        handle = os.open(folder / NAME, os.O_RDWR)
+        handle = os.open(folder / NAME, os.O_RDONLY)
+    except PermissionError:
+        return None
     except OSError:
-        return
+        return False
     try:
-        _take(handle, folder)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask are not in each other's way
+    except BlockingIOError:
+        return True
     finally:
         os.close(handle)
-
-
-def held(folder: Path) -> bool:
-    """Return whether a run holds `folder` now."""
-    try:
-        refuse_if_held(folder)
-    except UsageError:
-        return True
     return False
 
 
 def _take(handle: int, folder: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise _in_use(folder, os.pread(handle, 200, 0)) from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _is_file_of(handle: int, folder: Path) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
-        raise UsageError(
-            f"{folder} is in use by another run: {holder}.",
-            "Wait for it or stop it (Ctrl-C there), or choose another --output.",
-        ) from None
+        there = os.stat(folder / NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return os.path.samestat(os.fstat(handle), there)
+
+
+def _in_use(folder: Path, holder: bytes) -> UsageError:
+    return UsageError(
+        f"{folder} is in use by another run: {holder[:200].decode(errors='replace') or 'another process'}.",
+        "Wait for it or stop it (Ctrl-C there), or choose another --output.",
+    )

@@ -6,18 +6,16 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.recipe.load import plain, read_yaml
-from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
+from prerlkit.runs.state import State, state_of
 
 _LONGEST_REASON = 1_000  # characters of a text in summary.json that are shown
-State = Literal["completed", "stopped", "failed", "running", "broken off"]
-"""As the summary says; `running`: a process holds the folder; `broken off`: no summary and no such process (killed)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +54,17 @@ class Run:
                 f"{folder} is not a run folder: there is no recipe.yaml in it.",
                 "Name the folder that `prerlkit run` wrote (its --output).",
             )
-        summary = _shortened(read_json(files.summary))
+        recipe, summary = plain(read_yaml(files.recipe)), _shortened(read_json(files.summary))
         steps = _placed(read_metrics(files.metrics), "stage")
         _check_numbers(files.metrics, steps)
         return cls(
             folder,
-            plain(read_yaml(files.recipe)),
+            recipe,
             read_json(files.environment),
             summary,
             steps,
             _placed(read_lines(files.evaluations), "name"),
-            _state(folder, summary),
+            state_of(folder, recipe, summary, steps[-1]["step"] if steps else 0),
         )
 
     @property
@@ -90,6 +88,20 @@ class Run:
     def probes(self) -> tuple[Mapping[str, Any], ...]:
         """Lines of probes.jsonl (docs/probes.md); empty where the run had none."""
         return tuple(read_lines(self.files.probes))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the summary names and the files lack, in words: steps and evaluations. Empty for an unfinished run."""
+        if self.state != "completed":
+            return ()
+        found = []
+        if len(self.steps) < (done := int(self.summary.get("steps", 0))):
+            found.append(f"metrics.jsonl has {len(self.steps)} of {done} steps")
+        there = {(line["name"], line["step"]) for line in self.evaluations}
+        named = [(line["name"], line["step"]) for line in self.summary.get("evaluations", ())]
+        if lost := [f'"{name}"' for name, step in named if (name, step) not in there]:
+            found.append(f"evaluations.jsonl lacks {', '.join(lost)}")
+        return tuple(found)
 
     @property
     def effects(self) -> tuple[StageEffect, ...]:
@@ -125,14 +137,3 @@ def _shortened(summary: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(kept.get("wall_seconds"), int | float | None):
         del kept["wall_seconds"]
     return kept
-
-
-def _state(path: Path, summary: Mapping[str, Any]) -> State:
-    if lock.held(path):
-        return "running"
-    reason = str(summary.get("exit_reason", ""))
-    if reason.startswith("failed"):
-        return "failed"
-    if reason in ("completed", "stopped"):
-        return "completed" if reason == "completed" else "stopped"
-    return "broken off"

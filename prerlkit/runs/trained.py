@@ -19,7 +19,9 @@ from prerlkit.policy.identity import resolve_for
 from prerlkit.policy.save import WEIGHTS
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Adapter, Model
+from prerlkit.recipe.plugins import model_near
 from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.runs import checksums
 from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.checkpoints import newest_whole
 from prerlkit.runs.files import RunFiles
@@ -71,12 +73,14 @@ class TrainedRun:
         Raises:
             UsageError: no run, or one whose recipe is not of this version; or it is unfinished and `checkpoint` is
                 false (the text names the checkpoint there is).
-            PrerlkitError: a JSON file, the checkpoints or, with `weights`, an adapter is damaged.
+            PrerlkitError: a JSON file, the checkpoints or, with `weights`, an adapter is damaged. A file is also
+                damaged when its checksum is another.
         """
         run = Run.open(folder)
         recipe = load(str(run.files.recipe)).recipe
         total = sum(stage.steps for stage in recipe.stages)
-        if run.summary.get("exit_reason") == "completed":
+        if run.state == "completed":
+            checksums.check(run.files, [path for path in (run.files.recipe, run.files.environment) if path.is_file()])
             trained = cls(run, recipe, _adapters(run, recipe, None), total, True)
         else:
             found = newest_whole(run.files.checkpoints)
@@ -112,14 +116,20 @@ class TrainedRun:
     @property
     def model(self) -> Model:
         """The base at the very commit that the run used."""
-        commit = self.environment.get("model", {}).get("revision")
-        return self.recipe.model.model_copy(update={"revision": commit}) if commit else self.recipe.model
+        commit, near = self.environment.get("model", {}).get("revision"), self.environment.get("recipe_folder")
+        model = model_near(self.recipe.model, Path(near) if near else None)
+        return model.model_copy(update={"revision": commit}) if commit else model
 
     @property
     def base_fingerprint(self) -> Mapping[str, Any] | None:
         """Of the base that it was trained on (`policy.identity`), where one was recorded."""
         recorded: Mapping[str, Any] | None = self.environment.get("model", {}).get("fingerprint")
         return recorded
+
+    @property
+    def note(self) -> str:
+        """A sentence where the run's files can't be checked; "" where they can."""
+        return checksums.note(self.files) if self.complete else ""
 
     @property
     def dora(self) -> bool:
@@ -132,7 +142,9 @@ class TrainedRun:
         Raises:
             PrerlkitError: one is missing or damaged, or holds numbers that are not finite.
         """
-        return tuple(Part(stage.name, stage.adapter, _tensors(file)) for stage, file in self.adapters)
+        parts = tuple(Part(stage.name, stage.adapter, _tensors(file)) for stage, file in self.adapters)
+        checksums.check(self.files, [file for _, file in self.adapters])  # of a checkpoint's they are its own
+        return parts
 
     @cached_property
     def fingerprint(self) -> str:
@@ -154,13 +166,15 @@ class TrainedRun:
         elsewhere = {"id": base, "revision": None, "sha256": None}
         model = self.recipe.model.model_copy(update=elsewhere) if base else self.model
         resolved, note = resolve_for(str(self.folder), model, self.base_fingerprint, report)
-        if note and report:
-            report(note)
+        for text in filter(None, (note, self.note)):
+            if report:
+                report(text)
         return Path(resolved.path)
 
 
 def _unfinished(run: Run, total: int, found: Checkpoint | None) -> UsageError:
-    reason = run.summary.get("exit_reason", "no summary.json: it still runs, or was killed")
+    reasons = {"running": "it still runs", "broken off": "it was killed, or its plan has more steps than it did"}
+    reason = reasons.get(run.state) or run.summary["exit_reason"]
     finish = f"`prerlkit run {run.files.recipe} --resume -o {run.folder}`"
     if found is None:
         return UsageError(f"{run.folder} did not finish ({reason}) and has no checkpoint.", f"To finish it: {finish}.")

@@ -16,11 +16,12 @@ from prerlkit.files import is_leftover, remove_leftovers, write_json, write_text
 from prerlkit.metrics.catalogue import STAGE, STEP
 from prerlkit.policy import save
 from prerlkit.policy.adapters import AdapterStack
-from prerlkit.runs import lock
+from prerlkit.runs import checksums, lock
 from prerlkit.runs.checkpoint import Checkpoint, Position
 from prerlkit.runs.checkpoints import Checkpoints, newest_whole
 from prerlkit.runs.files import Existing, RunFiles
-from prerlkit.runs.jsonl import append_lines, group_line, read_lines, read_metrics, rewrite_lines
+from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_json, read_lines, read_metrics
+from prerlkit.runs.state import RUNNING
 from prerlkit.types import StepRecord
 
 P = ParamSpec("P")
@@ -45,10 +46,18 @@ class RunWriter:
         self._keep = keep
         self._checkpoints = Checkpoints(self.files.checkpoints, keep=keep, best=self.best_step)
         self._evaluations: list[EvalResult] = []
+        self._lock: lock.Lock | None = None
 
     def _on_primary(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         if self._primary:
+            if self._lock:
+                self._lock.check()
             work(*args, **kwargs)
+
+    def _publish(self, place: Path, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do the work that writes the file or folder `place`, then write down its checksums."""
+        self._on_primary(work, *args, **kwargs)
+        self._on_primary(checksums.add, self.files, place)
 
     def check(self, existing: Existing) -> None:
         """Check that the run may use the folder. Creates and deletes nothing.
@@ -60,33 +69,49 @@ class RunWriter:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, which is made if it is missing; see `lock.locked`."""
+        """Hold the folder, which is made if it is missing; see `lock.locked`.
+
+        Every method that changes the folder then raises PrerlkitError if the folder was deleted, moved or replaced.
+        """
         with ExitStack() as held:
-            self._on_primary(held.enter_context, lock.locked(self.files.path))
-            yield
+            self._on_primary(self._take_lock, held)
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    def _take_lock(self, held: ExitStack) -> None:
+        self._lock = held.enter_context(lock.locked(self.files.path))
 
     def create(self, existing: Existing, origin: Mapping[str, Any] | None = None) -> None:
         """Make the folder ready, emptied when overwriting. Call it with the folder locked.
 
         Args:
             origin: written into each checkpoint; see `checkpoint.save`.
+
+        Raises:
+            UsageError: as `check`: another run may have used the folder since.
         """
         self._checkpoints = Checkpoints(self.files.checkpoints, keep=self._keep, best=self.best_step, origin=origin)
         self._on_primary(_create, self.files, existing)
 
-    def rewind(self, step: int) -> None:
-        """Forget what was written after `step`, before a run continues from there.
+    def begin(self, step: int, name: str, seed: int, report: Callable[[str], None]) -> None:
+        """Mark the run as running and forget what was written after `step`, before it begins or continues there.
+
+        Args:
+            name, seed: of the recipe.
+            report: receives a sentence about each damaged file. It is kept under another name.
 
         Raises:
-            PrerlkitError: metrics.jsonl lacks a step up to there, or has one twice.
+            PrerlkitError: metrics.jsonl lacks a step up to there, or has one twice. Nothing is changed then.
         """
-        self._on_primary(_rewind, self.files, step)
+        self._on_primary(_begin, self.files, step, {"name": name, "seed": seed, "exit_reason": RUNNING}, report)
 
     def write_recipe(self, text: str) -> None:
-        self._on_primary(write_text, self.files.recipe, text)
+        self._publish(self.files.recipe, write_text, self.files.recipe, text)
 
     def write_environment(self, values: Mapping[str, Any]) -> None:
-        self._on_primary(write_json, self.files.environment, values)
+        self._publish(self.files.environment, write_json, self.files.environment, values)
 
     def write_summary(self, values: Mapping[str, Any]) -> None:
         self._on_primary(write_json, self.files.summary, values)
@@ -96,16 +121,26 @@ class RunWriter:
         self._on_primary(_append_step, self.files, record, samples)
 
     def append_evaluation(self, result: EvalResult) -> None:
-        self._on_primary(append_lines, self.files.evaluations, [result.to_json()])
+        self._on_primary(append_lines, self.files.evaluations, [result.to_json()], checked=True)
+        self._on_primary(self.files.evaluation_part.unlink, missing_ok=True)
         self._evaluations.append(result)
+
+    def write_evaluation_part(self, values: Mapping[str, Any]) -> None:
+        """Write what an interrupted evaluation has judged; see `train.evaluation_part`."""
+        self._on_primary(write_json, self.files.evaluation_part, values)
+
+    def read_evaluation_part(self) -> dict[str, Any]:
+        """Return what an interrupted evaluation has judged; empty without one."""
+        return read_json(self.files.evaluation_part)
 
     def save_stage(self, adapters: AdapterStack, name: str, base_id: str) -> None:
         """Write the adapter that stage `name` trained."""
-        self._on_primary(save.save_stage, adapters, name, self.files.adapters / name, base_id)
+        place = self.files.adapters / name
+        self._publish(place, save.save_stage, adapters, name, place, base_id)
 
     def save_policy(self, adapters: AdapterStack, base_id: str) -> None:
         """Write the one adapter that equals all stages."""
-        self._on_primary(save.save_policy, adapters, self.files.adapter, base_id)
+        self._publish(self.files.adapter, save.save_policy, adapters, self.files.adapter, base_id)
 
     def save_checkpoint(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint of `position`; see `Checkpoints.save`."""
@@ -152,6 +187,10 @@ class RunWriter:
 
 def _check(files: RunFiles, existing: Existing) -> None:
     lock.refuse_if_held(files.path)
+    _check_content(files, existing)
+
+
+def _check_content(files: RunFiles, existing: Existing) -> None:
     occupied = files.path.exists() and (not files.path.is_dir() or bool(_content(files.path)))
     if existing == "resume" and occupied and not files.recipe.is_file():
         raise UsageError(
@@ -175,24 +214,29 @@ def _content(folder: Path) -> list[Path]:
 
 
 def _create(files: RunFiles, existing: Existing) -> None:
+    _check_content(files, existing)
     if existing == "overwrite":
-        for path in _content(files.path):
+        # Killed in the middle, the folder is neither a completed run nor something else than a run.
+        order = {files.summary: 0, files.recipe: 2}
+        for path in sorted(_content(files.path), key=lambda path: order.get(path, 1)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for folder in (files.path, files.adapters, files.checkpoints):
         remove_leftovers(folder)
 
 
-def _rewind(files: RunFiles, step: int) -> None:
-    for path in (files.metrics, files.samples, files.probes, files.evaluations):
-        if path.exists():
-            rewrite_lines(path, [line for line in read_lines(path) if line.get("step", step + 1) <= step])
-    found = [line.get("step") for line in read_lines(files.metrics)]
+def _begin(files: RunFiles, step: int, summary: Mapping[str, Any], report: Callable[[str], None]) -> None:
+    found = [number for line in read_lines(files.metrics) if not (number := line.get("step", 0)) > step]
     if found != list(range(1, step + 1)):
         wrong = next(n for n in range(1, max(len(found), step) + 1) if found[n - 1 : n] != [n])
         raise PrerlkitError(
             f"{files.metrics} is damaged: line {wrong} is not step {wrong}, and the checkpoint is at step {step}.",
             "Restore it from a copy, or start from scratch with --overwrite.",
         )
+    write_json(files.summary, summary)
+    if read_json(files.evaluation_part).get("step") != step:  # of a policy that is trained again
+        files.evaluation_part.unlink(missing_ok=True)
+    for path in (files.metrics, files.samples, files.probes, files.evaluations):
+        keep_lines(path, lambda line: int(line["step"]) <= step, report)
 
 
 def _append_step(files: RunFiles, record: StepRecord, samples: int) -> None:
@@ -200,4 +244,4 @@ def _append_step(files: RunFiles, record: StepRecord, samples: int) -> None:
     append_lines(files.samples, [{**place, **group_line(group)} for group in record.groups[:samples]])
     if record.details:
         append_lines(files.probes, [{**place, **record.details}])
-    append_lines(files.metrics, [{**place, **record.metrics}])
+    append_lines(files.metrics, [{**place, **record.metrics}], checked=True)

@@ -1,4 +1,7 @@
-"""Runs the points of a sweep, each a process (`prerlkit run … --resume`): one that dies takes nothing with it."""
+"""Runs the points of a sweep, each a process (`prerlkit run … --resume`): one that dies takes nothing with it.
+
+A run that is still going, of a sweep that died, is found by its lock and waited for.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.load import load
+from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
-from prerlkit.runs.jsonl import read_json
+from prerlkit.runs.state import State, read_state
 from prerlkit.secrets import redact
-from prerlkit.sweep import manifest
+from prerlkit.sweep import forked, manifest
 from prerlkit.sweep.grid import Point
 from prerlkit.sweep.manifest import Entry, log_path
 
@@ -27,10 +33,26 @@ Environment = Mapping[str, str]
 Report = Callable[[Entry], None]
 
 
+class _Process(Protocol):
+    """The part of `subprocess.Popen` that a sweep uses."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _Running:
+    """A run. `process`: None for one that another process has begun, the last sweep's for instance."""
+
     entry: Entry
-    process: subprocess.Popen[bytes]
+    process: _Process | None
     slot: Environment
 
 
@@ -42,6 +64,9 @@ class Sweep:
         slots: an environment for each process that may run at once; see `slots`.
         stop_on_failure: start no more runs after one that failed.
         trust: the runs may use the code that their recipes bring.
+        run_here: runs a point in the calling process and returns its exit code. Points then run in copies of this
+            process where that is possible (`forked`), and otherwise in processes of their own.
+        held: the lock on the sweep's folder.
         changed: called with each entry whose state changed.
         tick: called a few times a second.
     """
@@ -55,6 +80,8 @@ class Sweep:
         *,
         stop_on_failure: bool = False,
         trust: bool = False,
+        run_here: Callable[[Point, Path], int] | None = None,
+        held: lock.Lock | None = None,
         changed: Report = lambda entry: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -63,6 +90,7 @@ class Sweep:
         self._trust = trust
         self._stop_on_failure, self._changed, self._tick = stop_on_failure, changed, tick
         self._running: list[_Running] = []
+        self._run_here, self._lock = run_here, held
         self._signals = 0
 
     @property
@@ -80,9 +108,9 @@ class Sweep:
                     self._tick()
                     time.sleep(_POLL)
             finally:
-                for one in self._running:  # only after an error of our own
-                    one.process.kill()
-                    one.process.wait()
+                for process in filter(None, (one.process for one in self._running)):  # after an error of our own
+                    process.kill()
+                    process.wait()
 
     def _start_some(self) -> bool:
         """Start what there is room for; whether anything is left to start."""
@@ -102,35 +130,49 @@ class Sweep:
         except PrerlkitError as error:
             self._set(entry, "failed", error=error.message)
             return
+        slot = self._free.pop(0)
+        process = None if lock.held(self._folder / point.folder) else self._process(point, slot)
+        entry.begun = time.monotonic()
+        self._running.append(_Running(entry, process, slot))
+        self._set(entry, "running", error="" if process else "another process runs it; waiting for its end")
+
+    def _process(self, point: Point, slot: Environment) -> _Process:
         log = self._folder / log_path(point)
         log.parent.mkdir(parents=True, exist_ok=True)
-        slot = self._free.pop(0)
+        command = [*command_of(point, self._folder / point.folder), *(["--trust"] if self._trust else [])]
+        if self._run_here and forked.can_fork(point.recipe):
+            run = partial(self._run_here, point, self._folder / point.folder)
+            return forked.fork(run, command, slot, log, self._lock)
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*command_of(point, self._folder / point.folder), *(["--trust"] if self._trust else [])],
+            return subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=with_prerlkit({**os.environ, **slot}),
                 start_new_session=True,  # Ctrl-C reaches it by us alone, and so once for each time
             )
-        entry.begun = time.monotonic()
-        self._running.append(_Running(entry, process, slot))
-        self._set(entry, "running")
 
     def _collect(self) -> None:
-        for one in [one for one in self._running if one.process.poll() is not None]:
+        for one in [one for one in self._running if self._has_ended(one)]:
             self._running.remove(one)
             self._free.append(one.slot)
-            entry, code = one.entry, one.process.returncode
+            entry, code = one.entry, one.process.returncode if one.process else None
             entry.seconds, entry.exit_code = time.monotonic() - entry.begun, code
-            reason = read_json(RunFiles(self._folder / entry.point.folder).summary).get("exit_reason")
-            if code == 0 and reason == "completed":
+            state = _state(self._folder / entry.point.folder)
+            if code in (0, None) and state == "completed":
                 self._set(entry, "completed")
-            elif self.stopped or (code == 0 and reason == "stopped"):
+            elif self.stopped or (code == 0 and state == "stopped"):
                 self._set(entry, "stopped")
+            elif code is None:  # it ended elsewhere before its end: now it is ours
+                self._set(entry, "waiting")
             else:
                 self._set(entry, "failed", error=last_words(self._folder / log_path(entry.point), code))
+
+    def _has_ended(self, one: _Running) -> bool:
+        if one.process:
+            return one.process.poll() is not None
+        return self.stopped or not lock.held(self._folder / one.entry.point.folder)
 
     def _set(self, entry: Entry, state: manifest.State, error: str = "") -> None:
         entry.state, entry.error = state, error
@@ -143,8 +185,8 @@ class Sweep:
 
         def handle(number: int, frame: FrameType | None) -> None:
             self._signals += 1
-            for one in self._running:
-                one.process.send_signal(signal.SIGINT if self._signals < 3 else signal.SIGKILL)
+            for process in filter(None, (one.process for one in self._running)):
+                process.send_signal(signal.SIGINT if self._signals < 3 else signal.SIGKILL)
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -152,6 +194,10 @@ class Sweep:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _state(folder: Path) -> State | None:
+    return read_state(folder) if RunFiles(folder).recipe.is_file() else None
 
 
 def command_of(point: Point, folder: Path) -> list[str]:

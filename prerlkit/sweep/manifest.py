@@ -12,6 +12,7 @@ from prerlkit.errors import UsageError
 from prerlkit.files import write_json
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
+from prerlkit.runs.state import read_state
 from prerlkit.sweep.grid import Point
 from prerlkit.train.resume import check_recipe
 
@@ -78,7 +79,7 @@ def plan(points: Sequence[Point], folder: Path) -> list[Entry]:
 def _entry(point: Point, run: RunFiles) -> Entry:
     changes = check_recipe(point.recipe, run)
     more = any(not _NOTHING_TO_DO.match(change) for change in changes)
-    finished = run.recipe.is_file() and read_json(run.summary).get("exit_reason") == "completed" and not more
+    finished = run.recipe.is_file() and read_state(run.path) == "completed" and not more
     return Entry(point, "completed" if finished else "waiting", before=finished, changes=changes)
 
 

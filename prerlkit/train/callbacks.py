@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,14 +34,34 @@ class Callback(Protocol):
         """A stage is finished and evaluated. A run that resumes at this very point reports it again."""
 
 
+class Interrupted(BaseException):
+    """A stop was requested within `StopSignal.interrupting`."""
+
+
 @dataclass(slots=True)
 class StopSignal:
     """A request to stop after the current step: the one thing that the outside may change."""
 
     requested: bool = field(default=False)
+    _interrupting: int | None = field(default=None, repr=False)
+    """The thread that is to be interrupted."""
 
     def request(self) -> None:
+        """Ask for the stop. Called by a signal handler, it raises Interrupted in the work that it interrupts."""
         self.requested = True
+        if self._interrupting == threading.get_ident():
+            raise Interrupted
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Within, a request stops the work at once: Interrupted is raised in the middle of it, or at the start."""
+        self._interrupting = threading.get_ident()
+        try:
+            if self.requested:
+                raise Interrupted
+            yield
+        finally:
+            self._interrupting = None
 
 
 class SilentCallback:

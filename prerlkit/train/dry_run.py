@@ -12,6 +12,7 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.policy import source
 from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import LoadedRecipe
+from prerlkit.recipe.plugins import model_near
 from prerlkit.trust import REMOTE_CODE, ForeignCode
 
 NOT_CHECKED = "not checked"
@@ -31,7 +32,7 @@ def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> I
     recipe = loaded.recipe
     tries = not any(code.key.startswith("verifiers[") for code in untrusted)
     own_code = any(code.key == REMOTE_CODE for code in untrusted)  # a tokenizer may be part of it
-    here = None if own_code else source.cached_config(recipe.model)
+    here = None if own_code else source.cached_config(model_near(recipe.model, loaded.folder))
     try:
         if here is None:
             rows = load_rows(recipe.data.train, folder=loaded.folder)

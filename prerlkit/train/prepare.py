@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
@@ -13,6 +14,7 @@ from prerlkit.data.prompts import PromptSets, build_for
 from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
+from prerlkit.policy.context import context_note, read_config
 from prerlkit.policy.source import ResolvedModel
 from prerlkit.policy.tokens import Tokens, read_tokens, turn_end_note
 from prerlkit.policy.unsloth import check_usable
@@ -62,6 +64,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
         *prompts.notes,
         *tried,
         *_warnings(recipe),
+        *_short_context(recipe, prompts, read_config(model.path)),
         *filter(None, [turn_end_note(tokens, recipe.data.template_options)] if recipe.data.chat else []),
     )
     return Prepared(model, tokens, prompts, notes)
@@ -76,4 +79,17 @@ def _warnings(recipe: Recipe) -> Sequence[str]:
                 f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
                 "log-probs are of the whole one, so its gradient is biased"
             )
+    return lines
+
+
+def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:
+    """Completions that could grow past the positions of the model: a model with learned ones ends there."""
+    new = max(stage.rollout.max_new_tokens for stage in recipe.stages)
+    evaluated = recipe.evaluation.max_new_tokens or recipe.rollout.max_new_tokens
+    parts = (("data.train, rollout", prompts.train, new), ("data.eval, evaluation", prompts.eval, evaluated))
+    lines = []
+    for where, own, most in parts:
+        longest = max((len(prompt.token_ids) for prompt in own), default=0)
+        if note := context_note(config, longest, most):
+            lines.append(f"{where}: {note}. Set a smaller max_new_tokens or max_prompt_tokens")
     return lines

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from prerlkit.errors import UsageError
 from prerlkit.plugins import located, sha256
 from prerlkit.probes.protocol import History
@@ -43,13 +45,15 @@ def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str,
     """What a run is made of beside its recipe; kept in every checkpoint.
 
     Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order), `plugins` (SHA-256 of
-    each file that the recipe names for a loss, an advantage or an engine, by its name there).
+    each file that the recipe names for a loss, an advantage or an engine, by its name there), `recipe` (resolved). The
+    recipe itself and not its digest, so that a refusal names the key that changed.
 
     Args:
         folder: the recipe's, which files are relative to.
     """
     prompts = prepared.prompts
     return {
+        "recipe": recipe.model_dump(mode="json"),
         "revision": prepared.model.revision,
         "data": {"train": _digest(prompts.train), "eval": _digest(prompts.eval)},
         "plugins": {
@@ -84,13 +88,17 @@ def check_recipe(recipe: Recipe, files: RunFiles) -> list[str]:
     """
     if not files.recipe.is_file():
         return []
-    before = load(str(files.recipe)).recipe
+    return _compare(load(str(files.recipe)).recipe, recipe, str(files.path))
+
+
+def _compare(before: Recipe, recipe: Recipe, where: str) -> list[str]:
+    """Return lines on the changes that are allowed. Raises UsageError with a diff for the others."""
     old, new = (dict(_leaves(r.model_dump(mode="json"))) for r in (before, recipe))
     changed = [key for key in {**old, **new} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     refused = [key for key in changed if not any(re.fullmatch(pattern, key) for pattern in MAY_CHANGE)]
     if refused:
         raise UsageError(
-            f"{files.path} was started with another recipe (-); these keys can't change on a resume (+):\n"
+            f"{where} was started with another recipe (-); these keys can't change on a resume (+):\n"
             + _diff(old, new, refused),
             "Resume with the recipe as it was, or run the changed one into another --output. What may change: steps, "
             "evaluation, output, health, probes, memory, rollout.max_sequences, the addresses of vLLM servers, "
@@ -100,8 +108,17 @@ def check_recipe(recipe: Recipe, files: RunFiles) -> list[str]:
 
 
 def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
-    """Raise UsageError when data or model are not those that the checkpoint comes from."""
+    """Raise UsageError when recipe, data or model are not those that the checkpoint comes from."""
     was = found.origin
+    if "recipe" in was:  # recipe.yaml may have been edited since; checkpoints of earlier versions have none
+        try:
+            before, now = (Recipe.model_validate(one["recipe"]) for one in (was, here))
+        except ValidationError as error:
+            raise UsageError(
+                f"The recipe in {found.folder} is not of this version: {error.errors()[0]['msg']}.",
+                "Resume with the version of prerlkit that wrote it (environment.json, versions).",
+            ) from error
+        _compare(before, now, str(found.folder))
     for part in ("train", "eval"):
         if was.get("data", {}).get(part) != here["data"][part]:
             raise UsageError(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from prerlkit.data.stream import PromptStream
 from prerlkit.engines.engine import EngineContext
 from prerlkit.engines.registry import engine_of
-from prerlkit.errors import UsageError
+from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
 from prerlkit.policy.base import check_vocabulary, quantized_layers
 from prerlkit.policy.layout import check_publishable
@@ -79,7 +80,8 @@ def run(
     take_device(world, recipe.model.device)
     writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
     writer.check(existing)
-    changes = world.from_primary(lambda: resume.check_recipe(written, writer.files) if existing == "resume" else [])
+    compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list[str]
+    changes = world.from_primary(compare_recipes)
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
@@ -88,17 +90,16 @@ def run(
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
-        Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=recipe_folder) as judge,
+        _judge(recipe, recipe_folder) as judge,
         _engine(recipe, prepared, callback, world.rank) as (policy, engine),
         writer.locked(),
     ):
         origin = resume.origin(prepared, written, recipe_folder)
         writer.create(existing, origin)
-        found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
-        writer.rewind(found.position.step if found else 0)
+        world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
+        found = _begin(recipe, writer, origin, callback, world, existing)
         writer.write_recipe(dump(written))
         writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
-        writer.restore_evaluations(world.from_primary(writer.read_evaluations))
         past = world.from_primary(writer.read_history)
         context = RunContext(
             recipe,
@@ -119,6 +120,21 @@ def run(
         return _Stages(context, found, taken).run()
 
 
+def _begin(
+    recipe: Recipe,
+    writer: RunWriter,
+    origin: dict[str, Any],
+    callback: Callback,
+    world: World,
+    existing: Existing,
+) -> Checkpoint | None:
+    """Mark the run as running, restore its evaluations, and return the checkpoint that it resumes from."""
+    found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
+    writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
+    writer.restore_evaluations(world.from_primary(writer.read_evaluations))
+    return found
+
+
 def _checkpoint(
     recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
 ) -> Checkpoint | None:
@@ -136,6 +152,11 @@ def _checkpoint(
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
     callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found
+
+
+def _judge(recipe: Recipe, folder: Path | None) -> Runner:
+    workers = recipe.memory.verifier_workers
+    return Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=folder, workers=workers)
 
 
 @contextmanager
@@ -202,7 +223,7 @@ class _Stages:
         except Stopped:
             reason = "stopped"
         except BaseException as error:
-            with suppress(OSError):  # on a full disk, say; what failed first is what a person should read
+            with suppress(OSError, PrerlkitError):  # what failed first is what a person should read
                 self._end(f"failed: {type(error).__name__}: {redact(str(error))}", counted, begun)
             raise
         return self._end(reason, counted, begun)
@@ -235,6 +256,7 @@ class _Stages:
             adapters.fresh(stage.name, stage.adapter, derive(recipe.seed, "adapter", stage.name))
         if self._found and index < self._start.stage and stage.name in self._found.stages:
             self._found.restore_adapter(stage.name, adapters)
+            self._context.writer.save_stage(adapters, stage.name, recipe.model.id)  # it may be damaged, or gone
 
     def _do(self, index: int, stage: Stage) -> None:
         context, recipe = self._context, self._context.recipe

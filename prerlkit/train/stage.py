@@ -37,11 +37,12 @@ from prerlkit.train.batch import train_batch
 from prerlkit.train.callbacks import Callback, StopSignal
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
+from prerlkit.train.evaluation_part import EvaluationPart, identity
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
 from prerlkit.train.probe_runner import ProbeRunner
-from prerlkit.train.sample_and_judge import Judge, sample_and_judge
+from prerlkit.train.sample_and_judge import Judge, SamplingInterrupted, sample_and_judge
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater, UpdateStats
 from prerlkit.types import Group, Prompt, StepRecord
@@ -195,25 +196,39 @@ def update_policy(updater: Updater, groups: Sequence[Group], rate: float) -> Upd
 
 
 def run_evaluation(context: RunContext, name: str, position: Position) -> Position:
-    """Evaluate the current policy and write the result down, unless that was done before a resume."""
+    """Evaluate the current policy and write the result down, unless that was done before a resume.
+
+    Raises:
+        Stopped: a stop was requested; what is judged is written down, and a resumed run evaluates the rest.
+    """
     if any((r.name, r.step) == (name, position.step) for r in context.writer.evaluations):
         return position
+
+    # A base in shards is gathered by all processes at the same time: one of them can't leave in the middle.
+    stop = None if context.recipe.memory.shard_base else context.stop
 
     def sampled(prompts: Sequence[Prompt], sampling: Sampling) -> Sequence[Group]:
         def progress(done: int, total: int) -> None:
             context.callback.progress(f"evaluation {name}", done, total)
 
-        return sample_and_judge(context.engine, context.judge, prompts, sampling, progress, context.world).groups
+        return sample_and_judge(context.engine, context.judge, prompts, sampling, progress, context.world, stop).groups
 
     settings = EvalSettings.of_run(context.recipe)
-    result = evaluate(
-        sampled,
-        context.eval_prompts,
-        settings,
-        name=name,
-        step=position.step,
-        measure_kl=context.stage_kl.measure if position.stage_step else None,
-    )
+    chosen = context.eval_prompts[: settings.problems or None]
+    part = EvaluationPart(sampled, context.writer, name, position.step, identity(settings, chosen))
+    if known := part.restore(context.world.from_primary(context.writer.read_evaluation_part), chosen):
+        context.callback.on_message(f"evaluation {name}: {known} prompts were judged before the stop")
+    try:
+        result = evaluate(
+            part.sample,
+            context.eval_prompts,
+            settings,
+            name=name,
+            step=position.step,
+            measure_kl=context.stage_kl.measure if position.stage_step else None,
+        )
+    except SamplingInterrupted:
+        raise Stopped from None  # the checkpoint of this position is written: before every evaluation
     context.writer.append_evaluation(result)
     context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)

@@ -69,6 +69,8 @@ class Verifier(ABC):
         Settings: a frozen pydantic class, a subclass of `prerlkit.verify.Settings`. Recipes are checked by it.
         resources: "pure" computes and nothing more. "subprocess" starts programs: what it leaves running is ended
             after each batch. "sandbox" isolates what it starts.
+        waits: `judge` spends its time waiting (for a service, a device, a child with a clock) and hardly computes.
+            More workers than cores then judge at the same time.
         needs_answer: samples without a gold answer are unjudged before `judge` is asked. `__init__` may set it where
             it depends on the settings.
         gold: examples that must pass, must fail and can't be judged.
@@ -80,6 +82,7 @@ class Verifier(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
     resources: ClassVar[Resources] = "pure"
+    waits: ClassVar[bool] = False
     needs_answer: bool = True
     gold: ClassVar[tuple[GoldCase, ...]] = ()
 

@@ -18,6 +18,17 @@ def test_the_command_says_which_phase_is_tightest_and_by_exit_code_whether_it_fi
     assert invoke("plan", path, "--vram", "8", "--gpu", "rtx3090").returncode == 2
 
 
+def test_a_dry_run_plans_for_a_card_that_is_not_here(invoke, recipe_file, tmp_path):
+    path = recipe_file()
+    done = invoke("run", path, "--dry-run", "--vram", "8GiB", "-o", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "on a card with 8GiB" in done.stdout
+    assert "on rtx3090" in invoke("run", path, "--dry-run", "--gpu", "rtx3090", "-o", tmp_path / "run").stdout
+    refused = invoke("run", path, "--gpu", "rtx3090", "-o", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "--dry-run" in refused.stderr
+
+
 def test_a_run_that_cannot_fit_is_refused_before_loading_unless_forced(invoke, recipe_file, monkeypatch, tmp_path):
     monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: 2**20)
     path, folder = recipe_file(), tmp_path / "run"

@@ -202,3 +202,41 @@ def test_what_is_no_run_is_explained(tmp_path):
         find_runs([tmp_path])
     with pytest.raises(UsageError, match="is no folder"):
         find_runs([tmp_path / "missing"])
+
+
+def test_runs_that_were_cut_are_named_with_how_far_they_came(make_run):
+    runs = [make_run("a", seed=0), make_run("b", seed=1), make_run("c", seed=2, reason=None, rewards=(0.1, 0.2))]
+    found = compare(find_runs(runs))
+    assert "one: its means are of 2 of 3 seeds: seed 2 broken off after 2 of 4 steps" in found.warnings
+    assert [len(own.runs) for own in found.groups] == [2]
+
+
+def test_a_completed_run_that_lacks_steps_or_evaluations_is_not_compared_by_what_is_left(make_run):
+    folders = [make_run("a", seed=0), make_run("b", seed=1), make_run("c", seed=2)]
+    whole = {"exit_reason": "completed", "steps": 4, "evaluations": [{"name": "step 4", "step": 4}]}
+    for folder in folders:
+        (folder / "summary.json").write_text(json.dumps(whole))
+    assert compare(find_runs(folders)).warnings == ()
+    lines = (folders[1] / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folders[1] / "metrics.jsonl").write_text(
+        "".join([lines[0], lines[1].replace('"step": 2', '"step"; 2'), *lines[2:]])
+    )
+    (folders[2] / "evaluations.jsonl").write_text("")
+    found = compare(find_runs(folders))
+    (own,) = found.groups
+    assert [run.seed for run in own.runs] == [0]
+    assert [one.why for one in own.left_out] == [
+        "metrics.jsonl has 1 of 4 steps", 'evaluations.jsonl lacks "step 4"'
+    ]  # fmt: skip
+    assert any("1 of 3 seeds: seed 1 is damaged: metrics.jsonl has 1 of 4 steps; seed 2" in w for w in found.warnings)
+
+
+def test_runs_of_a_group_with_other_steps_or_evaluations_are_named(make_run):
+    """A rule ended one of them; another was not evaluated where the others were."""
+    runs = [
+        make_run("a", seed=0, rewards=(0.1, 0.2, 0.3)),
+        make_run("b", seed=1, evaluations=((0, 0.2, {}), (2, 0.3, {}), (4, 0.6, {}))),
+    ]
+    found = compare(find_runs(runs)).warnings
+    assert "one: its runs did 3 to 4 steps, compared up to the least" in found
+    assert "one: seed 0 has no evaluation at step 2" in found

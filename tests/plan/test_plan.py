@@ -322,3 +322,28 @@ def test_the_longest_sequences_fill_two_micro_batches_and_no_more(recipe, group_
     made = recipe(rollout=rollout, memory={"microbatch_tokens": 600})
     longest = next(iter(worst_case.batches(made.stages[0], made.memory, share_contexts=True)))
     assert len(longest) == groups
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "free"),
+    [
+        ("0::/jobs/7\n", {"jobs/7/memory": ("3000", "1000"), "jobs/memory": ("9000", "1000")}, 2000),
+        ("0::/jobs/7\n", {"jobs/7/memory": ("max", "1000"), "jobs/memory": ("1500", "1000")}, 500),
+        ("0::/outside\n", {"memory": ("3000", "500")}, 2500),
+        ("0::/\n", {}, 10240),
+    ],
+)
+def test_free_memory_is_that_of_the_own_control_group(tmp_path, monkeypatch, group, files, free):
+    """A scheduler's limit is on a group below the top, or above the own one."""
+    from prerlkit.plan import device
+
+    for name, (most, used) in files.items():
+        place = (tmp_path / name).parent
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "memory.max").write_text(most + "\n")
+        (place / "memory.current").write_text(used + "\n")
+    real = device._read
+    told = {"/proc/meminfo": "MemAvailable:    10 kB\n", "/proc/self/cgroup": group}
+    monkeypatch.setattr(device, "_read", lambda path: told.get(path) or real(path))
+    monkeypatch.setattr(device, "_CGROUPS", str(tmp_path))
+    assert device.free_host_memory() == free

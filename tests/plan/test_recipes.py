@@ -9,12 +9,13 @@ import transformers
 
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import card
+from prerlkit.plan.header import BLOCK, header_lines
 from prerlkit.plan.plan import make_plan
 from prerlkit.recipe.load import load, packaged
 
 HEADS = {name: path.read_text(encoding="utf-8").split("\nname:")[0] for name, path in packaged().items()}
 CARDS = {name: found[1] for name, head in HEADS.items() if (found := re.search(r"--gpu (\S+)", head))}
-PLANNED = ("regex_format", "math_dsrl")
+PLANNED = ("regex_format", "math_dsrl", "gsm8k_dsrl")
 """Each of another model size or engine; the rest would take minutes."""
 HEADS_PLANNED_WITH = "5.24."
 """The transformers of the headers' figures. Others copy more or less: 5.16 makes 5.34 GiB of regex_format's 5.2."""
@@ -40,6 +41,7 @@ def test_a_recipe_fits_the_card_that_it_names(name):
     assert phase == plan.tightest.name
     if transformers.__version__.startswith(HEADS_PLANNED_WITH):
         assert f"{plan.needed / 2**30:.1f}" == needed
+        assert BLOCK.search(HEADS[name] + "\n")[0] == header_lines(recipe, plan)
     else:
         assert plan.needed / 2**30 == pytest.approx(float(needed), rel=0.03)
 

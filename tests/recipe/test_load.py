@@ -232,3 +232,21 @@ def test_words_in_a_list_become_what_they_stand_for_when_a_key_of_theirs_is_set(
     hybrid = load("smoke", ["stages.rl.objective=[grpo, nsr-prerl]", "stages.rl.objective.1.coefficient=0.1"]).recipe
     assert [objective.coefficient for objective in hybrid.stages[1].objective] == [1.0, 0.1]
     assert hybrid.stages[1].objective[1].space == "pretrain"
+
+
+def test_a_relative_model_folder_is_found_next_to_the_recipe(tmp_path, monkeypatch):
+    """As every relative path: in the working directory first, then in the recipe's folder."""
+    from prerlkit.recipe.plugins import bind, model_near
+
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    loaded = load(write(tmp_path, GOOD.replace("some/model", "models/mine")))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert bind(loaded.recipe, loaded.folder).model.id == str(tmp_path / "models/mine")
+    assert loaded.recipe.model.id == "models/mine"
+    (tmp_path / "elsewhere" / "models" / "mine").mkdir(parents=True)
+    assert bind(loaded.recipe, loaded.folder).model.id == "models/mine"
+    for name in ("some/model", "pypi:a==1#b.gguf", "x" * 5000):
+        other = loaded.recipe.model.model_copy(update={"id": name})
+        assert model_near(other, tmp_path) is other
+        assert model_near(other, None) is other

@@ -11,6 +11,7 @@ from prerlkit.report.build import build
 from prerlkit.report.labels import duration, labels
 from prerlkit.report.rollouts import rollouts
 from prerlkit.runs import lock
+from prerlkit.runs.jsonl import read_lines
 from prerlkit.runs.run import Run
 
 
@@ -19,7 +20,7 @@ def data_of(text: str) -> dict:
 
 
 def change_lines(file, change):
-    lines = [change(json.loads(line)) for line in file.read_text().splitlines()]
+    lines = [change(line) for line in read_lines(file)]  # without their checks
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

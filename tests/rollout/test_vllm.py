@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoConfig
 
+from prerlkit.engines.vllm import engine_need
 from prerlkit.errors import EngineError, UsageError
-from prerlkit.rollout.memory import BLOCK, EngineMemory, engine_memory
+from prerlkit.recipe.schema import Recipe
+from prerlkit.rollout.memory import BLOCK, EngineMemory, engine_memory, quantized_weights
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.rollout.vllm import GoneError, Request, Sampled, VllmEngine, rank_for
 from prerlkit.rollout.vllm_local import check_installed
@@ -152,6 +154,26 @@ def test_pinned_host_memory_by_hand():
     weights = 2 * (36 * (15_728_640 + 10_485_760 + 49_807_360 + 24_903_680) + 388_956_160)
     need = engine_memory(config, weights=weights, rank=64, sequences=1, length=100)
     assert need.pinned - 2 * need.adapter == pytest.approx((36 * 256 + 1024) << 20)
+
+
+def test_weights_in_8_bits_by_hand():
+    """Qwen3-4B: the 36 layers' 3.63 of its 4.02 billion numbers take a byte each, the table two."""
+    config = AutoConfig.for_model("qwen3", **QWEN3_4B)
+    linear, table = 36 * (15_728_640 + 10_485_760 + 49_807_360 + 24_903_680), 388_956_160
+    assert quantized_weights(config, 2 * (linear + table)) == pytest.approx(linear + 2 * table)
+
+
+def test_an_8_bit_copy_is_of_an_engine_that_the_run_starts(tiny_recipe):
+    def recipe(**vllm):
+        data = tiny_recipe()
+        return Recipe.model_validate({**data, "rollout": {**data["rollout"], "engine": "vllm", "vllm": vllm}})
+
+    assert recipe(quantization="fp8").rollout.vllm.quantization == "fp8"
+    with pytest.raises(ValueError, match="--quantization fp8_per_tensor"):
+        recipe(quantization="fp8", server="http://host:8000")
+    config = AutoConfig.for_model("qwen3", **QWEN3_4B)
+    whole, half = (engine_need(recipe(quantization=q), config, 8 << 30).weights for q in ("none", "fp8"))
+    assert 0.5 < half / whole < 0.6
 
 
 def test_a_completion_that_a_server_broke_off_is_not_taken(server):

@@ -130,6 +130,7 @@ def test_what_a_killed_process_was_writing_is_swept_away(store):
     (folder / ".step-000002.4242").mkdir()
     (folder / ".step-000001.4242.old").mkdir()
     (folder.parent / ".recipe.yaml.4242").touch()
+    (folder.parent / "recipe.yaml").touch()
     assert newest_whole(folder, print).position.step == 1
     RunWriter(folder.parent).create("resume")
     assert [path.name for path in folder.iterdir()] == ["step-000001"]

@@ -11,7 +11,10 @@ from safetensors.torch import load_file, save_file
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe
+from prerlkit.runs import checksums
 from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.files import RunFiles
+from prerlkit.runs.jsonl import append_lines
 from prerlkit.runs.run import Run
 from prerlkit.runs.trained import TrainedRun
 from prerlkit.runs.writer import RunWriter
@@ -47,6 +50,7 @@ def test_a_finished_run_is_the_sum_of_its_stages(make):
     assert (run.step, run.complete, run.model.revision, run.base_fingerprint) == (4, True, "c0ffee", {"digest": "x"})
     assert [part.name for part in run.parts] == ["warmup", "rl"]
     file = run.adapters[0][1]
+    run.files.checksums.unlink()
     save_file({key: value + 1 for key, value in load_file(file).items()}, file)
     assert TrainedRun.open(run.folder).fingerprint != run.fingerprint
 
@@ -90,3 +94,49 @@ def test_a_recipe_of_another_version_is_reported_on_and_not_used(make):
     assert (Run.open(folder).state, Run.open(folder).recipe["a_key_of_another_version"]) == ("completed", 1)
     with pytest.raises(UsageError, match="a_key_of_another_version"):
         TrainedRun.open(folder)
+
+
+@pytest.mark.parametrize("file", ["adapters/warmup/adapter_model.safetensors", "recipe.yaml", "environment.json"])
+def test_a_flipped_bit_in_what_a_finished_run_published_is_found(make, file):
+    folder = make()
+    data = bytearray((folder / file).read_bytes())
+    value = {"recipe.yaml": b"seed: 0", "environment.json": b"c0ffee"}.get(file)
+    place = data.index(value) + len(value) - 1 if value else len(data) - 6
+    data[place] ^= 1
+    (folder / file).write_bytes(data)
+    with pytest.raises(PrerlkitError, match=rf"{file} is not what the run wrote") as error:
+        TrainedRun.open(folder, weights=True)
+    assert "Restore it from a copy" in error.value.hint
+
+
+def test_a_missing_adapter_configuration_is_found_where_the_folder_is_read(make):
+    folder = make()
+    (folder / "adapters" / "rl" / "adapter_config.json").unlink()
+    with pytest.raises(PrerlkitError, match=r"adapters/rl/adapter_config.json is missing"):
+        checksums.check(RunFiles(folder), [folder / "adapters" / "rl"])
+
+
+def test_a_run_of_an_earlier_version_is_read_unchecked_and_says_it_in_one_line(make, monkeypatch):
+    folder = make()
+    assert TrainedRun.open(folder).note == ""
+    (folder / "checksums.json").unlink()
+    run = TrainedRun.open(folder, weights=True)
+    assert "has no checksums.json" in run.note
+    assert "\n" not in run.note
+
+
+def test_a_longer_run_that_was_killed_is_no_completed_one_also_with_a_summary_of_an_earlier_version(make):
+    """The summary of the shorter run stayed: 4 steps of 4, while the recipe has 400."""
+    folder = make()
+    stages = [{"name": "warmup", "steps": 2, "planned": 2}, {"name": "rl", "steps": 2, "planned": 2}]
+    (folder / "summary.json").write_text(json.dumps({"exit_reason": "completed", "steps": 4, "stages": stages}))
+    assert TrainedRun.open(folder).complete
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text()
+    recipe.write_text("steps: 400".join(text.rsplit("steps: 2", 1)))
+    assert Run.open(folder).state == "broken off"
+    with pytest.raises(UsageError, match=r"did not finish .*last checkpoint is of step 3 of 402"):
+        TrainedRun.open(folder)
+    recipe.write_text(text)
+    append_lines(folder / "metrics.jsonl", [{"step": step, "stage": "rl"} for step in range(1, 6)])
+    assert Run.open(folder).state == "broken off"

@@ -44,12 +44,13 @@ def locked(writer: RunWriter, tools: Tools) -> None:
 WRITING = {
     "locked": locked,
     "create": lambda writer, tools: writer.create("resume"),
-    "rewind": lambda writer, tools: writer.rewind(2),
+    "begin": lambda writer, tools: writer.begin(2, "tiny", 0, print),
     "write_recipe": lambda writer, tools: writer.write_recipe("name: other\n"),
     "write_environment": lambda writer, tools: writer.write_environment({}),
     "write_summary": lambda writer, tools: writer.write_summary({}),
     "append_step": lambda writer, tools: writer.append_step(RECORD, 1),
     "append_evaluation": lambda writer, tools: writer.append_evaluation(RESULT),
+    "write_evaluation_part": lambda writer, tools: writer.write_evaluation_part({"step": 4}),
     "save_stage": lambda writer, tools: writer.save_stage(tools.adapters, "a", "base"),
     "save_policy": lambda writer, tools: writer.save_policy(tools.adapters, "base"),
     "save_checkpoint": lambda writer, tools: writer.save_checkpoint(Position(step=4), tools.adapters, tools.optimizer),
@@ -61,6 +62,7 @@ READING = {
     "restore_evaluations": lambda writer, tools: writer.restore_evaluations([RESULT]),
     "best_step": lambda writer, tools: writer.best_step(),
     "read_evaluations": lambda writer, tools: writer.read_evaluations(),
+    "read_evaluation_part": lambda writer, tools: writer.read_evaluation_part(),
     "read_history": lambda writer, tools: writer.read_history(),
     "newest_checkpoint": lambda writer, tools: writer.newest_checkpoint(print),
 }
@@ -134,4 +136,71 @@ def test_every_process_remembers_the_evaluations(tmp_path):
 def test_a_hole_in_the_metrics_is_named(folder):
     (folder / "metrics.jsonl").write_text('{"step": 1, "stage": "a"}\n{"step": 3, "stage": "a"}\n')
     with pytest.raises(PrerlkitError, match="line 2 is not step 2"):
-        RunWriter(folder).rewind(3)
+        RunWriter(folder).begin(3, "tiny", 0, print)
+
+
+def test_a_hole_changes_nothing_and_a_completed_run_stays_one(folder):
+    (folder / "summary.json").write_text('{"exit_reason": "completed"}')
+    (folder / "metrics.jsonl").write_text('{"step": 1, "stage": "a"}\n{"step": 3, "stage": "a"}\n')
+    before = content(folder)
+    with pytest.raises(PrerlkitError, match="line 2 is not step 2"):
+        RunWriter(folder).begin(3, "tiny", 0, print)
+    assert content(folder) == before
+
+
+def test_a_flipped_digit_in_the_metrics_is_named_and_nothing_is_lost(folder):
+    (folder / "metrics.jsonl").unlink()
+    append_lines(folder / "metrics.jsonl", [{"step": n, "stage": "a", "x": 0.5} for n in (1, 2, 3)], checked=True)
+    text = (folder / "metrics.jsonl").read_text()
+    (folder / "metrics.jsonl").write_text(
+        text.replace('"step": 2, "stage": "a", "x": 0.5', '"step": 2, "stage": "a", "x": 0.7')
+    )
+    before = content(folder)
+    with pytest.raises(PrerlkitError, match="line 2 is not step 2"):
+        RunWriter(folder).begin(3, "tiny", 0, print)
+    assert content(folder) == before
+    RunWriter(folder).begin(1, "tiny", 0, print)  # behind the checkpoint it may be forgotten, but is kept aside
+    assert (folder / "metrics.jsonl.damaged-1").exists()
+
+
+def test_a_folder_is_checked_again_under_its_lock(folder, tmp_path):
+    """Another run came and finished while this one was loading."""
+    place = tmp_path / "empty"
+    writer = RunWriter(place)
+    writer.check("refuse")
+    place.mkdir()
+    (place / "recipe.yaml").write_text("name: other\n")
+    before = content(place)
+    with writer.locked(), pytest.raises(UsageError, match="exists and is not empty"):
+        writer.create("refuse")
+    assert {k: v for k, v in content(place).items() if k != ".lock"} == before
+
+
+def test_a_run_whose_folder_was_deleted_writes_nowhere(folder, tools):
+    import shutil
+
+    writer = RunWriter(folder)
+    with writer.locked():
+        shutil.rmtree(folder)
+        for write in ("append_step", "append_evaluation", "save_checkpoint", "save_stage", "write_summary"):
+            with pytest.raises(PrerlkitError, match="was deleted, moved or replaced"):
+                WRITING[write](writer, tools)
+    assert not folder.exists()
+
+
+def test_an_overwriting_run_that_is_killed_leaves_no_completed_run_and_can_be_repeated(folder, monkeypatch):
+    (folder / "summary.json").write_text('{"exit_reason": "completed"}')
+    real = Path.unlink
+
+    def killed(path, missing_ok=False):
+        if path.name == "metrics.jsonl":
+            raise KeyboardInterrupt
+        real(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            RunWriter(folder).create("overwrite")
+    assert not (folder / "summary.json").exists()
+    RunWriter(folder).create("overwrite")
+    assert list(folder.iterdir()) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -182,6 +184,56 @@ def test_more_steps_make_a_finished_run_go_on(sweep, recipe, tiny_recipe, tmp_pa
     assert starts(tmp_path / "sweep/seed-0") == 2
 
 
+def test_a_run_that_outlived_its_sweep_is_waited_for(sweep, recipe, tmp_path):
+    """The sweep was killed: its run goes on, holds its folder, and ends by itself."""
+    folder = tmp_path / "sweep" / "seed-0"
+    script = (
+        "import json, sys, time; from pathlib import Path; from prerlkit.runs.lock import locked\n"
+        "folder, recipe = Path(sys.argv[1]), sys.argv[2]\n"
+        "with locked(folder):\n    (folder / 'recipe.yaml').write_text(recipe)\n    print('held', flush=True)\n"
+        "    sys.stdin.read()\n    (folder / 'summary.json').write_text(json.dumps({'exit_reason': sys.argv[3]}))\n"
+    )
+    text = dump(load(recipe, ("seed=0",)).recipe)
+
+    def orphan(reason):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(folder), text, reason],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    for reason, started in (("stopped", 1), ("completed", 1)):
+        shutil.rmtree(tmp_path / "sweep", ignore_errors=True)
+        process = orphan(reason)
+        seen = []
+
+        def during(entries, process=process, seen=seen):
+            seen.append((entries[0].state, entries[0].error))
+            if len(seen) == 2:
+                process.communicate("")  # it comes to its end
+
+        (tmp_path / "sweep" / "sweep.json").write_text("{}")
+        (entry,) = sweep(seeds=(0,), during=during)
+        assert seen[0] == ("running", "another process runs it; waiting for its end")
+        assert entry.state == "completed"
+        assert (folder / "started").exists() == (reason == "stopped"), started
+
+
+def test_a_summary_of_a_shorter_plan_does_not_make_a_run_finished(sweep, recipe, tiny_recipe, tmp_path):
+    """Extended, then killed: the old summary stayed, as earlier versions left it."""
+    sweep(seeds=(0,))
+    longer = tiny_recipe()
+    longer["stages"][1]["steps"] = 5
+    Path(recipe).write_text(json.dumps(longer))
+    folder = tmp_path / "sweep/seed-0"
+    (folder / "recipe.yaml").write_text(dump(load(recipe, ("seed=0",)).recipe))
+    stages = [{"name": "warmup", "steps": 2, "planned": 2}, {"name": "rl", "steps": 2, "planned": 2}]
+    (folder / "summary.json").write_text(json.dumps({"exit_reason": "completed", "steps": 4, "stages": stages}))
+    (entry,) = manifest.plan(grid.points([recipe], (0,), ()), tmp_path / "sweep")
+    assert (entry.state, entry.before) == ("waiting", False)
+
+
 def test_last_words_hide_secrets(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789abcdefgh")
     log = tmp_path / "log"
@@ -218,3 +270,46 @@ def test_real_runs_from_the_command_line_to_a_comparison(recipe, tmp_path, monke
     plain = json.loads(CliRunner().invoke(app, ["compare", str(folder), "--json"]).output)
     assert [run["seed"] for run in plain["groups"][0]["runs"]] == [0, 1]
     assert plain["metrics"][0]["budgets"][0]["means"]["tiny"]["value"] >= 0
+
+
+def test_a_copy_is_a_process_of_its_own_and_does_not_hold_the_lock_of_its_sweep(tmp_path):
+    import time
+
+    from prerlkit.runs import lock
+    from prerlkit.sweep.forked import fork
+
+    def run():
+        print("here", os.environ["OMP_NUM_THREADS"], os.getsid(0) == os.getpid())
+        print("to stderr", file=sys.stderr)
+        (tmp_path / "begun").touch()
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "end").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return 3
+
+    log, threads = tmp_path / "log", os.environ.get("OMP_NUM_THREADS")
+    with lock.locked(tmp_path / "sweep") as held:
+        copy = fork(run, ["never", "started"], {"OMP_NUM_THREADS": "2"}, log, held)
+        while not (tmp_path / "begun").exists() and copy.poll() is None:
+            time.sleep(0.01)
+        assert copy.poll() is None
+    free = not lock.held(tmp_path / "sweep")
+    (tmp_path / "end").touch()
+    assert copy.wait() == 3
+    assert free
+    assert log.read_text() == "here 2 True\nto stderr\n"
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
+def test_a_copy_that_raises_or_is_killed_ends_as_a_process_does(tmp_path):
+    from prerlkit.sweep.forked import fork
+
+    def raises():
+        raise ValueError("a bug")
+
+    copy = fork(raises, ["never"], {}, tmp_path / "log")
+    assert copy.wait() == 1
+    assert "ValueError: a bug" in (tmp_path / "log").read_text()
+    copy = fork(lambda: signal.alarm(60) or signal.pause() or 0, ["never"], {}, tmp_path / "log")
+    copy.kill()
+    assert copy.wait() == -signal.SIGKILL

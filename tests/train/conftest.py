@@ -44,6 +44,7 @@ def lines():
         if not path.exists():
             return []
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [{key: value for key, value in line.items() if key != "crc32"} for line in found]  # of the times too
         if not untimed:
             return found
         return [

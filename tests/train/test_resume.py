@@ -152,6 +152,116 @@ def test_a_hole_in_the_metrics_is_said_and_not_papered_over(go, tiny_recipe, tmp
         go(tiny_recipe(), tmp_path / "out", existing="resume")
 
 
+def test_an_edited_recipe_in_the_run_folder_is_refused_with_a_diff(go, tiny_recipe, tmp_path):
+    """`prerlkit resume RUN` reads the recipe from there: checkpoints hold the one that they come from."""
+    from prerlkit.recipe.load import load
+
+    go(tiny_recipe(), tmp_path / "out", stop_after=3)
+    recipe = tmp_path / "out" / "recipe.yaml"
+    text = recipe.read_text()
+    for old, new, key in (("seed: 0\n", "seed: 1\n", "seed"), ("group_size: 4", "group_size: 5", "rollout.group_size")):
+        assert old in text
+        recipe.write_text(text.replace(old, new))
+        edited = load(str(recipe)).recipe.model_dump(mode="json")
+        with pytest.raises(UsageError, match=r"step-000003 was started with another recipe") as error:
+            go(edited, tmp_path / "out", existing="resume")
+        assert f"+ {key}" in error.value.message
+    recipe.write_text(text.replace("description: ''", "description: more memory"))
+    summary, _ = go(load(str(recipe)).recipe.model_dump(mode="json"), tmp_path / "out", existing="resume")
+    assert summary.exit_reason == "completed"
+
+
+def test_a_completed_run_that_is_extended_and_killed_is_no_completed_one(go, same_run, tiny_recipe, tmp_path):
+    from prerlkit.compare.groups import group
+    from prerlkit.runs.run import Run
+    from prerlkit.runs.trained import TrainedRun
+    from prerlkit.train.callbacks import SilentCallback
+
+    longer = tiny_recipe(output={"checkpoint_every": 1})
+    longer["stages"] = [longer["stages"][0], {**longer["stages"][1], "steps": 5}]
+    go(longer, tmp_path / "straight")
+    go(tiny_recipe(output={"checkpoint_every": 1}), tmp_path / "out")
+    assert Run.open(tmp_path / "out").state == "completed"
+
+    class Copying(SilentCallback):
+        """What is on the disk in that moment is what a kill leaves."""
+
+        def on_stage_begin(self, name, steps, done):
+            assert Run.open(tmp_path / "out").state == "running"
+            shutil.copytree(tmp_path / "out", tmp_path / "killed before a step")
+
+        def on_step_end(self, record, done, steps):
+            if record.step == 6:
+                shutil.copytree(tmp_path / "out", tmp_path / "killed")
+
+    go(longer, tmp_path / "out", existing="resume", listener=Copying())
+    for name, step in (("killed before a step", 4), ("killed", 5)):
+        killed = tmp_path / name
+        run = Run.open(killed)
+        assert run.state == "broken off"
+        assert [left.why for left in group([run])[0].left_out] == ["broken off"]
+        with pytest.raises(UsageError, match=rf"did not finish .*last checkpoint is of step {step} of 7"):
+            TrainedRun.open(killed)
+        assert TrainedRun.open(killed, checkpoint=True).step == step
+        go(longer, killed, existing="resume")
+        assert (killed / "adapter/adapter_model.safetensors").read_bytes() == (
+            tmp_path / "straight/adapter/adapter_model.safetensors"
+        ).read_bytes()
+
+
+def test_a_refused_resume_leaves_a_completed_run_completed(go, tiny_recipe, tmp_path):
+    from prerlkit.runs.run import Run
+
+    data = rows(tmp_path / "rows.jsonl", 12)
+    go(tiny_recipe(data=data), tmp_path / "out")
+    rows(tmp_path / "rows.jsonl", 13)
+    with pytest.raises(UsageError, match="The train prompts are not those"):
+        go(tiny_recipe(data=data), tmp_path / "out", existing="resume")
+    assert Run.open(tmp_path / "out").state == "completed"
+
+
+def test_a_folder_that_is_deleted_during_a_step_ends_the_run(go, tiny_recipe, tmp_path):
+    """Begun again by another run, it would have two writers."""
+    from prerlkit.train.callbacks import SilentCallback
+
+    class Deleting(SilentCallback):
+        def on_step_end(self, record, done, steps):
+            if record.step == 2:
+                shutil.rmtree(tmp_path / "out")
+
+    with pytest.raises(PrerlkitError, match="was deleted, moved or replaced"):
+        go(tiny_recipe(), tmp_path / "out", listener=Deleting())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["samples.jsonl", "evaluations.jsonl"])
+def test_a_damaged_line_costs_no_other_line(go, lines, tiny_recipe, tmp_path, file):
+    go(tiny_recipe(), tmp_path / "out", stop_after=3)
+    path = tmp_path / "out" / file
+    before = path.read_bytes()
+    _, *others = before.splitlines(keepends=True)
+    damaged = before.replace(b":", b";", 1)
+    path.write_bytes(damaged)
+    _, callback = go(tiny_recipe(), tmp_path / "out", existing="resume")
+    assert path.read_bytes().startswith(b"".join(others))
+    assert path.with_name(f"{file}.damaged-1").read_bytes() == damaged
+    assert any(f"{file} is damaged: line 1 can't be read" in note for note in callback.notes)
+
+
+def test_a_finished_stage_whose_adapter_is_damaged_is_written_again(go, tiny_recipe, tmp_path):
+    from prerlkit.runs.trained import TrainedRun
+
+    go(tiny_recipe(), tmp_path / "out")
+    file = tmp_path / "out" / "adapters" / "warmup" / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3] + bytes([whole[-3] ^ 0x40]) + whole[-2:])  # an exponent's bit
+    with pytest.raises(PrerlkitError, match="is not what the run wrote"):
+        TrainedRun.open(tmp_path / "out", weights=True)
+    go(tiny_recipe(), tmp_path / "out", existing="resume")
+    assert file.read_bytes() == whole
+    TrainedRun.open(tmp_path / "out", weights=True)
+
+
 def test_two_runs_on_one_folder(go, tiny_recipe, tmp_path):
     """The second is refused before it loads anything, and says who is there; the lock goes with its holder."""
     go(tiny_recipe(), tmp_path / "out", stop_after=1)

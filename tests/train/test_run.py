@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -320,3 +321,53 @@ def test_a_verifier_that_hangs_and_crashes_leaves_counts_and_baseline_right(tiny
             assert list(advantages(faultless, GroupMean(kind="group_mean"))) == pytest.approx(centred)
         assert record.metrics["sample/unjudged"] == pytest.approx(unjudged / 64)
     assert min(hung, crashed) >= 3, "the tiny model's texts drew too few faults: this test shows nothing"
+
+
+def test_completions_beyond_the_models_positions_are_warned_of_before_the_run(go, tiny_recipe, tmp_path):
+    """The tiny model has 512."""
+    recipe = tiny_recipe(evaluation={"prompts": 4, "when": [], "max_new_tokens": 500})
+    recipe["stages"] = [{"name": "rl", "objective": "grpo", "steps": 1, "learning_rate": 1e-2}]
+    _, callback = go(recipe, tmp_path / "out")
+    said = [note for note in callback.notes if "exceed the model's context of 512" in note]
+    assert len(said) == 1
+    assert said[0].startswith("data.eval, evaluation: the longest prompt (")
+
+
+def test_verification_overlaps_sampling(go, lines, tiny_recipe, tmp_path, monkeypatch):
+    """Completions of different lengths end at different times: the first is judged before the last is sampled."""
+    from prerlkit.rollout.hf import HfEngine
+
+    (tmp_path / "verifiers").mkdir()
+    (tmp_path / "verifiers" / "marking.py").write_text(
+        "from pathlib import Path\nfrom prerlkit.verify import Verdict, Verifier\nclass Marking(Verifier):\n"
+        "    name = 'marking'\n    needs_answer = False\n    def judge(self, sample):\n"
+        f"        Path({str(tmp_path)!r}, f'judged-{{sample.tokens}}').touch()\n        return Verdict.of(True)\n"
+    )
+    real, waited = HfEngine.generate, []
+
+    def waiting(self, prompts, sampling):
+        for number, (i, s, completion) in enumerate(real(self, prompts, sampling)):
+            yield i, s, completion
+            if number == 0:  # asked for the next one: the first has to be judged meanwhile
+                first = tmp_path / f"judged-{len(completion.token_ids)}"
+                deadline = time.monotonic() + 30
+                while not first.exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                waited.append(first.exists())
+
+    monkeypatch.setattr(HfEngine, "generate", waiting)
+    recipe = tiny_recipe(evaluation={"when": []}, verifiers=[{"name": "marking"}])
+    recipe["stages"] = [{"name": "rl", "objective": "grpo", "steps": 1, "learning_rate": 1e-2}]
+    go(recipe, tmp_path / "out", recipe_folder=tmp_path)
+    assert waited == [True]
+    assert (tmp_path / "out/adapters/rl/adapter_config.json").is_file()
+
+
+def test_the_configuration_of_an_adapter_lists_its_modules_in_order(go, tiny_recipe, tmp_path):
+    """PEFT keeps them as a set, whose order differs from process to process."""
+    recipe = tiny_recipe(evaluation={"when": []})
+    go(recipe, tmp_path / "out")
+    for place in ("adapter", "adapters/rl", "adapters/warmup"):
+        modules = json.loads((tmp_path / "out" / place / "adapter_config.json").read_text())["target_modules"]
+        assert modules == sorted(modules)
+        assert len(modules) > 2

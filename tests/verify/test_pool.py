@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -16,8 +19,11 @@ from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.types import Verdict
 from prerlkit.verify import VerifierInput
 from prerlkit.verify.combine import Combination
+from prerlkit.verify.pool import runner as runner_module
+from prerlkit.verify.pool import worker_thread
 from prerlkit.verify.pool.jobs import Job, JobQueue, Judgement
-from prerlkit.verify.pool.runner import Runner
+from prerlkit.verify.pool.output import LIMIT
+from prerlkit.verify.pool.runner import Runner, default_workers
 
 
 def test_both_workers_work(tmp_path: Path, write: Any, simple: Any) -> None:
@@ -185,3 +191,94 @@ def test_the_pool_keeps_no_threads(tmp_path: Path, write: Any, simple: Any) -> N
     with Runner([VerifierConfig(name="right")], folder=tmp_path, workers=2):
         assert threading.active_count() == before + 2
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("waiting", ["for a verdict", "to submit"])
+def test_a_thread_of_the_pool_that_dies_ends_the_run_with_its_cause(
+    tmp_path: Path, write: Any, simple: Any, monkeypatch: pytest.MonkeyPatch, waiting: str
+) -> None:
+    """Whatever fails in it: no sample waits for a thread that is gone."""
+    write(tmp_path, "plain", simple("plain", "return Verdict.of(True)"))
+
+    def broken(*_: object) -> None:
+        raise OSError("no more descriptors")
+
+    with Runner([VerifierConfig(name="plain")], folder=tmp_path, workers=1, max_pending=1) as runner:
+        monkeypatch.setattr(worker_thread, "_next_verdict", broken)
+        first = runner.submit(VerifierInput("", "x"))
+        wait = first.result if waiting == "for a verdict" else lambda: runner.submit(VerifierInput("", "y"))
+        with pytest.raises(PrerlkitError, match="pool failed: OSError: no more descriptors"):
+            wait()
+        with pytest.raises(PrerlkitError, match="pool failed"):
+            runner.submit(VerifierInput("", "x"))
+
+
+def test_a_parent_that_ignores_sigchld_loses_no_verdict(tmp_path: Path, write: Any, simple: Any) -> None:
+    """As a scheduler or a shell's `trap '' CHLD` leaves it: a dead worker's exit status is gone, and its id too."""
+    write(
+        tmp_path,
+        "dying",
+        simple("dying", "os._exit(3) if sample.completion == 'die' else None; return Verdict.of(True)"),
+    )
+    script = f"""
+import signal, sys
+from pathlib import Path
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from prerlkit.recipe.schema import VerifierConfig
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
+with Runner([VerifierConfig(name="dying")], folder=Path({str(tmp_path)!r}), workers=1) as runner:
+    verdicts = runner.judge([VerifierInput("", text) for text in ("a", "die", "b", "die", "c")])
+    print([verdict.passed for verdict in verdicts])
+    print(verdicts[1].reason)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("[True, None, True, None, True]"), done.stderr
+    assert "SIGCHLD" in done.stdout
+
+
+def test_workers_are_as_many_as_cores_allow_or_more_where_a_verifier_waits(
+    tmp_path: Path, write: Any, simple: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cores, workers in ((1, 2), (2, 2), (8, 4), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)), raising=False)
+        assert default_workers(waits=False) == workers
+    monkeypatch.setattr(runner_module, "WAITING", 5)
+    body = "time.sleep(0.6); return Verdict.of(True, '', pid=os.getpid())"
+    write(tmp_path, "waiting", simple("waiting", body, "    waits = True"))
+    with Runner([VerifierConfig(name="waiting")], folder=tmp_path) as runner:
+        verdicts = runner.judge([VerifierInput("", "x")] * 5)
+    assert len({verdict.details["pid"] for verdict in verdicts}) == 5
+    with Runner([VerifierConfig(name="waiting")], folder=tmp_path, workers=1) as runner:
+        verdicts = runner.judge([VerifierInput("", "x")] * 2)
+    assert len({verdict.details["pid"] for verdict in verdicts}) == 1
+
+
+def test_what_verifiers_print_is_bounded(
+    tmp_path: Path, write: Any, simple: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Their own prints and those of what they start; 40 MB in all."""
+    body = "print('x' * 1_000_000, flush=True); os.system('head -c 1000000 /dev/zero >&2'); return Verdict.of(True)"
+    write(tmp_path, "loud", simple("loud", body))
+    with Runner([VerifierConfig(name="loud")], folder=tmp_path, workers=2) as runner:
+        assert all(verdict.passed for verdict in runner.judge([VerifierInput("", "x")] * 20))
+    said = capfd.readouterr().err
+    assert len(said) < LIMIT + 1000
+    assert said.count("is left out") == 1
+
+
+def test_a_limit_of_memory_below_a_workers_own_is_kept(tmp_path: Path, write: Any, simple: Any) -> None:
+    """`ulimit -v` of the shell can't be raised by a worker."""
+    write(tmp_path, "plain", simple("plain", "return Verdict.of(True)"))
+    script = f"""
+import resource
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+from prerlkit.recipe.schema import VerifierConfig
+from prerlkit.verify import VerifierInput
+from prerlkit.verify.pool.runner import Runner
+with Runner([VerifierConfig(name="plain")], folder=Path({str(tmp_path)!r}), workers=1) as runner:
+    print(runner.judge([VerifierInput("", "x")])[0].passed)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "True\n", done.stderr

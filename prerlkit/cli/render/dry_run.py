@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,21 +12,33 @@ from rich.table import Table
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
-from prerlkit.recipe.plugins import bind
+from prerlkit.recipe.plugins import bind, model_near
 from prerlkit.train.dry_run import NOT_CHECKED, check_data
 from prerlkit.trust import ForeignCode
 
 if TYPE_CHECKING:
+    from prerlkit.plan.device import Device
     from prerlkit.recipe.schema import Recipe, Stage, VerifierConfig
 
 
-def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, untrusted: Sequence[ForeignCode] = ()) -> None:
-    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds. `untrusted` code doesn't run."""
+def print_dry_run(
+    console: Console,
+    loaded: LoadedRecipe,
+    folder: Path,
+    device: Callable[[], Device],
+    untrusted: Sequence[ForeignCode] = (),
+) -> None:
+    """Print what a run of `loaded` in `folder` would be, with what `check_data` finds.
+
+    Args:
+        device: gives the one to plan for; asked where there is something to plan.
+        untrusted: code that doesn't run.
+    """
     recipe = loaded.recipe
     console.print(f"[bold]{recipe.name}[/bold]  {recipe.description}", soft_wrap=True)
     _line(console, "seed", str(recipe.seed))
     _line(console, "output", f"{folder}{' (exists)' if folder.exists() else ''}")
-    for text in source.describe(recipe.model):
+    for text in source.describe(model_near(recipe.model, loaded.folder)):
         _line(console, "model", text.removeprefix("model: "))
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
@@ -48,16 +60,15 @@ def print_dry_run(console: Console, loaded: LoadedRecipe, folder: Path, untruste
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
     if all(code.key.startswith("verifiers[") for code in untrusted):
-        _print_memory(console, bind(recipe, loaded.folder))
+        _print_memory(console, bind(recipe, loaded.folder), device)
     for text in unchecked:
         console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)
     console.print("dry run: no weights were loaded, nothing was written")
 
 
-def _print_memory(console: Console, recipe: Recipe) -> None:
+def _print_memory(console: Console, recipe: Recipe, device: Callable[[], Device]) -> None:
     from prerlkit.cli.render.plan import print_plan
     from prerlkit.plan.config import find_config
-    from prerlkit.plan.device import at_hand
     from prerlkit.plan.fit import plan_and_advice
 
     try:
@@ -65,7 +76,7 @@ def _print_memory(console: Console, recipe: Recipe) -> None:
     except UsageError:
         _line(console, "memory", "not known: the model's config.json is not on this machine")
         return
-    print_plan(console, recipe, *plan_and_advice(recipe, where, at_hand(recipe.model.device)))
+    print_plan(console, recipe, *plan_and_advice(recipe, where, device()))
 
 
 def _line(console: Console, label: str, text: str) -> None:

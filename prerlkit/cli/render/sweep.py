@@ -53,7 +53,7 @@ class SweepDisplay:
         """A run started or ended."""
         text = f"{entry.point.folder}: {entry.state}"
         if entry.state == "running":
-            text += f", log {self._folder / log_path(entry.point)}"
+            text += f": {entry.error}" if entry.error else f", log {self._folder / log_path(entry.point)}"
         else:
             text += f" after {duration(entry.seconds)}" + (f": {entry.error}" if entry.error else "")
         self._say(text)

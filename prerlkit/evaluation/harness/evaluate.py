@@ -22,6 +22,7 @@ from prerlkit.evaluation.harness.targets import Target
 from prerlkit.evaluation.harness.task import Task
 from prerlkit.evaluation.request import EvalSettings
 from prerlkit.files import write_json
+from prerlkit.policy.context import context_note
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.train.callbacks import Callback
 from prerlkit.train.sample_and_judge import Judge, sample_and_judge
@@ -72,7 +73,7 @@ class _Session:
         prompts = every[: self.settings.problems or None]
         for line in (f"{target.text}: {local.resolved.origin}", *local.notes, *told):
             self.callback.on_message(line)
-        records.open(self._identity(local, every), overwrite=overwrite)
+        records.open(self._identity(local, every), overwrite=overwrite, report=self.callback.on_message)
         left = self._left(prompts, records)
         if left:
             self._judge(local, left, records)
@@ -130,10 +131,6 @@ class _Session:
         self.callback.progress(what, before + done, total)
 
     def _warn_of_short_context(self, config: Any, left: Sequence[tuple[Kind, Sampling, list[Prompt]]]) -> None:
-        window = config.to_dict().get("max_position_embeddings")
         longest = max(len(prompt.token_ids) for _, _, prompts in left for prompt in prompts)
-        if window and longest + self.settings.max_new_tokens > window:
-            self.callback.on_message(
-                f"the longest prompt ({longest:,} tokens) and {self.settings.max_new_tokens:,} new ones exceed the "
-                f"model's context of {window:,}: what it writes past that means little"
-            )
+        if note := context_note(config.to_dict(), longest, self.settings.max_new_tokens):
+            self.callback.on_message(note)

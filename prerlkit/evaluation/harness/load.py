@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.harness.targets import Target
@@ -75,7 +74,8 @@ def resolve(target: Target, report: source.Report = None) -> LocalTarget:
     except UsageError:
         start = None  # to answer it needs none
     tokens = Tokens(tokenizer, end_token_ids(resolved.path, tokenizer, target.model.end_tokens), start)
-    return LocalTarget(target, resolved, tokens, (note,) if note else ())
+    unchecked = target.run.note if target.run else ""
+    return LocalTarget(target, resolved, tokens, tuple(filter(None, (note, unchecked))))
 
 
 def load(local: LocalTarget) -> Policy:
@@ -88,9 +88,9 @@ def load(local: LocalTarget) -> Policy:
     model = target.model.model_copy(update={"backend": "transformers"})
     policy = load_policy(local.resolved.path, model, local.tokens)
     if target.run:
-        for stage, file in target.run.adapters:
-            with _adapter_errors(file):
-                policy.adapters.restore(stage.name, stage.adapter, load_file(file))
+        for part in target.run.parts:
+            with _adapter_errors(target.run.files.adapters / part.name):
+                policy.adapters.restore(part.name, part.settings, part.tensors)
     elif target.adapter:
         with _adapter_errors(target.adapter):
             policy.adapters.adopt(target.adapter)

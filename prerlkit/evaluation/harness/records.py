@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from prerlkit.errors import UsageError
 from prerlkit.evaluation.attempts import Attempt, Problem, found
 from prerlkit.evaluation.request import Kind
 from prerlkit.files import write_json
-from prerlkit.runs.jsonl import append_lines, group_line, read_json, read_lines, rewrite_lines
+from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_json, read_lines
 from prerlkit.types import Group, Prompt, Verdict
 
 KINDS: tuple[Kind, ...] = ("greedy", "sampled")
@@ -31,8 +31,11 @@ class Records:
         self.samples = folder / "samples.jsonl"
         self._identity = folder / "evaluation.json"
 
-    def open(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+    def open(self, identity: Mapping[str, Any], *, overwrite: bool, report: Callable[[str], None]) -> None:
         """Continue the evaluation that is in the folder if it is the same one, else begin it.
+
+        Args:
+            report: receives a sentence about a damaged file; its problems are judged again.
 
         Raises:
             UsageError: the folder holds another evaluation, or something else.
@@ -47,7 +50,7 @@ class Records:
                     f"{self.folder} holds an evaluation with another {', '.join(changed)}.",
                     "Choose another --output, or add --overwrite to start from scratch.",
                 )
-            rewrite_lines(self.samples, read_lines(self.samples))  # a killed process may have torn the last one
+            keep_lines(self.samples, lambda line: line["kind"] in KINDS and "prompt_id" in line, report)
             return
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UsageError(f"{self.folder} exists and holds no evaluation.", "Choose another --output.")

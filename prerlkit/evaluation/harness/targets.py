@@ -17,6 +17,7 @@ from prerlkit.policy import source
 from prerlkit.policy.identity import read_base
 from prerlkit.recipe.load import load, packaged
 from prerlkit.recipe.model import Model
+from prerlkit.runs import checksums
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 from prerlkit.runs.trained import TrainedRun
@@ -102,6 +103,8 @@ def _adapter(text: str, folder: Path, known: Model | None, base: str | None) -> 
     for run in (RunFiles(folder.parent), RunFiles(folder.parent.parent)):  # <run>/adapter, <run>/adapters/<stage>
         if run.recipe.is_file():
             environment = read_json(run.environment).get("model", {})
+            if folder == run.adapter or folder.parent == run.adapters:  # <run>/export is of another command
+                checksums.check(run, [folder])
             fingerprint = recorded.get("fingerprint") or environment.get("fingerprint")
             return Target(text, load(str(run.recipe)).recipe.model, adapter=folder, base=fingerprint)
     base_id = recorded.get("id") or config.get("base_model_name_or_path") or base

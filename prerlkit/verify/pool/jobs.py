@@ -62,10 +62,16 @@ class Judgement:
         """Take one verifier's verdict. True when it was the last one missing, and the future is now set."""
         with self.lock:
             self.verdicts[use] = verdict
-            complete = len(self.verdicts) == len(self.combination.labels)
-        if complete:
-            self.future.set_result(self.combination.combine([self.verdicts[i] for i in range(len(self.verdicts))]))
+            complete = len(self.verdicts) == len(self.combination.labels) and not self.future.done()
+            if complete:
+                self.future.set_result(self.combination.combine([self.verdicts[i] for i in range(len(self.verdicts))]))
         return complete
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no verdict: the pool itself failed."""
+        with self.lock:
+            if not self.future.done():
+                self.future.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -79,11 +85,15 @@ class Job:
 
 
 class JobQueue:
-    """Checks in the order they came, handed out in batches of one verifier."""
+    """Checks in the order they came, handed out in batches of one verifier.
+
+    Attributes:
+        workers: how many share a line.
+    """
 
     def __init__(self, uses: int, workers: int) -> None:
         self._waiting: list[deque[Job]] = [deque() for _ in range(uses)]
-        self._workers = workers
+        self.workers = workers
         self._changed = threading.Condition()
         self._closed = False
 
@@ -115,7 +125,7 @@ class JobQueue:
                     return None
                 self._changed.wait()
             line = max(self._waiting, key=len)
-            share = min(MAX_BATCH, -(-len(line) // self._workers))
+            share = min(MAX_BATCH, -(-len(line) // self.workers))
             batch = [line.popleft()]
             size = len(batch[0].frame)
             while not batch[0].alone and line and len(batch) < share and not line[0].alone:

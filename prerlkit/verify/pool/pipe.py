@@ -4,7 +4,7 @@ JSON and not pickle, so that nothing a worker sends can run code in the training
 carries lone surrogates and null bytes unharmed.
 
     runner → worker   hello {verifiers, folder, memory_bytes}            once
-    worker → runner   {together} when ready, or {error, hint, usage}     once
+    worker → runner   {together, waits} when ready, or {error, hint, usage}     once
     runner → worker   batch {use, count, together}, then `count` samples
     worker → runner   `count` results, each sent as soon as it is known; between them {clock: false} and {clock: true}
                       around a verifier's one-time loading, whose time isn't the sample's
@@ -23,6 +23,7 @@ from typing import Any
 from prerlkit.types import Verdict
 from prerlkit.verify.base import VerifierInput
 from prerlkit.verify.pool.bounds import bounded
+from prerlkit.verify.pool.output import BoundedOutput
 
 _LENGTH = struct.Struct("!I")
 MAX_FRAME = 256 * 2**20  # bytes; a longer one means that the stream is broken
@@ -79,12 +80,20 @@ def decode_verdict(message: Any) -> tuple[Verdict, bool]:
 
 
 class Pipe:
-    """Frames over a pair of file descriptors, each wait with a limit in seconds (None: for ever)."""
+    """Frames over a pair of file descriptors, each wait with a limit in seconds (None: for ever).
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    Args:
+        print_fd: what the other side prints. It is emptied by `output` during every wait.
+    """
+
+    def __init__(
+        self, read_fd: int, write_fd: int, print_fd: int | None = None, output: BoundedOutput | None = None
+    ) -> None:
         self._read_fd, self._write_fd = read_fd, write_fd
-        os.set_blocking(read_fd, False)
-        os.set_blocking(write_fd, False)
+        self._print_fd, self._output = print_fd, output
+        for fd in (read_fd, write_fd, print_fd):
+            if fd is not None:
+                os.set_blocking(fd, False)
         self._buffer = bytearray()
 
     def send(self, frames: Iterable[bytes], timeout: float | None = None) -> None:
@@ -100,7 +109,7 @@ class Pipe:
             try:
                 view = view[os.write(self._write_fd, view) :]
             except BlockingIOError:
-                _wait(self._write_fd, select.POLLOUT, deadline)
+                self._wait(self._write_fd, select.POLLOUT, deadline)
             except BrokenPipeError as error:
                 raise Closed from error
 
@@ -116,7 +125,7 @@ class Pipe:
             try:
                 data = os.read(self._read_fd, _CHUNK)
             except BlockingIOError:
-                _wait(self._read_fd, select.POLLIN, deadline)
+                self._wait(self._read_fd, select.POLLIN, deadline)
                 continue
             if not data:
                 raise Closed
@@ -126,9 +135,30 @@ class Pipe:
         except (ValueError, RecursionError, MemoryError) as error:
             raise Closed from error
 
+    def empty_output(self) -> None:
+        """Take what the other side has printed so far, a chunk at most."""
+        if self._print_fd is not None and self._output and not self._output.empty(self._print_fd):
+            self._print_fd = None
+
     def close(self) -> None:
         os.close(self._read_fd)
         os.close(self._write_fd)
+
+    def _wait(self, fd: int, event: int, deadline: float | None) -> None:
+        """Wait for a descriptor. It is asked once more after the deadline: this thread itself may have been held up."""
+        while True:
+            poll = select.poll()
+            poll.register(fd, event)
+            if self._print_fd is not None:
+                poll.register(self._print_fd, select.POLLIN)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = [ready_fd for ready_fd, _ in poll.poll(None if left is None else left * 1000)]
+            if self._print_fd in ready:
+                self.empty_output()
+            if fd in ready:
+                return
+            if not ready or left == 0:
+                raise WorkerTimedOut
 
     def _take(self) -> bytes | None:
         if len(self._buffer) < _LENGTH.size:
@@ -141,12 +171,3 @@ class Pipe:
         body = bytes(self._buffer[_LENGTH.size : _LENGTH.size + length])
         del self._buffer[: _LENGTH.size + length]
         return body
-
-
-def _wait(fd: int, event: int, deadline: float | None) -> None:
-    """Wait for a descriptor. It is asked once more after the deadline: this thread itself may have been held up."""
-    poll = select.poll()
-    poll.register(fd, event)
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    if not poll.poll(None if left is None else left * 1000):
-        raise WorkerTimedOut

@@ -62,13 +62,18 @@ def kill_descendants(pid: int) -> None:
         time.sleep(0.001)  # killed processes need a moment to leave the table
 
 
-def kill_tree(pid: int, mark: str) -> None:
-    """End a worker that leads its own session, and all that it started. It must still have to be waited for."""
-    _send(pid, signal.SIGSTOP)
-    kill_descendants(pid)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    _send(pid, signal.SIGKILL)
+def kill_tree(pid: int | None, mark: str) -> None:
+    """End a worker that leads its own session, and all that it started.
+
+    Args:
+        pid: of a worker that must still be waited for; None when its id may already be another process's.
+    """
+    if pid is not None:
+        _send(pid, signal.SIGSTOP)
+        kill_descendants(pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        _send(pid, signal.SIGKILL)
     deadline = time.monotonic() + _PATIENCE
     while (found := _marked(mark, besides=pid)) and time.monotonic() < deadline:
         for child in found:
@@ -76,7 +81,7 @@ def kill_tree(pid: int, mark: str) -> None:
         time.sleep(0.001)
 
 
-def _marked(mark: str, besides: int) -> list[int]:
+def _marked(mark: str, besides: int | None) -> list[int]:
     """Living processes that carry the worker's mark in the environment that they were started with."""
     wanted = f"{MARK}={mark}".encode()
     found = []

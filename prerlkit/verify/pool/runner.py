@@ -6,6 +6,7 @@ is killed with all that it started, the sample at fault is unjudged, and the res
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -20,7 +21,26 @@ from prerlkit.verify.base import VerifierInput
 from prerlkit.verify.combine import Combination, Reward, labels_of
 from prerlkit.verify.pool import pipe as protocol
 from prerlkit.verify.pool.jobs import Job, JobQueue, Judgement, VerifierEntry, VerifierStats
+from prerlkit.verify.pool.output import BoundedOutput
 from prerlkit.verify.pool.worker_thread import WorkerThread
+
+WAITING = 16
+"""Workers where a verifier mostly waits."""
+COMPUTING = (2, 8)
+"""Workers where verifiers compute: half of the cores, but at least and at most so many. The trainer uses cores too."""
+
+
+def default_workers(*, waits: bool) -> int:
+    """Return how many worker processes judge, unless a recipe says it.
+
+    Args:
+        waits: a verifier mostly waits (`Verifier.waits`).
+    """
+    if waits:
+        return WAITING
+    least, most = COMPUTING
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(least, min(most, cores // 2))
 
 
 class Runner:
@@ -31,7 +51,7 @@ class Runner:
         reward: how their scores become one.
         gates: positions of the verifiers whose failing makes the score 0; see `combine.Combination`.
         folder: the recipe's folder, for verifiers beside it.
-        workers: how many processes.
+        workers: how many processes; None: `default_workers`, by what the first ones say of their verifiers.
         memory_bytes: address space of one worker, and of each process it starts (RLIMIT_AS).
         max_pending: samples that may be under way; `submit` waits when there are more.
 
@@ -46,7 +66,7 @@ class Runner:
         reward: Reward = "weighted",
         gates: Collection[int] = (),
         folder: Path | None = None,
-        workers: int = 2,
+        workers: int | None = None,
         memory_bytes: int = 4 * 2**30,
         max_pending: int = 1024,
     ) -> None:
@@ -62,24 +82,41 @@ class Runner:
             "folder": None if folder is None else str(folder.resolve()),
             "memory_bytes": memory_bytes,
         }
-        self._queue = JobQueue(len(self._uses), workers)
-        self._room = threading.BoundedSemaphore(max_pending)
+        self._workers = workers
+        self._queue = JobQueue(len(self._uses), workers or COMPUTING[0])
+        self._room = threading.Semaphore(max_pending)
+        self._pending: set[Judgement] = set()
+        self._failure: PrerlkitError | None = None
         self._lock = threading.Lock()
         self._counts: list[Counter[str]] = [Counter() for _ in self._uses]
         self._open = False
-        self._slots = [WorkerThread(hello, self._uses, self._queue, self._finish) for _ in range(workers)]
+        self._hello, self._output = hello, BoundedOutput()
+        self._slots: list[WorkerThread] = []
 
     def __enter__(self) -> Self:
-        for slot in self._slots:
-            slot.start()
         self._open = True
         try:
-            for slot in self._slots:
-                slot.started.result()
+            self._start(self._workers or COMPUTING[0])
+            if self._workers is None:
+                workers = default_workers(waits=any(slot.waits for slot in self._slots))
+                self._queue.workers = workers
+                self._start(workers - len(self._slots))
         except BaseException:
             self._close(abandon=True)
             raise
         return self
+
+    def _start(self, count: int) -> None:
+        """Start so many more workers and wait until they are ready."""
+        new = [
+            WorkerThread(self._hello, self._uses, self._queue, self._finish, self._fail, self._output)
+            for _ in range(count)
+        ]
+        self._slots += new
+        for slot in new:
+            slot.start()
+        for slot in new:
+            slot.started.result()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,11 +129,19 @@ class Runner:
 
         The future gets the combined verdict (see `combine.Combination`). It never raises for a fault of a verifier, and
         can't be cancelled.
+
+        Raises (the future too):
+            PrerlkitError: the pool itself failed, or isn't open.
         """
         if not self._open:
             raise PrerlkitError("this runner isn't open", "Use it as a context manager: with Runner(...) as runner:")
         self._room.acquire()
         task = Judgement(self._combination)
+        with self._lock:
+            if self._failure:
+                self._room.release()  # for the next one that waits
+                raise self._failure
+            self._pending.add(task)
         task.future.set_running_or_notify_cancel()
         try:
             frame = protocol.encode_sample(sample)
@@ -113,6 +158,11 @@ class Runner:
         """The combined verdicts, in the samples' order."""
         return [future.result() for future in [self.submit(sample) for sample in samples]]
 
+    def abandon(self) -> None:
+        """Leave what is under way unjudged, and what is still submitted: the run is about to stop."""
+        for slot in self._slots:
+            slot.abandon()
+
     def stats(self) -> dict[str, VerifierStats]:
         """What each verifier has done so far, by name; one that is used twice has `#2` after its name."""
         with self._lock:
@@ -124,14 +174,31 @@ class Runner:
         with self._lock:
             self._counts[check.use].update(["judged" if verdict.judged else "unjudged", *([fault] if fault else [])])
         if check.task.add(check.use, verdict):
+            with self._lock:
+                self._pending.discard(check.task)
             self._room.release()
+
+    def _fail(self, error: BaseException) -> None:
+        """A thread of the pool died. Every sample under way fails with its cause, and so does each one to come."""
+        failure = PrerlkitError(
+            f"The verifiers' pool failed: {type(error).__name__}: {error}.",
+            "This is no fault of a verifier. The finished steps are saved: --resume continues. If it happens again, "
+            "please report it with the traceback (-v).",
+        )
+        failure.__cause__ = error
+        with self._lock:
+            self._failure = self._failure or failure
+            pending, self._pending = self._pending, set()
+        self._queue.close()
+        for task in pending:
+            task.fail(failure)
+        self._room.release()  # whoever waits to submit is to see the failure
 
     def _close(self, abandon: bool) -> None:
         self._open = False
         self._queue.close()
         if abandon:
-            for slot in self._slots:
-                slot.abandon()
+            self.abandon()
         for slot in self._slots:
             if slot.ident is not None:
                 slot.join()

@@ -29,6 +29,7 @@ def main() -> None:
     pipe = _private_pipe()
     adopt_orphans_and_die_with_parent(parent=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored by the parent, it would be here: no exit status of a child
     try:
         hello = pipe.receive()
         verifiers = _start(hello)
@@ -45,7 +46,7 @@ def main() -> None:
     for verifier in verifiers:
         verifier.on_clock = lambda running: pipe.send([protocol.encode({"clock": running})])
     together = [type(verifier).judge_batch is not Verifier.judge_batch for verifier in verifiers]
-    pipe.send([protocol.encode({"together": together})])
+    pipe.send([protocol.encode({"together": together, "waits": any(verifier.waits for verifier in verifiers)})])
     try:
         while True:
             _judge_batch(pipe, verifiers)
@@ -67,7 +68,8 @@ def _start(hello: Mapping[str, Any]) -> list[Verifier]:
     folder = Path(hello["folder"]) if hello["folder"] is not None else None
     verifiers = [registry.make(use["name"], use["settings"], folder) for use in hello["verifiers"]]
     # After the imports: these map large libraries, and the limit is meant for what a verdict eats.
-    limit = hello["memory_bytes"]
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
+    limit = hello["memory_bytes"] if most == resource.RLIM_INFINITY else min(most, hello["memory_bytes"])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return verifiers

@@ -13,6 +13,7 @@ from typing import Any
 from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.verify.pool import pipe as protocol
+from prerlkit.verify.pool.output import BoundedOutput
 from prerlkit.verify.pool.processes import MARK, kill_tree
 
 START_LIMIT = 60.0  # seconds from start to ready: the plugins' imports, on a cold disk
@@ -31,29 +32,39 @@ SET = {
 
 
 class WorkerProcess:
-    """A started worker. `together` says for each verifier whether it judges whole batches.
+    """A started worker.
+
+    Attributes:
+        together: for each verifier whether it judges whole batches.
+        waits: a verifier mostly waits.
 
     Args:
         hello: the verifiers, the recipe's folder and the memory limit; see `protocol`.
+        output: receives what the worker and its children print.
 
     Raises:
         PrerlkitError: the worker can't start, with what its plugin said.
     """
 
-    def __init__(self, hello: Mapping[str, Any]) -> None:
+    def __init__(self, hello: Mapping[str, Any], output: BoundedOutput) -> None:
         self._mark = secrets.token_hex(16)
         self._process = subprocess.Popen(
             python("-m", "prerlkit.verify.pool.worker", str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=_environment(self._mark),
             start_new_session=True,  # Ctrl-C in the terminal stops the trainer, which then decides
             bufsize=0,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self.pipe = protocol.Pipe(self._process.stdout.fileno(), self._process.stdin.fileno())
+        assert self._process.stderr is not None
+        self.pipe = protocol.Pipe(
+            self._process.stdout.fileno(), self._process.stdin.fileno(), self._process.stderr.fileno(), output
+        )
         self.together: list[bool] = []
+        self.waits = False
         try:
             self.pipe.send([protocol.encode(hello)], START_LIMIT)
             answer = self.pipe.receive(START_LIMIT)
@@ -65,11 +76,11 @@ class WorkerProcess:
         if "error" in answer:
             self.kill()
             raise (UsageError if answer["usage"] else PrerlkitError)(answer["error"], answer["hint"])
-        self.together = answer["together"]
+        self.together, self.waits = answer["together"], answer["waits"]
 
     def signal_tree(self) -> None:
         """Kill the process and all that it started, from any thread; `kill` by its owner must follow."""
-        kill_tree(self._process.pid, self._mark)
+        kill_tree(self._process.pid if self._is_there() else None, self._mark)
 
     def kill(self) -> str:
         """End the process and all that it started, and say how it ended, as in "the worker …"."""
@@ -77,9 +88,12 @@ class WorkerProcess:
         deadline = time.monotonic() + 0.05
         while not self._has_ended() and time.monotonic() < deadline:
             time.sleep(0.002)  # a crash shows first as a closed pipe; give it the moment to get its own exit status
-        kill_tree(self._process.pid, self._mark)
+        there = self._is_there()
+        kill_tree(self._process.pid if there else None, self._mark)
         status = self._process.wait()
         self._close_pipes()
+        if not there:
+            return "is gone, and its exit status with it (this process ignores SIGCHLD)"
         return (
             f"was killed by signal {-status} ({signal.strsignal(-status)})"
             if status < 0
@@ -97,10 +111,22 @@ class WorkerProcess:
 
     def _has_ended(self) -> bool:
         """Without collecting its exit status."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
+    def _is_there(self) -> bool:
+        """Whether its process id is still its own. Where SIGCHLD is ignored, the system gives it away at its end."""
+        try:
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
 
     def _close_pipes(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
+        self.pipe.empty_output()  # its last words
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
 

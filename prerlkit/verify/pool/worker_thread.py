@@ -12,6 +12,7 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.types import Verdict
 from prerlkit.verify.pool import pipe as protocol
 from prerlkit.verify.pool.jobs import Job, JobQueue, VerifierEntry
+from prerlkit.verify.pool.output import BoundedOutput
 from prerlkit.verify.pool.worker_process import WorkerProcess
 
 LOADING_LIMIT = 60.0  # seconds for what a verifier does `off_the_clock`
@@ -19,31 +20,50 @@ _TAKE_LIMIT = 10.0  # seconds for an idle worker to take a batch
 _RESTARTS = 3  # fresh processes that may fail to take one batch before its first check is given up
 
 Finish = Callable[[Job, Verdict, str | None], None]
+Fail = Callable[[BaseException], None]
 
 
 class WorkerThread(threading.Thread):
     """Takes batches from the queue, has its process judge them, and hands each verdict to `finish`.
 
+    What happens to a process costs a verdict at most. What happens to the thread itself is a fault of the pool: `fail`
+    receives it, and no sample waits for a thread that is gone.
+
     The process is started and waited for by this thread alone: it dies with the thread (PR_SET_PDEATHSIG).
     """
 
     def __init__(
-        self, hello: Mapping[str, Any], uses: Sequence[VerifierEntry], queue: JobQueue, finish: Finish
+        self,
+        hello: Mapping[str, Any],
+        uses: Sequence[VerifierEntry],
+        queue: JobQueue,
+        finish: Finish,
+        fail: Fail,
+        output: BoundedOutput,
     ) -> None:
         super().__init__(name="prerlkit-verify", daemon=True)
         self.started: Future[None] = Future()
-        self._hello, self._uses, self._queue, self._finish = hello, uses, queue, finish
+        self._hello, self._uses, self._queue, self._finish, self._fail = hello, uses, queue, finish, fail
+        self._output = output
+        self.waits = False
         self._child: WorkerProcess | None = None
         self._failures = 0  # in a row, before any verdict
         self._abandoned = threading.Event()
 
     def run(self) -> None:
         try:
-            self._child = WorkerProcess(self._hello)
+            self._child = WorkerProcess(self._hello, self._output)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for `started`
             self.started.set_exception(error)
             return
+        self.waits = self._child.waits
         self.started.set_result(None)
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - handed to the threads that wait for verdicts
+            self._fail(error)
+
+    def _work(self) -> None:
         while (batch := self._queue.take()) is not None:
             if self._abandoned.is_set():
                 for check in batch:
@@ -63,7 +83,7 @@ class WorkerThread(threading.Thread):
         """Have a batch judged. Each of its checks ends up finished, or back in the queue."""
         if self._child is None:
             try:
-                self._child = WorkerProcess(self._hello)
+                self._child = WorkerProcess(self._hello, self._output)
             except (PrerlkitError, OSError) as error:
                 self._lose(batch, 0, f"its worker can't be started again: {error}", "crashes")
                 return
