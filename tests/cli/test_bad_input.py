@@ -188,7 +188,7 @@ def test_gold_answers_that_fail_their_own_verifier(invoke, recipe_file, tmp_path
 def test_a_plugin_that_fails_to_import(invoke, recipe_file, tmp_path):
     (tmp_path / "verifiers").mkdir()
     (tmp_path / "verifiers" / "bad.py").write_text("\nraise RuntimeError('on purpose')\n")
-    done = invoke("run", recipe_file(verifiers=[{"name": "bad"}]))
+    done = invoke("run", recipe_file(verifiers=[{"name": "bad"}]), "--trust")
     refused(done, 2, "RuntimeError: on purpose", "verifiers/bad.py, line 2")
 
 
