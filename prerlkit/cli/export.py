@@ -54,7 +54,9 @@ def export(
     for check in done.checks:
         echo(f"loaded by {check}")
     allowed = vllm_rank(done.rank)
-    if allowed:
+    if done.dora:
+        typer.echo("vLLM takes no DoRA adapters: merge instead (`prerlkit merge`)")
+    elif allowed:
         echo(f"vLLM: --enable-lora --max-lora-rank {allowed} --lora-modules policy={done.folder}")
     else:
         echo(f"vLLM takes no adapter of rank {done.rank}: reduce it with --rank, or merge")

@@ -72,6 +72,7 @@ class Exported:
     rank: int
     checks: tuple[LoadedModel, ...]
     reduction: Reduction | None
+    dora: bool = False
 
 
 def export(
@@ -104,7 +105,7 @@ def export(
     """
     trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
-    folder = Path(output) if output else trained.folder / "export"
+    folder = Path(output).expanduser() if output else trained.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
@@ -125,7 +126,7 @@ def export(
                 reference.check(place, (part,), own, reduced=False)
                 made.append(folder / "stages" / part.name)
         write_json(work / RECORD, _record(trained, config.r, checks, reduction))
-    return Exported(folder, tuple(made), config.r, checks, reduction)
+    return Exported(folder, tuple(made), config.r, checks, reduction, bool(config.use_dora))
 
 
 def vllm_rank(rank: int) -> int | None:

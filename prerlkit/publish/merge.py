@@ -96,7 +96,7 @@ def merge(
     """
     trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
-    folder = Path(output) if output else trained.folder / "merged"
+    folder = Path(output).expanduser() if output else trained.folder / "merged"
     _check(trained, folder, lora_scale, overwrite)
     source = trained.resolve_base(base, report)
     model = trained.recipe.model
