@@ -129,7 +129,9 @@ def contrast_table() -> str:
                 ])
                 for figure, spent in ((average, "trained"), (solved, "sampled"))
             ]  # fmt: skip
-    others = {f"{n} {i}": c.p for n, cs in found.items() for i, c in enumerate(cs) if (n, i) != PRIMARY and c.p}
+    others = {
+        f"{n} {i}": c.p for n, cs in found.items() for i, c in enumerate(cs) if (n, i) != PRIMARY and c.p is not None
+    }
     adjusted = holm(others)
     rows = []
     for name, contrasts in found.items():
