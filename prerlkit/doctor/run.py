@@ -60,7 +60,10 @@ def run_all(on_result: Callable[[CheckResult], None], device: str = "auto") -> l
 
 
 def report(findings: Mapping[str, DoctorFinding], results: Sequence[CheckResult]) -> dict[str, Any]:
-    """Return machine and results as JSON's types, for a bug report. It holds no path, no token and no host name."""
+    """Return machine and results as JSON's types, for a bug report.
+
+    It holds no token and no host name. A note may quote a path out of an error.
+    """
     return {
         "prerlkit": prerlkit.__version__,
         "platform": platform.platform(),
