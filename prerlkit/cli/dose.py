@@ -82,7 +82,7 @@ def dose(
         console.print("dry run: nothing was run, nothing was written")
         return
     require(of_recipe(loaded.recipe, loaded.folder), loaded.folder, trust)
-    done = _run(console, loaded.recipe, loaded.folder, grid, folder, quiet=quiet)
+    done = _run(console, loaded.recipe, loaded.folder, grid, folder, trust=trust, quiet=quiet)
     _finish(console, recipe, loaded.recipe.name, grid, folder, target)
     if not done:
         console.print("stopped; the same command continues")
@@ -124,7 +124,14 @@ def _check(recipe: Recipe, recipe_folder: Path | None, grid: DoseGrid, trust: bo
 
 
 def _run(
-    console: Console, recipe: Recipe, recipe_folder: Path | None, grid: DoseGrid, folder: Path, *, quiet: bool
+    console: Console,
+    recipe: Recipe,
+    recipe_folder: Path | None,
+    grid: DoseGrid,
+    folder: Path,
+    *,
+    trust: bool,
+    quiet: bool,
 ) -> bool:
     """Run what is missing, each run with its own display."""
     from contextlib import ExitStack
@@ -142,7 +149,7 @@ def _run(
             number = grid.rates.index(rate) + 1
             console.print(f"[bold]rate {rate:g}[/bold] ({number} of {len(grid.rates)}): {state}", soft_wrap=True)
 
-        return run_doses(recipe, recipe_folder, grid, folder, display, on_run=on_run)
+        return run_doses(recipe, recipe_folder, grid, folder, display, trust=trust, on_run=on_run)
 
 
 def _finish(console: Console, source: str, name: str, grid: DoseGrid, folder: Path, target: Path) -> None:

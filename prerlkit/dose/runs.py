@@ -101,12 +101,14 @@ def run_doses(
     folder: Path,
     callback: Callable[[], Callback],
     *,
+    trust: bool = False,
     on_run: Callable[[float, str], None] = lambda rate, state: None,
 ) -> bool:
     """Run the rates one after the other in this process. Finished runs are skipped, unfinished ones resumed.
 
     Args:
         callback: makes the callback of each run.
+        trust: allow the code that the recipe brings; see `prerlkit.trust`.
         on_run: called with a rate and `done before`, `running` or the run's exit reason.
 
     Returns:
@@ -118,7 +120,7 @@ def run_doses(
             on_run(rate, "done before")
             continue
         on_run(rate, "running")
-        summary = run_recipe(Launch(own, recipe_folder, output, "resume"), callback())
+        summary = run_recipe(Launch(own, recipe_folder, output, "resume", trust=trust), callback())
         on_run(rate, summary.exit_reason)
         if summary.exit_reason != "completed":
             return False
