@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,27 +112,20 @@ def test_another_thread_may_take_the_last_free_group(tmp_path, monkeypatch) -> N
 def test_no_two_threads_hold_one_group(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(cgroup, "_write_first", lambda *arguments: None)
     groups = cgroup.Groups(tmp_path)
-    held, twice, failed = set(), [], []
+    held: set[Path] = set()
 
-    def work() -> None:
-        try:
-            for _ in range(200):
-                group = groups.take(1 << 20)
-                if group is None or group in held:
-                    twice.append(group)
-                held.add(group)
-                held.discard(group)
-                groups.give_back(group)
-        except Exception as error:
-            failed.append(error)
+    def work(_: int) -> None:
+        for _ in range(200):
+            group = groups.take(1 << 20)
+            assert group is not None
+            assert group not in held
+            held.add(group)
+            held.discard(group)
+            groups.give_back(group)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (twice, failed) == ([], [])
-    assert len(list(tmp_path.iterdir())) <= len(threads)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    assert len(list(tmp_path.iterdir())) <= 8
 
 
 @pytest.mark.parametrize("fails", ["Popen", "cgroup.procs"])
