@@ -75,13 +75,11 @@ def load_policy(
     """
     from prerlkit.evaluation.harness.load import load, resolve
     from prerlkit.evaluation.harness.targets import find
-    from prerlkit.train.resume import recipe_folder
     from prerlkit.trust import of_model, require
 
     found = find(str(target), base=base, checkpoint=checkpoint, changes=model)
     if "trust_remote_code" not in model:  # else the caller allows it here
-        folder = (recipe_folder(found.run.folder) or found.run.folder) if found.run else None
-        require(of_model(found.model), folder, trust)
+        require(of_model(found.model), found.run.recipe_folder if found.run else None, trust)
     return load(resolve(found))
 
 

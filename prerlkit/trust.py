@@ -72,7 +72,7 @@ def of_model(model: Model, key: str = REMOTE_CODE) -> tuple[ForeignCode, ...]:
     if folder.is_dir():
         # A config names the class to import, which may be one of another repository (`auto_map`).
         files = sorted([*folder.rglob("*.py"), *folder.glob("*config.json")])
-        return (ForeignCode(key, model.id, str(folder.resolve()), _digest_of_files(files)),)
+        return (ForeignCode(key, model.id, str(folder.resolve()), _digest_of_files(files, folder)),)
     version = hashlib.sha256(f"{model.id}@{model.revision}".encode()).hexdigest()
     place = f"the Hub, revision {model.revision}" if model.revision else "the Hub, whatever is there now"
     return (ForeignCode(key, model.id, place, f"sha256:{version}"),)
@@ -165,17 +165,19 @@ def _digest_of(place: Path | str) -> str:
     """The digest of a file, and of the others in a folder `verifiers/`, which it may import; of a module's name."""
     if isinstance(place, str):
         return f"sha256:{hashlib.sha256(place.encode()).hexdigest()}"
-    return _digest_of_files(sorted(place.parent.rglob("*.py")) if place.parent.name == "verifiers" else [place])
+    files = sorted(place.parent.rglob("*.py")) if place.parent.name == "verifiers" else [place]
+    return _digest_of_files(files, place.parent)
 
 
-def _digest_of_files(files: Sequence[Path]) -> str:
+def _digest_of_files(files: Sequence[Path], folder: Path) -> str:
+    """The digest of files below a folder, with their relative paths: moved code may be imported under another name."""
     whole = hashlib.sha256()
-    for part in _parts(files):
+    for part in _parts(files, folder):
         whole.update(len(part).to_bytes(8, "big") + part)
     return f"sha256:{whole.hexdigest()}"
 
 
-def _parts(files: Sequence[Path]) -> Iterator[bytes]:
+def _parts(files: Sequence[Path], folder: Path) -> Iterator[bytes]:
     for file in files:
-        yield os.fsencode(file.name)
+        yield os.fsencode(file.relative_to(folder))
         yield file.read_bytes() if file.is_file() else b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prerlkit.runs.trained import TrainedRun
-from prerlkit.train.resume import recipe_folder
 from prerlkit.trust import of_model, require
 
 
@@ -17,4 +16,4 @@ def allow_model(trained: TrainedRun, base: str | None, trust: bool) -> None:
         UsageError: not allowed; it names the code and the flag.
     """
     model = trained.model if base is None else trained.model.model_copy(update={"id": base})
-    require(of_model(model), recipe_folder(trained.folder) or trained.folder, trust)
+    require(of_model(model), trained.recipe_folder, trust)

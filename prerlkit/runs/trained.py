@@ -116,9 +116,23 @@ class TrainedRun:
     @property
     def model(self) -> Model:
         """The base at the very commit that the run used."""
-        commit, near = self.environment.get("model", {}).get("revision"), self.environment.get("recipe_folder")
-        model = model_near(self.recipe.model, Path(near) if near else None)
+        commit = self.environment.get("model", {}).get("revision")
+        model = model_near(self.recipe.model, self._recorded_folder)
         return model.model_copy(update={"revision": commit}) if commit else model
+
+    @property
+    def recipe_folder(self) -> Path:
+        """The folder of the recipe; the run folder where none was recorded or it is gone.
+
+        Relative data paths and verifiers are found from there, and `prerlkit.trust` keeps for it what the user allows.
+        """
+        recorded = self._recorded_folder
+        return recorded if recorded is not None and recorded.is_dir() else self.folder
+
+    @property
+    def _recorded_folder(self) -> Path | None:
+        recorded = self.environment.get("recipe_folder")
+        return Path(recorded) if isinstance(recorded, str) and recorded else None
 
     @property
     def base_fingerprint(self) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import secrets
 import subprocess
 from functools import lru_cache
@@ -20,7 +21,7 @@ _SWAP = ("memory.swap.max", "memory.memsw.limit_in_bytes")
 
 
 class Groups:
-    """Groups below one folder, each used by one guest at a time and then by the next."""
+    """Groups below one folder, each used by one guest at a time and then by the next. Threads may share one object."""
 
     def __init__(self, parent: Path) -> None:
         self._parent = parent
@@ -30,9 +31,13 @@ class Groups:
 
     def take(self, memory: int) -> Path | None:
         """Return a group that may use that many bytes, or None where the kernel refuses."""
-        group = self._free.pop() if self._free else self._parent / f"prerlkit-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            if group not in self._made:
+            group: Path | None = self._free.pop()  # one step: another thread may take the last one
+        except IndexError:
+            group = None
+        try:
+            if group is None:
+                group = self._parent / f"prerlkit-{os.getpid()}-{secrets.token_hex(4)}"
                 group.mkdir()
                 self._made.append(group)
             _write_first(group, _LIMITS, memory)
@@ -83,6 +88,7 @@ def _working(parent: Path) -> Groups | None:
     """Return the groups below a folder, if one can be made there and a process be moved into it."""
     if not os.access(parent, os.W_OK):
         return None
+    _sweep(parent)
     found = Groups(parent)
     group = found.take(1 << 30)
     if group is None:
@@ -97,6 +103,25 @@ def _working(parent: Path) -> Groups | None:
         return found
     found.remove()
     return None
+
+
+def _sweep(parent: Path) -> None:
+    """Remove groups of processes that were killed before they could. One that still has a process stays."""
+    for group in parent.glob("prerlkit-*"):
+        named = re.fullmatch(r"prerlkit-(\d{1,9})-[0-9a-f]{8}", group.name)
+        if named and not _is_alive(int(named[1])):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _write_first(group: Path, names: tuple[str, ...], value: int) -> None:

@@ -83,16 +83,16 @@ class Guest:
             self.control, theirs = socket.socketpair()
             ours.append(theirs.detach())
             start.config["control"] = ours[-1]
-        found = groups() if layer != "none" else None
-        self._group = found.take(limits.everything()) if found is not None else None
-        if self._group is not None:
-            # As a descriptor: inside, its path is out of reach.
-            ours.append(os.open(self._group / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
-            start.config["group"] = ours[-1]
+        self._groups = groups() if layer != "none" else None
+        self._group = self._groups.take(limits.everything()) if self._groups is not None else None
         stdin, stdout, stderr = stdio or (subprocess.DEVNULL,) * 3
         self._buffer = bytearray()
         self.layer = layer
         try:
+            if self._group is not None:
+                # As a descriptor: inside, its path is out of reach.
+                ours.append(os.open(self._group / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+                start.config["group"] = ours[-1]
             self._process = subprocess.Popen(
                 [*start.command, "-P", "-s", "-S", "-B", "-c", _STUB, str(guest_reads), str(guest_writes)],
                 stdin=stdin, stdout=stdout, stderr=stderr, env=start.environment, cwd="/",
@@ -103,6 +103,7 @@ class Guest:
             os.close(self._read_fd)
             if self.control is not None:
                 self.control.close()
+            self._give_back_group()
             raise
         finally:
             for fd in ours:
@@ -208,9 +209,11 @@ class Guest:
             raise PrerlkitError(f"a sandbox ({self.layer}) can't be ended") from None
         finally:
             os.close(self._read_fd)
-        found = groups()
-        if self._group is not None and found is not None:
-            found.give_back(self._group)
+        self._give_back_group()  # not the group of a guest that can't be ended: its process is still in it
+
+    def _give_back_group(self) -> None:
+        if self._groups is not None and self._group is not None:
+            self._groups.give_back(self._group)
 
     def _drain(self) -> None:
         """Wait until the last process that holds the pipe is gone: bubblewrap's own end comes first."""

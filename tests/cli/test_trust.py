@@ -133,6 +133,43 @@ def test_a_model_asks_again_when_its_config_names_other_code(tmp_path, marker) -
         require(of_model(model), tmp_path, trust=False)
 
 
+@pytest.mark.parametrize("of", ["verifiers", "model"])
+def test_code_that_moves_to_another_folder_asks_again(of, tmp_path, marker) -> None:
+    from prerlkit.recipe.model import Model
+    from prerlkit.recipe.schema import VerifierConfig
+
+    folder = tmp_path / of
+    for name in ("strict", "relaxed"):
+        (folder / name).mkdir(parents=True)
+    (folder / "polite.py").write_text("from verifiers.strict.rule import rule\n")
+    (folder / "strict" / "rule.py").write_text("rule = 1\n")
+
+    def found():
+        if of == "model":
+            return of_model(Model(id=str(folder), trust_remote_code=True))
+        return of_verifiers([VerifierConfig(name="polite")], tmp_path)
+
+    require(found(), tmp_path, trust=True)
+    assert untrusted(found(), tmp_path) == ()
+    (folder / "strict" / "rule.py").rename(folder / "relaxed" / "rule.py")
+    assert untrusted(found(), tmp_path) == found() != ()
+
+
+def test_an_evaluation_of_a_run_uses_what_its_recipe_was_allowed(
+    invoke, foreign_recipe, tmp_path, monkeypatch, marker
+) -> None:
+    run = tmp_path / "runs" / "one"
+    assert invoke("run", foreign_recipe, "-o", run, "--trust", "--quiet").returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = invoke("eval", run)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "verifiers" / "_helper.py").write_text("")
+    done = invoke("eval", run, "-o", "second")
+    assert done.returncode == 2
+    assert ASKS in done.stderr
+
+
 def test_the_setting_of_verifier_python_is_a_name_too(tmp_path, marker) -> None:
     from prerlkit.recipe.schema import VerifierConfig
 
@@ -170,6 +207,9 @@ def test_files_for_losses_and_probes_ask_also_in_a_plan(invoke, recipe_file, tmp
     ]
     recipe = recipe_file(stages=stages)
     assert "not checked" in invoke("recipes", "validate", recipe).stderr
+    dry = invoke("run", recipe, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "not planned: the plan would run code that you have not allowed (mine.py:Loss)" in dry.stdout
     done = invoke("plan", recipe)
     assert done.returncode == 2
     assert ASKS in done.stderr

@@ -78,3 +78,10 @@ def test_the_study_trains_on_other_problems_than_it_evaluates_on() -> None:
     data = load("reach_dsrl").recipe.data
     assert data.train.settings.get("part", "train") == "train"
     assert data.eval.settings["part"] == "eval"
+
+
+def test_the_page_has_the_tables_of_the_records() -> None:
+    """`python -m benchmarks.lab tables` writes them."""
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.generated(page) == page
+    assert page.count("<!-- table: ") == len(tables.TABLES)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from prerlkit.sandbox import Limits, cgroup, process, run
 from prerlkit.sandbox.host import bwrap
+from prerlkit.sandbox.layers import GuestLaunch
 
 LIMITS = Limits(memory=160 << 20)
 # Each page lies in a table that holds nothing else: 4 KiB of address space take 12 KiB of memory.
@@ -70,3 +75,73 @@ def test_the_folder_for_groups_is_found_in_both_versions(own, files, parent, tmp
     monkeypatch.setattr(cgroup, "Path", lambda path: tmp_path / "own" if path == "/proc/self/cgroup" else Path(path))
     monkeypatch.setattr(cgroup, "_working", lambda folder: folder)
     assert cgroup.groups.__wrapped__() == (None if parent is None else tmp_path / parent)
+
+
+def test_groups_of_killed_processes_are_swept_and_those_of_live_ones_stay(tmp_path) -> None:
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    killed = tmp_path / f"prerlkit-{ended.pid}-0123abcd"
+    kept = [
+        tmp_path / f"prerlkit-{os.getpid()}-0123abcd",
+        tmp_path / f"prerlkit-{ended.pid}-notours",
+        tmp_path / f"other-{ended.pid}-0123abcd",
+        tmp_path / f"prerlkit-{ended.pid}-4567abcd",
+    ]
+    for folder in (killed, *kept):
+        folder.mkdir()
+    (kept[-1] / "held").mkdir()  # rmdir refuses it, as the kernel does for a group that still has a process
+    cgroup._working(tmp_path)
+    assert not killed.exists()
+    assert all(folder.is_dir() for folder in kept)
+
+
+class LastIsTaken(list):
+    """A list whose last element another thread takes between a look at it and `pop`."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_another_thread_may_take_the_last_free_group(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cgroup, "_write_first", lambda *arguments: None)
+    groups = cgroup.Groups(tmp_path)
+    groups._free = LastIsTaken()
+    assert groups.take(1 << 20) is not None
+
+
+def test_no_two_threads_hold_one_group(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cgroup, "_write_first", lambda *arguments: None)
+    groups = cgroup.Groups(tmp_path)
+    held: set[Path] = set()
+
+    def work(_: int) -> None:
+        for _ in range(200):
+            group = groups.take(1 << 20)
+            assert group is not None
+            assert group not in held
+            held.add(group)
+            held.discard(group)
+            groups.give_back(group)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    assert len(list(tmp_path.iterdir())) <= 8
+
+
+@pytest.mark.parametrize("fails", ["Popen", "cgroup.procs"])
+def test_a_guest_that_cannot_start_gives_its_group_back(fails, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(cgroup, "_write_first", lambda *arguments: None)
+    groups = cgroup.Groups(tmp_path)
+    if fails == "Popen":
+        group = groups.take(1)
+        assert group is not None
+        (group / "cgroup.procs").touch()
+        groups.give_back(group)
+
+    monkeypatch.setattr(process, "groups", lambda: groups)
+    monkeypatch.setattr(process, "launch", lambda *arguments: GuestLaunch(("/no/such/program",), {}, {}))
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError, match="such/program" if fails == "Popen" else "cgroup.procs"):
+        process.Guest("landlock", "judge", LIMITS)
+    assert len(groups._free) == len(groups._made) == 1
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -59,7 +59,11 @@ def print_dry_run(
         _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
     console.print(_stages(recipe))
     console.print(_evaluation(recipe), soft_wrap=True)
-    if all(code.key.startswith("verifiers[") for code in untrusted):
+    needed = [code for code in untrusted if not code.key.startswith("verifiers[")]  # verifiers need no plan
+    if needed:
+        names = ", ".join(dict.fromkeys(code.name for code in needed))
+        _line(console, "memory", f"not planned: the plan would run code that you have not allowed ({names})")
+    else:
         _print_memory(console, bind(recipe, loaded.folder), device)
     for text in unchecked:
         console.print(f"[yellow]not checked[/yellow]  {text}", soft_wrap=True)

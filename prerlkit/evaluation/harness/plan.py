@@ -11,7 +11,6 @@ from prerlkit.evaluation.harness import task as tasks
 from prerlkit.evaluation.harness.targets import Target, find
 from prerlkit.evaluation.harness.task import Task
 from prerlkit.evaluation.request import EvalRequest, EvalSettings
-from prerlkit.train.resume import recipe_folder
 from prerlkit.trust import of_model, require
 
 
@@ -41,7 +40,7 @@ def plan(targets: Sequence[str], request: EvalRequest) -> EvalPlan:
         if not runs:
             task = tasks.of_data()  # raises: it says what is missing
         else:
-            task = tasks.of_recipe(runs[0].recipe, runs[0].folder, request.trust)
+            task = tasks.of_recipe(runs[0].recipe, runs[0].recipe_folder, request.trust)
             found = [target if target.run else find(target.text, known=task.model, **options) for target in found]
     if request.with_base:
         if not (found[0].run or found[0].adapter):
@@ -49,7 +48,7 @@ def plan(targets: Sequence[str], request: EvalRequest) -> EvalPlan:
         found = [found[0].on_base(), *found]
     if "trust_remote_code" not in request.model_keys:  # else it is allowed right there
         for target in found:
-            folder = (recipe_folder(target.run.folder) or target.run.folder) if target.run else task.folder
+            folder = target.run.recipe_folder if target.run else task.folder
             require(of_model(target.model), folder, request.trust)
     return EvalPlan(tuple(found), task, request.settings(task.max_new_tokens, task.seed))
 
