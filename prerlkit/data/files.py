@@ -37,7 +37,7 @@ def read(path: Path) -> list[Row]:
     if ending not in readers:
         raise UsageError(f'{path}: the ending "{ending}" is not known{nearest(ending, readers)}')
     if path.exists() and not path.is_file():  # a pipe would be waited for, a device read without end
-        raise UsageError(f"{path} is no regular file", "Name a file.")
+        raise UsageError(f"{path} can't be read: it is no regular file", "Name a file.")
     try:
         return readers[ending](path)
     except OSError as error:
