@@ -43,12 +43,16 @@ def test_a_card_that_a_cpu_build_of_torch_does_not_see_is_a_fault(monkeypatch):
 
 
 def test_the_driver_is_read_from_nvidia_smi(monkeypatch, tmp_path):
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho '535.1, Tesla T4'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    def install(folder, script):
+        (tmp_path / folder).mkdir()
+        program = tmp_path / folder / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path / folder), prepend=":")
+
+    install("card", "echo '535.1, Tesla T4'")
     assert nvidia_cards() == ["535.1, Tesla T4"]
-    program.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
+    install("no card", "echo 'no devices were found'; exit 6")
     assert nvidia_cards() == []
 
 

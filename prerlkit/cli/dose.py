@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     from prerlkit.dose.runs import DoseGrid
     from prerlkit.recipe.schema import Recipe
 
+Rates = Annotated[
+    str | None,
+    typer.Option("--rates", metavar="LIST", help="1e-4,3e-4,1e-3; left out: 1/3, 1, 3 and 10 times the stage's."),
+]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Most steps; the stage's own if left out.")]
+Every = Annotated[
+    int | None, typer.Option("--every", min=1, help="Steps between two doses; a quarter of --steps if left out.")
+]
+
 
 @guarded
 def dose(
     recipe: RecipeName,
     overrides: Overrides = None,
-    rates: Annotated[
-        str | None,
-        typer.Option("--rates", metavar="LIST", help="1e-4,3e-4,1e-3; left out: 1/3, 1, 3 and 10 times the stage's."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Most steps; the stage's own if left out.")
-    ] = None,
-    every: Annotated[
-        int | None, typer.Option("--every", min=1, help="Steps between two doses; a quarter of --steps if left out.")
-    ] = None,
+    rates: Rates = None,
+    steps: Steps = None,
+    every: Every = None,
     prompts: Annotated[int, typer.Option("--prompts", min=1, help="Held-out prompts for each dose.")] = 64,
     samples: Annotated[int, typer.Option("--samples", min=2, help="Samples for each prompt.")] = 4,
     output: Annotated[

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prerlkit.data import files, generators
+from prerlkit.data.template import is_missing
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.sources import FileSource, GeneratorSource, HubSource, ReasoningGymSource, Source
 from prerlkit.suggest import nearest
@@ -117,10 +117,10 @@ def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON would give it back; dates, fractions and the like become their text, NaN is missing (None)."""
-    if isinstance(value, float) and math.isnan(value):  # how pandas writes a missing value, numbers and texts alike
+    """The value as JSON would give it back; dates, fractions and the like become their text, a missing one is None."""
+    if is_missing(value):
         return None
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

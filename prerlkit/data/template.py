@@ -60,21 +60,24 @@ def column(row: Row, name: str, where: str, key: str) -> Any:
     return row[name]
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a row has no value here: None, or NaN, by which pandas writes missing numbers and texts alike."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def as_text(value: Any, where: str, name: str) -> str:
     """Text as it is, numbers in their plain form (12.0 is 12, as a model would write it); UsageError for the rest."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float) and math.isnan(value):  # missing, as pandas writes it
-        value = None
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    if isinstance(value, bool | int):
-        return str(value)
-    if value is None:
+    if is_missing(value):
         raise UsageError(
             f'row {where}: column "{name}" is empty (null)',
             f'A filter drops such rows: {{column: {name}, matches: "."}}',
         )
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, bool | int):
+        return str(value)
     raise UsageError(f'row {where}: column "{name}" holds a {type(value).__name__}, not text or a number')
 
 
@@ -98,7 +101,7 @@ class Answer:
         if self._name is None:
             return None
         value = column(row, self._name, where, "data.answer")
-        if value is None:
+        if is_missing(value):
             raise UsageError(
                 f'row {where}: the answer column "{self._name}" is empty (null)',
                 f'Set data.answer: null if the verifier needs none, or filter: {{column: {self._name}, matches: "."}}',
@@ -128,7 +131,7 @@ def keeps(rule: Filter, row: Row, where: str) -> bool:
     Columns of a csv are text: there `equals: 5` means the text 5, and at_least reads the text as a number.
     """
     value = column(row, rule.column, where, "data.filters")
-    if value is None:
+    if is_missing(value):
         return False
     if rule.equals is not None:
         return _same(value, rule.equals)

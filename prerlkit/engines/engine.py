@@ -70,6 +70,8 @@ class Reservation:
         total: bytes that it is started with.
         problem: why it would not start with that; empty where it would.
         host: bytes of the host's memory that it pins while it sleeps.
+        unpacked: bytes of the 16-bit copy of a 4-bit base that is made in the host's memory and written to disk before
+            the engine starts; 0 where it serves other weights.
     """
 
     rollout: Mapping[str, int] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Reservation:
     total: int = 0
     problem: str = ""
     host: int = 0
+    unpacked: int = 0
 
 
 class Engine(ABC):

@@ -7,6 +7,7 @@ for the run and the plan alike, so that what was planned is what is started.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -93,12 +94,13 @@ class VllmRollouts(Engine):
         if on_cuda:
             total = int(memory_share(recipe, need, shared.config, shared.memory, shared.free) * shared.memory)
         sleeps = on_cuda and settings.sleep is not False
-        return next_to_trainer(need, total, sleeps=sleeps, context=CONTEXT if on_cuda else 0)
+        reserved = next_to_trainer(need, total, sleeps=sleeps, context=CONTEXT if on_cuda else 0)
+        return replace(reserved, unpacked=shared.weights if serves_dense_copy(recipe) else 0)
 
     def make(self, context: EngineContext) -> RolloutEngine:
         recipe, policy, on_message = context.recipe, context.policy, context.on_message
         settings = recipe.rollout.vllm
-        copied = recipe.model.quantization == "nf4" and settings.base == "same" and settings.server is None
+        copied = serves_dense_copy(recipe)
         same = (copied or recipe.model.quantization == "none") and settings.quantization == "none"
         # once: it begins at the bare base
         canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
@@ -222,6 +224,12 @@ def _write_dense(context: EngineContext, folder: Path) -> None:
     from prerlkit.policy.dense import write_dense
 
     write_dense(context.policy.base, folder)
+
+
+def serves_dense_copy(recipe: Recipe) -> bool:
+    """Return whether the engine serves a 16-bit copy of the trainer's 4-bit base instead of the model's own files."""
+    settings = recipe.rollout.vllm
+    return recipe.model.quantization == "nf4" and settings.base == "same" and settings.server is None
 
 
 def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:

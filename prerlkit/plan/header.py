@@ -30,8 +30,8 @@ def header_lines(recipe: Recipe, plan: Plan) -> str:
     needs.append(f"{plan.host_needed / _GIB:.1f} GiB of the host's memory")
     if plan.engine.host:
         needs[-1] += f", {plan.engine.host / _GIB:.1f} of them pinned"
-    if recipe.model.quantization == "nf4" and recipe.rollout.engine == "vllm" and recipe.rollout.vllm.base == "same":
-        needs.append(f"{plan.sizes.dense_bytes / _GIB:.1f} GiB of disk for vLLM's copy of the weights")
+    if plan.engine.unpacked:
+        needs.append(f"{plan.engine.unpacked / _GIB:.1f} GiB of disk for vLLM's copy of the weights")
     hours = guess_hours(recipe, plan)
     most = f"at most about {hours or 0:.2g} on an {plan.device.name} by data sheet"
     return _wrapped("Needs", "; ".join(needs)) + _wrapped("Hours", f"{most}: an estimate, every answer at its limit")

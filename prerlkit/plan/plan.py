@@ -70,12 +70,13 @@ class Plan:
     def host_needed(self) -> int:
         """Bytes of the host's memory, where the device has memory of its own: two processes, and what is pinned.
 
-        A 4-bit base is unpacked into host memory before the engine starts: not at the same time as what is pinned.
+        A 4-bit base that the engine serves in 16 bit is unpacked into host memory before the engine starts: not at the
+        same time as what is pinned.
         """
         if self.device.kind == "cpu":
             return 0
         processes = 1 + bool(self.engine.total)
-        return processes * _PROCESS + max(self.engine.host, self.sizes.dense_bytes if self.engine.total else 0)
+        return processes * _PROCESS + max(self.engine.host, self.engine.unpacked)
 
     @property
     def fits(self) -> bool:

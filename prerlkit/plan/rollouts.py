@@ -17,7 +17,7 @@ from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.cache import ROOM, NewCache
 from prerlkit.rollout.decode import Batch, PromptGroup, logits_by_head, logits_by_model
-from prerlkit.rollout.generate import CACHES
+from prerlkit.rollout.generate import CACHE_ERRORS, CACHES
 from prerlkit.rollout.hf import ADMIT_AT, HfEngine
 from prerlkit.rollout.linears import FusedLora
 from prerlkit.rollout.protocol import Sampling
@@ -89,7 +89,7 @@ def on_shapes(tracker: MemoryTracker, policy: Policy, load: Load) -> tuple[Peak,
     """
     try:
         return _traced(tracker, policy, load, CACHES[0])
-    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
+    except CACHE_ERRORS:
         return _traced(tracker, policy, load, CACHES[1])
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prerlkit.policy.layers import Layers, Targets, find_layers, leaf
-from prerlkit.policy.lora import compute_in_base_dtype, merge_layer
+from prerlkit.policy.lora import compute_in_base_dtype, lora_config, merge_layer
 from prerlkit.recipe.model import Adapter
 
 Status = Literal["trainable", "frozen", "merged"]
@@ -104,7 +104,7 @@ class AdapterStack:
         key = f"stage{len(self.layers)}"
         init = True if settings.init == "default" else settings.init
         targets = list(targets or self._targets.of(settings))
-        config = _lora_config(settings, targets, init_lora_weights=init)
+        config = lora_config(settings, targets, init_lora_weights=init)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self._peft is None:
@@ -274,7 +274,7 @@ class AdapterStack:
         settings = layer.settings
         if settings is None:
             return copy(self.peft.peft_config[layer.key])
-        return _lora_config(settings, list(layer.targets), inference_mode=True)
+        return lora_config(settings, list(layer.targets), inference_mode=True)
 
     def _layer(self, name: str) -> Layer:
         return next(x for x in self.layers if x.name == name)
@@ -292,17 +292,3 @@ class AdapterStack:
 
 
 _ROOT = "base_model.model."
-
-
-def _lora_config(settings: Adapter, targets: list[str], **more: Any) -> LoraConfig:
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        target_modules=targets,
-        lora_dropout=settings.dropout,
-        use_rslora=settings.rslora,
-        use_dora=settings.dora,
-        bias="none",
-        task_type="CAUSAL_LM",
-        **more,
-    )

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import cache
 
 import torch
 
@@ -19,14 +20,18 @@ _HIDDEN = ("", "-1", "NoDevFiles")
 def nvidia_cards() -> list[str]:
     """Return a line for each card, driver and name. Empty without nvidia-smi or without a card."""
     program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
+    return [] if program is None else list(_listed(program))
+
+
+@cache
+def _listed(program: str) -> tuple[str, ...]:
+    """Return what nvidia-smi lists, once per process: it may take seconds, and a run picks its device several times."""
     command = [program, "--query-gpu=driver_version,name", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+        return ()
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ()
 
 
 def unusable_card() -> tuple[str, str] | None:

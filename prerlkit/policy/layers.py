@@ -163,7 +163,7 @@ def _peft_refuses(name: str, config: Any) -> str:
 def called_modules(base: Any) -> frozenset[str]:
     """Return the patterns of the modules that a pass over text calls, as training makes it.
 
-    A kernel that takes a layer's weight, and a tower for images, are told from layers that compute.
+    It leaves out layers whose weight a kernel takes, and towers for images: their own `forward` isn't called.
     """
     called: set[str] = set()
     hooks = [

@@ -1,12 +1,30 @@
-"""One LoRA layer of PEFT: its factors compute in the base's dtype, and it merges into its linear layer."""
+"""LoRA through PEFT: its configuration, factors that compute in the base's dtype, and one layer's merge."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+
+from prerlkit.recipe.model import Adapter
+
+
+def lora_config(settings: Adapter, targets: list[str], **more: Any) -> LoraConfig:
+    """Return PEFT's configuration of an adapter on the layers `targets`."""
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=targets,
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        bias="none",
+        task_type="CAUSAL_LM",
+        **more,
+    )
 
 
 class CastLinear(nn.Linear):

@@ -126,12 +126,8 @@ def end_token_ids(path: str, tokenizer: Any, named: Sequence[str] = ()) -> tuple
     """
     ids = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
     config = Path(path) / "generation_config.json"
-    if config.is_file() and (text := config.read_text(encoding="utf-8").strip()):
-        try:
-            listed = json.loads(text).get("eos_token_id")
-        except (ValueError, AttributeError) as error:
-            raise UsageError(f"{config} is not valid JSON: {error}", "Mend the file, or delete it.") from error
-        ids.update([listed] if isinstance(listed, int) else listed or [])
+    if config.is_file():
+        ids.update(_configured_ends(config))
     ids.update(_one_token("end_tokens", text, tokenizer, "") for text in named)
     if not ids:
         raise UsageError(
@@ -139,6 +135,27 @@ def end_token_ids(path: str, tokenizer: Any, named: Sequence[str] = ()) -> tuple
             "Completions would never end. Name the token in the recipe: model.end_tokens.",
         )
     return tuple(sorted(ids))
+
+
+def _configured_ends(config: Path) -> list[int]:
+    """Return `eos_token_id` of a generation_config.json; nothing where the file is empty or names none."""
+    hint = "Mend the file, or delete it."
+    try:
+        text = config.read_text(encoding="utf-8").strip()
+        found = json.loads(text) if text else {}
+    except OSError as error:
+        raise UsageError(f"{config} can't be read: {error.strerror}", hint) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{config} is not UTF-8: {error}", hint) from error
+    except ValueError as error:
+        raise UsageError(f"{config} is not valid JSON: {error}", hint) from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{config} holds no JSON object", hint)
+    listed = found.get("eos_token_id")
+    ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    if not all(type(number) is int for number in ids):
+        raise UsageError(f"{config}: eos_token_id is {listed!r}, neither a token's id nor a list of them", hint)
+    return ids
 
 
 def turn_end_note(tokens: Tokens, options: Mapping[str, Any]) -> str:

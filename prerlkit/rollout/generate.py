@@ -45,6 +45,8 @@ def local_engine(
 
 CACHES = (preallocated_cache, growing_cache)
 """The fast engine's caches, the faster one first."""
+CACHE_ERRORS = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
+"""What a model raises when it can't decode with one of `CACHES`. NotImplementedError is a RuntimeError."""
 
 
 @torch.no_grad()
@@ -69,7 +71,7 @@ def decoding_problem(base: Any, new_cache: NewCache = preallocated_cache) -> str
             difference = (own_T[:, 0].cpu() - torch.tensor(row.logprobs)).abs().max()
             if not difference <= tolerance * logits_TV.abs().max().cpu().clamp(min=1.0):
                 return "its logits with a padded, repeated cache are not those without"
-    except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError) as error:
+    except CACHE_ERRORS as error:
         return (
             f"its cache is of another kind ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
         )

@@ -7,7 +7,8 @@ policy that the stage began with, step n the policy after n - 1 updates.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 from prerlkit.metrics.catalogue import PASS_RATE, UNJUDGED, ZERO_SIGNAL
 from prerlkit.probes.protocol import History
@@ -61,12 +62,15 @@ def last_good(stage: Stage, past: History) -> int:
 
 def _fallen(stage: Stage, guard: Guard, steps: Steps) -> str:
     """Compare the last w steps with the first w, for each w from the window up to half of the steps."""
-    for width in range(guard.window, len(steps) // 2 + 1):
-        first, last = steps[:width], steps[-width:]
-        start, now = _rate(first), _rate(last)
+    widest = len(steps) // 2
+    pairs = zip(_sums(steps[:widest]), _sums(reversed(steps[-widest:])), strict=True) if widest else ()
+    for width, ((judged_first, passed_first), (judged_last, passed_last)) in enumerate(pairs, 1):
+        if width < guard.window:
+            continue
+        start, now = passed_first / judged_first, passed_last / judged_last
         bound = guard.pass_rate * start
-        of_start = guard.pass_rate**2 * start * (1 - start) / _size(stage, first)
-        of_bound = bound * (1 - bound) / _size(stage, last)
+        of_start = guard.pass_rate**2 * start * (1 - start) / _size(stage, judged_first)
+        of_bound = bound * (1 - bound) / _size(stage, judged_last)
         if bound - now > _ERRORS * math.sqrt(of_start + of_bound):
             return f"{now:.1%} of the completions passed in its last {width} steps, {start:.1%} in its first {width}"
     return ""
@@ -97,15 +101,20 @@ def _signal(step: Mapping[str, float]) -> bool:
 
 def _rate(steps: Steps) -> float:
     """Return the pass rate over all judged completions of `steps`."""
-    weights = [1 - step[UNJUDGED.name] for step in steps]
-    return sum(w * step[PASS_RATE.name] for w, step in zip(weights, steps, strict=True)) / sum(weights)
+    *_, (judged, passed) = _sums(steps)
+    return passed / judged
 
 
-def _size(stage: Stage, steps: Steps) -> float:
-    """Return how many independent verdicts `steps` hold.
+def _sums(steps: Iterable[Mapping[str, float]]) -> Iterable[tuple[float, float]]:
+    """Return the judged and the passed shares of completions, summed up to each step."""
+    shares = ((1 - step[UNJUDGED.name], (1 - step[UNJUDGED.name]) * step[PASS_RATE.name]) for step in steps)
+    return accumulate(shares, lambda total, share: (total[0] + share[0], total[1] + share[1]))
+
+
+def _size(stage: Stage, judged: float) -> float:
+    """Return how many independent verdicts there are in steps whose judged shares sum to `judged`.
 
     Samples of one prompt are alike. We take their correlation as a half, so that a group of G counts for 2G/(G+1).
     """
     group = stage.rollout.group_size
-    judged = sum(1 - step[UNJUDGED.name] for step in steps) * stage.rollout.prompts_per_step
-    return judged * 2 * group / (group + 1)
+    return judged * stage.rollout.prompts_per_step * 2 * group / (group + 1)

@@ -74,3 +74,8 @@ STATEMENTS = _words("loop statement clause block condition")
 """Words before which AFTER does not hold: "A for loop" begins with an article."""
 JOINS = _words(", ; / & and or nor and/or")
 PERHAPS = _words("possibly perhaps maybe also even alternatively potentially")
+CLOSING = _words(") ] }")
+BEFORE_LISTED = OPTION_WORDS | PERHAPS | _words("and or nor & /")
+"""Words before a letter that continues a list."""
+AFTER_LISTED = CLOSING | _words(", . ; and or nor & /") | {""}
+"""Words after such a letter; "" is the end of the text."""

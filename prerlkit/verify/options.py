@@ -124,7 +124,7 @@ class _OptionReader:
     def _alternatives(self, i: int) -> set[str]:
         """Return the options of other cases behind a letter: "B for x > 0, D for x < 0", "B if so. Otherwise, D"."""
         found: set[str] = set()
-        k = i + 1 + (self._word(i + 1) in (")", "]", "}"))
+        k = i + 1 + (self._word(i + 1) in words.CLOSING)
         condition = self._word(k) if self._word(k) in words.CONDITIONS else ""
         otherwise = False
         for k in range(i + 1, len(self._tokens)):
@@ -185,12 +185,12 @@ class _OptionReader:
 
     def _is_option(self, i: int) -> bool:
         previous, following = self._word(i - 1), self._word(i + 1)
-        if "?" in (following, self._word(i + 2) if following in (")", "]", "}") else ""):
+        if "?" in (following, self._word(i + 2) if following in words.CLOSING else ""):
             return False
         if self._bracketed(i):
             return True
         begins = i == 0 or previous in _ENDS or previous == "" or (self._opened(i) and i == 1)
-        if following in (")", "]", "}") and (begins or previous in words.JOINS or self._led(i)):
+        if following in words.CLOSING and (begins or previous in words.JOINS or self._led(i)):
             return True
         if begins and (following == "" or (following in (".", ":") and self._spaced(i + 1))):
             return self._tokens[i].isupper() or not self._prose or i + 1 >= len(self._tokens) - 1
@@ -253,24 +253,15 @@ class _OptionReader:
 
     def _listed(self, i: int) -> bool:
         """Whether a letter behind another one continues a list: not "B, A is wrong", not "B. A dog barks"."""
-        if self._bracketed(i) or self._word(i - 1) in words.OPTION_WORDS | words.PERHAPS | {
-            "and",
-            "or",
-            "nor",
-            "&",
-            "/",
-        }:
-            return (
-                self._tokens[i] != "A" or self._goes_with(i, False) or self._predicate(i)[0] != "" or self._bracketed(i)
-            )
-        following = self._word(i + 1)
-        return following in ("", ",", ".", ";", ")", "]", "}", "and", "or", "nor", "&", "/") or self._is_letter_at(
-            i + 1
-        )
+        if self._bracketed(i):
+            return True
+        if self._word(i - 1) in words.BEFORE_LISTED:
+            return self._tokens[i] != "A" or self._goes_with(i, False) or self._predicate(i)[0] != ""
+        return self._word(i + 1) in words.AFTER_LISTED or self._is_letter_at(i + 1)
 
     def _predicate(self, i: int) -> tuple[str, int]:
         """What is said of the letter, and where: `right`, `wrong`, `neutral` where something else, "" where nothing."""
-        k = i + 1 + (self._word(i + 1) in (")", "]", "}"))
+        k = i + 1 + (self._word(i + 1) in words.CLOSING)
         if self._word(k) not in words.VERBS:
             return "", i
         for j in range(k, k + 6):

@@ -199,6 +199,29 @@ def test_its_context_is_on_top_of_its_share_and_its_weights_are_pinned_while_it_
     assert next_to_trainer(need, 12 * GIB, sleeps=False, context=CONTEXT).host == 0
 
 
+@pytest.mark.parametrize(
+    ("quantization", "vllm", "processes", "copy"),
+    [
+        ("none", {}, 2, False),
+        ("int8", {}, 2, False),  # vLLM reads the published 16-bit files
+        ("nf4", {}, 2, True),
+        ("nf4", {"base": "original"}, 2, False),
+        ("nf4", {"server": "http://x:8000"}, 1, False),
+    ],
+)
+def test_only_a_4_bit_base_that_vllm_serves_is_unpacked_in_the_hosts_memory(
+    recipe, tiny_model, quantization, vllm, processes, copy
+):
+    """3 GiB for each process and, with nothing pinned, two bytes for each parameter of the copy."""
+    made = recipe(
+        model={"quantization": quantization, "dtype": "bfloat16"},
+        rollout={"engine": "vllm", "vllm": {"sleep": False, **vllm}},
+    )
+    plan = make_plan(made, str(tiny_model), Device("a card", "cuda", 16 * GIB, GIB))
+    assert plan.engine.host == 0
+    assert plan.host_needed == processes * 3 * GIB + (2 * plan.sizes.parameters if copy else 0)
+
+
 def test_a_run_whose_engine_pins_more_than_the_host_has_is_refused(recipe, monkeypatch):
     from prerlkit.plan import fit
 

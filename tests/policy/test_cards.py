@@ -50,6 +50,18 @@ def test_a_hidden_card_is_none(machine, monkeypatch):
         assert pick_device("auto").type == "cpu"
 
 
+def test_nvidia_smi_is_started_once_per_process(monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho started >> '{tmp_path}/log'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for _ in range(3):
+        assert pick_device("auto").type == "cpu"
+    assert (tmp_path / "log").read_text().splitlines() == ["started"]
+
+
 def test_a_machine_without_a_card_means_the_cpu(monkeypatch):
     monkeypatch.setattr(cards, "nvidia_cards", list)
     assert pick_device("auto").type == "cpu"

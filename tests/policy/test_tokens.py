@@ -89,6 +89,23 @@ def test_an_empty_generation_config_names_nothing(tiny_model, tmp_path):
         end_token_ids(str(tmp_path), load_tokenizer(str(tiny_model)))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"eos_token_id": 3}'.encode("utf-16"), "is not UTF-8"),
+        (b"[3]", "no JSON object"),
+        (b'{"eos_token_id": "</s>"}', "neither a token's id nor a list"),
+        (b'{"eos_token_id": [3, null]}', "neither a token's id nor a list"),
+    ],
+)
+def test_a_generation_config_that_is_no_such_file_is_refused(tiny_model, tmp_path, content, said):
+    (tmp_path / "generation_config.json").write_bytes(content)
+    with pytest.raises(UsageError, match=said) as caught:
+        end_token_ids(str(tmp_path), load_tokenizer(str(tiny_model)))
+    assert "generation_config.json" in str(caught.value)
+    assert "delete it" in caught.value.hint
+
+
 def test_a_template_that_ends_a_turn_with_another_token_is_reported_with_the_setting(make_tokenizer, tmp_path):
     tokenizer = make_tokenizer()
     assert turn_end_note(Tokens(tokenizer, (256,), None), {}) == ""

@@ -60,6 +60,42 @@ def test_when_it_acts_and_what_was_good(past, acts, good):
     assert last_good(a_stage(), past) == good
 
 
+def fallen_by_definition(stage, rates, unjudged) -> str:
+    """The guard's comparison with both means made from scratch for each width."""
+    weights = [1 - part for part in unjudged]
+    samples = stage.rollout.group_size
+    share = stage.guard.pass_rate
+    for width in range(stage.guard.window, len(rates) // 2 + 1):
+        start, now = (
+            sum(w * r for w, r in zip(weights[part], rates[part], strict=True)) / sum(weights[part])
+            for part in (slice(width), slice(-width, None))
+        )
+        first, last = (
+            sum(weights[part]) * stage.rollout.prompts_per_step * 2 * samples / (samples + 1)
+            for part in (slice(width), slice(-width, None))
+        )
+        variance = share**2 * start * (1 - start) / first + share * start * (1 - share * start) / last
+        if share * start - now > 1.5 * variance**0.5:
+            return f"{now:.1%} of the completions passed in its last {width} steps, {start:.1%} in its first {width}"
+    return ""
+
+
+def test_it_compares_the_first_and_last_steps_of_every_width():
+    draws, found = random.Random(0), []
+    for _ in range(300):
+        length, window = draws.randint(1, 60), draws.randint(2, 6)
+        level, fall = draws.uniform(0.1, 0.9), draws.choice([0.0, 0.0, 0.01, 0.03])
+        rates = [min(1.0, max(0.0, level - fall * n + draws.uniform(-0.1, 0.1))) for n in range(length)]
+        unjudged = [draws.choice([0.0, 0.0, 0.25, 0.9]) for _ in rates]
+        stage = a_stage(prompts=draws.choice([1, 4, 16]), steps=100, window=window)
+        past = [a_step(rate, 0.0, part) for rate, part in zip(rates, unjudged, strict=True)]
+        wanted = fallen_by_definition(stage, rates, unjudged)
+        found.append(wanted)
+        assert wanted in collapsed(stage, past)
+        assert bool(wanted) == bool(collapsed(stage, past))
+    assert 50 < sum(map(bool, found)) < 250
+
+
 def test_short_series_without_signal_are_no_loss_where_they_are_usual():
     """A hard task: half of its steps hold no pass at all."""
     past = history(0.02, 0.0, 0.02, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0)

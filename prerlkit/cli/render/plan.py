@@ -71,7 +71,7 @@ def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
 
 def _print_engine(console: Console, recipe: Recipe, made: Plan) -> None:
     """What vLLM is given on the trainer's device, and what that costs elsewhere."""
-    engine, sizes, wanted = made.engine, made.sizes, recipe.rollout.max_sequences
+    engine, wanted = made.engine, recipe.rollout.max_sequences
     share = f", {100 * engine.total / made.device.memory:.0f} % of the device" if made.device.kind == "cuda" else ""
     waiting = " (the others wait)" if engine.at_once < wanted else ""
     console.print(
@@ -80,8 +80,8 @@ def _print_engine(console: Console, recipe: Recipe, made: Plan) -> None:
         soft_wrap=True,
     )
     places = []
-    if recipe.model.quantization == "nf4" and recipe.rollout.vllm.base == "same":
-        places.append(f"{gib(sizes.dense_bytes)} of disk for the 16-bit copy of its 4-bit weights")
+    if engine.unpacked:
+        places.append(f"{gib(engine.unpacked)} of disk for the 16-bit copy of its 4-bit weights")
     if engine.host:
         places.append(f"{gib(engine.host)} of the host's memory, pinned while it sleeps")
     if places:
