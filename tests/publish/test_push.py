@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
-from prerlkit.errors import UsageError
+from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.policy import source
+from prerlkit.policy.layout import Layout, TensorGroup
 from prerlkit.publish.push import push
 
 PUSH = "from prerlkit.publish.push import push\n"
@@ -250,6 +254,37 @@ def test_a_dry_run_lists_files_and_shows_the_card_without_a_network(finished, mo
     for part in ("PeftModel.from_pretrained", "load_adapter", "vllm serve", "What was not run", "recipe.yaml"):
         assert part in pushed.card
     assert str(finished) not in pushed.card
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_dry_run_refuses_a_base_whose_layout_is_not_known(finished, base_model, tmp_path, monkeypatch, merged):
+    other = shutil.copytree(base_model, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    weights["model.renamed.weight"] = weights.pop("model.norm.weight")
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    monkeypatch.setattr(source, "cached_model", lambda model: other)
+    with pytest.raises(UsageError, match=r"could not be published.*model\.norm\.weight"):
+        push(finished, "me/sums", base="me/tiny-llama", merged=merged, dry_run=True)
+
+
+def test_a_dry_run_of_a_merge_tries_every_conversion_that_the_adapters_need(finished, monkeypatch):
+    tried = []
+    monkeypatch.setattr(Layout, "group", lambda self, name: tried.append(name) or TensorGroup(name, (), "converter"))
+
+    def refuse(self, group):
+        raise PrerlkitError("transformers' conversion, reverted, gives another tensor.")
+
+    monkeypatch.setattr(Layout, "check_reversible", refuse)
+    with pytest.raises(UsageError, match="reverted, gives another tensor"):
+        push(finished, "me/whole", merged=True, dry_run=True)
+    assert tried
+    assert push(finished, "me/whole", base="me/tiny-llama", dry_run=True).url is None  # an adapter reverts nothing
+
+
+def test_a_dry_run_without_the_base_names_what_it_did_not_check(finished, monkeypatch):
+    monkeypatch.setattr(source, "cached_model", lambda model: None)
+    pushed = push(finished, "me/whole", merged=True, dry_run=True)
+    assert any("not checked: whether the merged weights can be made" in note for note in pushed.notes)
 
 
 def test_half_a_merge_is_published_as_half_a_merge(finished):
