@@ -173,6 +173,7 @@ def test_the_audit_names_each_kind_in_its_table(tiny_recipe, tmp_path):
     rows = [{"question": f"q{gold}", "answer": gold, **STDIN} for gold in "4679"]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "weak.py").write_text(
+        "from prerlkit.verify import judges\n\n\n@judges\n"
         "def weak(completion, answer):\n    return completion.rpartition('=')[2].strip() == answer\n"
     )
     data = {"train": {"kind": "file", "path": str(tmp_path / "rows.jsonl")}, "eval": {"kind": "held_out", "rows": 1}}

@@ -238,5 +238,5 @@ def test_runs_of_a_group_with_other_steps_or_evaluations_are_named(make_run):
         make_run("b", seed=1, evaluations=((0, 0.2, {}), (2, 0.3, {}), (4, 0.6, {}))),
     ]
     found = compare(find_runs(runs)).warnings
-    assert "one: its runs did 3 to 4 steps, compared up to the least" in found
+    assert "one: its runs did 3 to 4 steps: what is compared ends at the least" in found
     assert "one: seed 0 has no evaluation at step 2" in found

@@ -106,8 +106,10 @@ def test_the_one_liner_on_the_page_works(tmp_path):
     from prerlkit.verify.registry import make
 
     text = PAGE.split("\n### One-liners\n")[1].split("\n## ")[0]
-    (code,) = [content for kind, content in BLOCK.findall(text) if kind == "python"]
+    code, marked = [content for kind, content in BLOCK.findall(text) if kind == "python"]
     (tmp_path / "rewards.py").write_text(code)
+    (tmp_path / "marked.py").write_text(marked)
+    assert make("marked.py:brief", {}, tmp_path).judge(VerifierInput("", "It is 4", "4")).passed
     verifier = make("rewards.py:brief", {}, tmp_path)
     assert verifier.judge(VerifierInput("", "It is 4", "4")).passed
     assert verifier.judge(VerifierInput("", "It is 4 " * 100, "4")).passed is False

@@ -123,6 +123,7 @@ def test_a_proof_by_logits_that_are_not_numbers_fails(which):
 
 def test_a_change_that_rounding_swallows_is_refused_in_16_bits_and_kept_in_32(finished, tmp_path):
     """What RL at small rates makes: bfloat16 has no room for it, and a merge would be the base."""
+    (finished / "checksums.json").unlink()  # the adapters below are not those that the run wrote
     for stage in ("warmup", "rl"):
         file = finished / "adapters" / stage / "adapter_model.safetensors"
         save_file({k: v / 300 if "lora_B" in k else v for k, v in load_file(file).items()}, file)
@@ -134,6 +135,7 @@ def test_a_change_that_rounding_swallows_is_refused_in_16_bits_and_kept_in_32(fi
 
 def test_a_dtype_that_is_too_coarse_is_told_from_a_wrong_merge(finished, tmp_path):
     """The merge itself is right: its dtype has no room for much of the change, and a finer one has."""
+    (finished / "checksums.json").unlink()  # the adapters below are not those that the run wrote
     for stage in ("warmup", "rl"):
         file = finished / "adapters" / stage / "adapter_model.safetensors"
         save_file({k: v / 8 if "lora_B" in k else v for k, v in load_file(file).items()}, file)
@@ -246,6 +248,7 @@ def test_an_unfinished_run_offers_its_last_checkpoint(make_run):
 def test_a_missing_base_and_another_base(finished, base_model, make_model, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(base_model, moved)
+    (finished / "checksums.json").unlink()  # nor is the recipe
     recipe = (finished / "recipe.yaml").read_text().replace(str(base_model), str(tmp_path / "gone"))
     (finished / "recipe.yaml").write_text(recipe)
     with pytest.raises(UsageError, match="there is no folder") as error:

@@ -251,7 +251,7 @@ def test_secrets_reach_no_log_no_folder_and_no_verifier(tiny_recipe, tmp_path, m
     with recipe.open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(tiny_recipe(verifiers=[{"name": "nosy"}]), file)
     said = ""
-    done = CliRunner().invoke(app, ["run", str(recipe), "-o", str(tmp_path / "out")])
+    done = CliRunner().invoke(app, ["run", str(recipe), "-o", str(tmp_path / "out"), "--trust"])
     assert done.exit_code == 0, done.stderr
     said += done.stdout + done.stderr
 
@@ -263,7 +263,9 @@ def test_secrets_reach_no_log_no_folder_and_no_verifier(tiny_recipe, tmp_path, m
 
     change_engine(monkeypatch, Failing)
     for option in ([], ["--verbose"]):
-        done = CliRunner().invoke(app, ["run", str(recipe), "-o", str(tmp_path / "failed"), "--overwrite", *option])
+        done = CliRunner().invoke(
+            app, ["run", str(recipe), "-o", str(tmp_path / "failed"), "--overwrite", "--trust", *option]
+        )
         assert done.exit_code == 1
         said += done.stdout + done.stderr
     assert "401 for https://[hidden]@hub/" in said
