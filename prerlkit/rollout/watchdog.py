@@ -22,6 +22,8 @@ import psutil
 
 _SECONDS = 0.5
 """Between two looks at the trainer."""
+_STARTING_SECONDS = 0.05
+"""The same while the engine starts: what a killed trainer leaves can't be found any more, only remembered."""
 
 
 class Watchdog:
@@ -45,11 +47,16 @@ class Watchdog:
         self._process.stdout.readline()  # it has seen which processes are no engine's
 
     def started(self) -> None:
-        """Report that the engine's processes all exist now. Others that the trainer starts later are not killed."""
+        """Report that the engine's processes all exist now. Others that the trainer starts later are not killed.
+
+        It returns when the watchdog has seen them: a trainer that is killed right after it leaves no engine.
+        """
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(OSError):
             self._process.stdin.write(b"started\n")
             self._process.stdin.flush()
+            self._process.stdout.readline()
 
     def stop(self) -> None:
         """End it without a kill: the engine is closed."""
@@ -64,10 +71,14 @@ def watch(trainer: int, folder: str) -> None:
     engine: set[psutil.Process] = set()  # by process id and start time: a later process with that id is another one
     starting = True
     while os.getppid() == trainer:
-        if starting:
-            engine |= {child for child in _descendants(trainer) if child.pid not in others}
-            starting = not select.select([sys.stdin], [], [], 0)[0]
-        time.sleep(_SECONDS)
+        if not starting:
+            time.sleep(_SECONDS)
+            continue
+        starting = not select.select([sys.stdin], [], [], _STARTING_SECONDS)[0]
+        engine |= {child for child in _descendants(trainer) if child.pid not in others}
+        if not starting:
+            with suppress(OSError):  # the trainer is gone: that is why there was something to read
+                print(flush=True)
     for process in engine:
         with suppress(psutil.NoSuchProcess):
             process.kill()
