@@ -84,7 +84,7 @@ def fake_vllm(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(package.parent))
     yield package.parent
     for name in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]  # not by monkeypatch, which would put it back at the end
 
 
 @pytest.fixture
