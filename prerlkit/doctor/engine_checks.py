@@ -42,6 +42,8 @@ def rollouts(bench: Bench, engine: str) -> Mapping[str, float]:
         if importlib.util.find_spec(engine) is None:
             raise SkippedError("not installed") from error
         raise
+    if engine == "transformers" and bench.device == "cuda" and torch.version.cuda is None and torch.version.hip is None:
+        raise SkippedError("its batches need CUDA streams, which this build of torch lacks: a simulated device")
     policy = load(bench)
     started = time.perf_counter()
     running = engine_of(recipe).make(EngineContext(recipe, policy, PROMPTS, bench.model, lambda line: None))
