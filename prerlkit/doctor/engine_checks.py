@@ -42,7 +42,7 @@ def rollouts(bench: Bench, engine: str) -> Mapping[str, float]:
         if importlib.util.find_spec(engine) is None:
             raise SkippedError("not installed") from error
         raise
-    if engine == "transformers" and bench.device == "cuda" and torch.version.cuda is None and torch.version.hip is None:
+    if engine == "transformers" and bench.device == "cuda" and not torch.backends.cuda.is_built():
         raise SkippedError("its batches need CUDA streams, which this build of torch lacks: a simulated device")
     policy = load(bench)
     started = time.perf_counter()
