@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prerlkit.evaluation.stage_effect import BeforeAfter, StageEffect
 from prerlkit.metrics.catalogue import (
     EVAL_ACCURACY,
@@ -43,6 +45,14 @@ def effect_cells(effect: StageEffect) -> dict[str, str]:
     length = effect.change(EVAL_SAMPLE_LENGTH.name)
     cells["tokens"] = _arrow(length if length.after is not None else effect.change(EVAL_LENGTH.name), "{:.1f}")
     return cells
+
+
+def effect_rows(effects: Sequence[StageEffect]) -> tuple[list[str], list[list[str]]]:
+    """Return heading and rows of the table of what each stage did; the first column is the stage's name."""
+    cells = [(effect.stage, effect_cells(effect)) for effect in effects]
+    headings = list(dict.fromkeys(heading for _, own in cells for heading in own))
+    rows = [[stage, *(own.get(heading, _NOTHING) for heading in headings)] for stage, own in cells]
+    return ["stage", *headings], rows
 
 
 def most_pass_at(effect: StageEffect) -> str:

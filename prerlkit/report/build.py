@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 import prerlkit
+from prerlkit.evaluation.effect_words import effect_rows
 from prerlkit.metrics.catalogue import PEAK_MEMORY, REWARD, TOKENS_GENERATED
 from prerlkit.page.shell import Page, Section, asset, render, table
 from prerlkit.report import about, curves, health, layers, learned, times
@@ -105,7 +106,7 @@ def _evaluations(runs: Sequence[Run], names: Sequence[str]) -> Section:
         if run.evaluations:
             head, rows = learned.evaluation_rows(run)
             tables.append(table(name if len(runs) > 1 else "Held-out evaluations", head, rows, numbers=range(1, 20)))
-        head, rows = learned.effect_rows(run)
+        head, rows = effect_rows(run.effects)
         if rows:
             caption = "What each stage did: KL to the policy before it, before → after"
             tables.append(table(f"{name}. {caption}" if len(runs) > 1 else caption, head, rows, numbers=range(1, 20)))

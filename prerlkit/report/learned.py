@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.evaluation.effect_words import THOUGHTS, effect_cells
+from prerlkit.evaluation.effect_words import THOUGHTS
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.runs.run import Run
 
@@ -86,13 +86,6 @@ def evaluation_rows(run: Run) -> tuple[list[str], list[list[str]]]:
     thoughts = [e.get("thoughts") or {} for e in run.evaluations]
     own = [[f"{each[kind]:.3g}" if kind in each else "–" for kind in kinds] for each in thoughts]
     return head, [row + counts for row, counts in zip(rows, own, strict=True)]
-
-
-def effect_rows(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows of the table of what each finished stage did; no row without one."""
-    cells = [(effect.stage, effect_cells(effect)) for effect in run.effects]
-    headings = list(dict.fromkeys(heading for _, own in cells for heading in own))
-    return ["stage", *headings], [[stage, *(own.get(heading, "–") for heading in headings)] for stage, own in cells]
 
 
 def _row(evaluations: Sequence[Mapping[str, Any]], n: int, has: Sequence[str], ks: Sequence[int]) -> list[str]:

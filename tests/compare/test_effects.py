@@ -15,8 +15,9 @@ from prerlkit.compare.comparison import compare
 from prerlkit.compare.effects import effect_figures, effect_table, group_effects
 from prerlkit.compare.groups import RunGroup
 from prerlkit.compare.html import page
+from prerlkit.evaluation.effect_words import effect_rows
 from prerlkit.evaluation.stage_effect import StageEffect
-from prerlkit.report.learned import effect_rows, evaluation_rows
+from prerlkit.report.learned import evaluation_rows
 from prerlkit.runs.run import Run
 
 
@@ -69,7 +70,7 @@ def test_every_view_shows_them():
     assert "what each stage did" in console.file.getvalue()
     assert "reflection ×" in console.file.getvalue()
     assert "What each stage did" in page(found)
-    head, rows = effect_rows(RUNS[0])
+    head, rows = effect_rows(RUNS[0].effects)
     assert dict(zip(head, rows[0], strict=True)) == {
         "stage": "warmup",
         "KL": "0.06 nats/token",

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from prerlkit.evaluation.effect_words import THOUGHTS, effect_cells, effect_line
+from prerlkit.evaluation.effect_words import THOUGHTS, effect_line, effect_rows
 from prerlkit.metrics import catalogue
 from prerlkit.metrics.metric import Metric
 from prerlkit.secrets import redact
@@ -201,13 +201,11 @@ def effect_table(effects: Sequence[StageEffect]) -> Table:
     """What each stage did to the policy, one row each."""
     table = Table(title="what each stage did: KL to the policy before it, and held-out before → after")
     table.title_justify = "left"
-    cells = [effect_cells(effect) for effect in effects]
-    headings = list(dict.fromkeys(heading for own in cells for heading in own))
-    table.add_column("stage")
+    headings, rows = effect_rows(effects)
     for heading in headings:
-        table.add_column(heading, justify="right")
-    for effect, own in zip(effects, cells, strict=True):
-        table.add_row(effect.stage, *(own.get(heading, "–") for heading in headings))
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
