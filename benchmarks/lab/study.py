@@ -96,11 +96,7 @@ def run(jobs: list[Job], folder: Path, processes: int) -> Iterator[Job]:
     waiting = [one for one in jobs if one.seed not in {line["seed"] for line in records(one.record)}]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, max_tasks_per_child=20) as pool:
-        for done, record in pool.map(_run, waiting, [folder] * len(waiting)):
-            done.record.parent.mkdir(parents=True, exist_ok=True)
-            with done.record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-            yield done
+        yield from pool.map(_run, waiting, [folder] * len(waiting))
 
 
 def records(file: Path) -> list[dict[str, Any]]:
@@ -108,7 +104,8 @@ def records(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
 
-def _run(one: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
+def _run(one: Job, folder: Path) -> Job:
+    """Run it and write its record here, so that a run outlives the process that asked for it."""
     import torch
 
     import prerlkit
@@ -116,7 +113,10 @@ def _run(one: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
     torch.set_num_threads(1)
     output = folder / one.part / one.arm / f"seed-{one.seed}"
     prerlkit.run(one.recipe, output, overrides=one.overrides, existing="resume")
-    return one, record_of(Run.open(output))
+    one.record.parent.mkdir(parents=True, exist_ok=True)
+    with one.record.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record_of(Run.open(output))) + "\n")
+    return one
 
 
 def record_of(run: Run) -> dict[str, Any]:
