@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def host_needed(self) -> int:
-        """Bytes of the host's memory, where the device has memory of its own: two processes, and what is pinned.
+        """Bytes of the host's memory, where the device has separate memory: two processes, and what is pinned.
 
         A 4-bit base that the engine serves in 16 bit is unpacked into host memory before the engine starts: not at the
         same time as what is pinned.

@@ -106,7 +106,7 @@ def _unfit(name: str, module: nn.Module, inside: str, called: Collection[str] | 
 
 @torch.no_grad()
 def _is_product(module: Any) -> bool:
-    """Whether a layer with a forward pass of its own gives what a linear layer gives (Falcon's does, a router not)."""
+    """Return whether a layer with its own forward pass computes a linear layer (Falcon's does, a router doesn't)."""
     weight = module.weight
     ones = torch.ones(1, weight.shape[1], dtype=weight.dtype, device=weight.device)
     given, plain = module(ones), nn.functional.linear(ones, weight, module.bias)

@@ -161,7 +161,7 @@ def _configured_ends(config: Path) -> list[int]:
 def turn_end_note(tokens: Tokens, options: Mapping[str, Any]) -> str:
     """Return a line for a person where the chat template ends a turn with a token that is no end token, else "".
 
-    A model that was taught by such a template writes that token at the end of an answer and goes on to the limit.
+    A model that was taught by such a template writes that token at the end of an answer and continues to the limit.
 
     Args:
         options: `data.template_options`.

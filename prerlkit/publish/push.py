@@ -79,7 +79,7 @@ def push(
         dry_run: upload nothing, ask the network nothing. Where the base is on this machine, its layout is checked.
 
     Raises:
-        UsageError: not a finished run; no token, or one that may not write; a base that nobody else could load or
+        UsageError: not a finished run; no token, or one that may not write; a base that no other user could load or
             whose layout can't be written back; a repository with other contents.
         PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
     """

@@ -52,7 +52,7 @@ def read(text: str, *, with_lines: bool = False) -> Any:
         raise WrongYamlError(str(error).splitlines()[0]) from None
     except WrongYamlError:
         raise
-    # A number of 5,000 digits, the 99th of a month, a key that is a list: ruamel has no errors of its own for these.
+    # A number of 5,000 digits, the 99th of a month, a key that is a list: ruamel raises plain Python errors for these.
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise WrongYamlError(f"a value in it can't be read: {why[:200]}") from None

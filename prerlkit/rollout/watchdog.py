@@ -1,6 +1,6 @@
 """A small process next to the trainer: when the trainer ends, whatever ended it, the engine it started ends too.
 
-`kill -9` and the kernel's out-of-memory killer let no code of the trainer run. An engine in a process of its own would
+`kill -9` and the kernel's out-of-memory killer let no code of the trainer run. An engine in a separate process would
 keep its device memory, and the next run would not fit. The watchdog is a process that neither of them aims at. It kills
 what the trainer started while the engine was starting, and deletes the engine's files.
 

@@ -62,7 +62,7 @@ def fork(
 
     Args:
         run: returns the exit code.
-        command: the same as a process of its own, for where a copy can't be.
+        command: starts the same run as a separate process, where a copy is not possible.
         environment: changes to it; OMP_NUM_THREADS also sets the threads of torch.
         log: receives what it prints.
         lock: the sweep's. The copy lets go of it: it must not outlive the sweep.

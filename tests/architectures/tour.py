@@ -27,7 +27,7 @@ _NOTES = {
 
 
 def outcome(trial: Any) -> dict[str, Any]:
-    """Return a trial as it is recorded: what a person is told, and the two differences."""
+    """Return a trial as it is recorded: the notes that the user sees, and the two differences."""
     if trial.refused:
         return {"result": "refused", "note": trial.refused.split(": ")[0].split(" (")[0]}
     notes = [word for part, word in _NOTES.items() if any(part in line for line in trial.messages)]
