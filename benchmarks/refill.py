@@ -2,7 +2,7 @@
 
     python -m benchmarks.refill --output runs/refill --steps 25
 
-Runs that are complete in the folder are not repeated. The table is docs/results.md's.
+Runs that are complete in the folder are not repeated. The table is docs/algorithms.md's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure(folder: Path) -> dict[str, float]:
     results = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()]
     signal = [step.get("refill/filled", 1 - step["group/zero_signal"]) for step in steps]
     tokens = sum(step["tokens/generated"] for step in steps)
-    before, after = (results[i]["average"] for i in (0, -1))
+    before, after = (results[i]["average"]["value"] for i in (0, -1))
     return {
         "signal": statistics.mean(signal),
         "tokens": tokens,
