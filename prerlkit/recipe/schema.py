@@ -250,7 +250,7 @@ class Recipe(Settings):
         if too_big := [k for k in self.evaluation.pass_at if k > max(1, self.evaluation.samples)]:
             raise ValueError(f"evaluation.pass_at: {too_big[0]} is more than evaluation.samples")
         if self.model.id.startswith("pypi:") and not self.model.sha256:
-            raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel")
+            raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel, in parts of the joined file")
         return self
 
     @property
