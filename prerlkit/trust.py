@@ -41,12 +41,14 @@ class ForeignCode:
         name: as it names it.
         place: the file or model that it is in.
         digest: of the code, where it can be read; of its version otherwise.
+        sends: it is no code, but keys or rows that leave the process.
     """
 
     key: str
     name: str
     place: str
     digest: str
+    sends: bool = False
 
     def __str__(self) -> str:
         return f"{self.key}: {self.name} ({self.place}, {self.digest[:19]})"
@@ -65,7 +67,9 @@ def of_verifiers(uses: Sequence[VerifierConfig], folder: Path | None) -> tuple[F
         if sent := _sent(use):
             digest = hashlib.sha256(json.dumps([use.name, use.settings], sort_keys=True, default=str).encode())
             found.append(
-                ForeignCode(f"verifiers[{number}]", f"{use.name} {sent}", _address(use), f"sha256:{digest.hexdigest()}")
+                ForeignCode(
+                    f"verifiers[{number}]", f"{use.name} {sent}", _address(use), f"sha256:{digest.hexdigest()}", True
+                )
             )
     return tuple(found)
 
@@ -130,7 +134,8 @@ def require(found: Sequence[ForeignCode], folder: Path | None, trust: bool) -> N
         _remember(new, folder)
         return
     lines = "\n".join(f"  {code}" for code in new)
-    raise UsageError(f"This would run code, or send away what is yours, that you have not allowed:\n{lines}", _HINT)
+    what = "send away what is yours" if all(code.sends for code in new) else "run code"
+    raise UsageError(f"This would {what} that you have not allowed:\n{lines}", _HINT)
 
 
 def left_out(recipe: Recipe, folder: Path | None, trust: bool) -> tuple[ForeignCode, ...]:

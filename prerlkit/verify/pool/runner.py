@@ -96,6 +96,7 @@ class Runner:
             ],
             "folder": None if folder is None else str(folder.resolve()),
             "memory_bytes": memory_bytes,
+            "check": False,
         }
         self._workers = workers
         self._queue = JobQueue(len(self._uses), workers or COMPUTING[0])
