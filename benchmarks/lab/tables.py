@@ -113,8 +113,31 @@ def main_table() -> str:
     return markdown(head, rows)
 
 
+def warmup_table() -> str:
+    """What the warm-up of every arm did by its end, when its KL was reached."""
+    head = ("warm-up", "seeds", "steps", "KL, nats/token", "reflection", "transition", "avg@16 before", "after",
+            "pass@16 after")  # fmt: skip
+    rows = []
+    for name, own in _main().items():
+        pairs = [(lines[0], line) for lines in own.values() for line in lines if line["name"] == WARMED]
+        if not pairs:
+            continue
+        before, after = [first for first, _ in pairs], [last for _, last in pairs]
+        times = [
+            "×" + of([thought(kind)(last) / thought(kind)(first) for first, last in pairs])
+            for kind in ("reflection", "transition")
+        ]
+        figures = (of(list(map(average, before))), of(list(map(average, after))), of(list(map(solved, after))))
+        kl = of([last["kl"] for last in after], 3)
+        rows.append((name, str(len(pairs)), of([last["step"] for last in after]), kl, *times, *figures))
+    return markdown(head, rows)
+
+
 def contrast_table() -> str:
-    """Every arm against GRPO, seed by seed: avg@16 at equal training tokens, pass@16 at equal sampling tokens."""
+    """Every arm against GRPO, seed by seed: avg@16 at equal training tokens, pass@16 at equal sampling tokens.
+
+    The last column is exploratory and has no p-value: avg@16, each arm at its own end.
+    """
     arms = _main()
     base = arms["grpo"]
     found: dict[str, list[repetitions.Contrast]] = {}
@@ -139,10 +162,16 @@ def contrast_table() -> str:
         for place, contrast in enumerate(contrasts):
             p = contrast.p if (name, place) == PRIMARY else adjusted.get(f"{name} {place}")
             cells += [_difference(contrast), "–" if p is None else f"{p:.3f}"]
+        own = arms[name]
+        ends = [average(own[seed][-1]) - average(base[seed][-1]) for seed in sorted(set(own) & set(base))]
+        cells.append(_difference(repetitions.paired(ends)))
         rows.append(cells)
-    return markdown(("− grpo", "pairs", "avg@16, points", "p", "pass@16, points", "p"), rows)
+    head = ("− grpo", "pairs", "avg@16, points", "p", "pass@16, points", "p", "avg@16 at the end")
+    return markdown(head, rows)
 
 
+WARMED = "after warmup"
+"""The name of the evaluation at a warm-up's end."""
 PRIMARY = ("nsr-prerl", 0)
 """The contrast that was named before the study began: its p-value stands alone; the others share Holm's correction."""
 
@@ -171,6 +200,7 @@ def _difference(contrast: repetitions.Contrast) -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "dose": dose_table,
     "tuning": tuning_table,
+    "warmups": warmup_table,
     "main": main_table,
     "contrasts": contrast_table,
 }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prerlkit.data.difficulty import in_range, normal
 from prerlkit.data.render import Renderer
 from prerlkit.data.sources import load_rows, name
 from prerlkit.data.template import keeps
@@ -65,12 +66,12 @@ def build(
         train = renderer.draft(_filtered(data, _numbered("train", data.train, folder), notes))
         rows = _numbered("eval", data.eval, folder)
         held_out = renderer.draft(_filtered(data, rows, notes) if data.filter_eval else rows)
-    train = train[: data.max_rows or None]
+    train = in_range(data.pass_rate, train, folder, notes)[: data.max_rows or None]
     _refuse_overlap(train, held_out)
     sets = [
         _fitting(renderer.tokenize(prompts), max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out)
     ]
-    if repeated := len(sets[0]) - len({_normal(prompt) for prompt in sets[0]}):
+    if repeated := len(sets[0]) - len({normal(prompt.text) for prompt in sets[0]}):
         notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a row of its own")
     notes.append(f"train {len(sets[0]):,} prompts, eval {len(sets[1]):,}, disjoint")
     return PromptSets(tuple(sets[0]), tuple(sets[1]), tuple(notes))
@@ -134,7 +135,7 @@ def _split(
     assert isinstance(data.eval, HeldOut)
     kept = _filtered(data, rows, notes)
     pool = renderer.draft(kept if data.filter_eval else rows)
-    first = {_normal(prompt): prompt for prompt in reversed(pool)}  # reversed: the earliest row of a text stays
+    first = {normal(prompt.text): prompt for prompt in reversed(pool)}  # reversed: the earliest row of a text stays
     texts = sorted(first, key=lambda text: int(first[text].id.split("/")[1]))
     if len(texts) <= data.eval.rows:
         raise UsageError(
@@ -146,27 +147,22 @@ def _split(
     drawn = [texts[i] for i in np.argsort(draws, kind="stable")[: data.eval.rows]]
     held_out = [replace(first[text], id=first[text].id.replace("train/", "eval/")) for text in drawn]
     out = set(drawn)
-    if copies := sum(_normal(prompt) in out for prompt in pool) - len(out):
+    if copies := sum(normal(prompt.text) in out for prompt in pool) - len(out):
         notes.append(f"{copies:,} further rows with a held-out prompt were left out of train")
-    train = [prompt for prompt in pool if prompt.id in kept and _normal(prompt) not in out]
+    train = [prompt for prompt in pool if prompt.id in kept and normal(prompt.text) not in out]
     if not train:
         raise UsageError("data.filters keep no train row beside the held-out ones", "Hold out fewer rows.")
     return train, held_out
 
 
-def _normal(prompt: Prompt) -> str:
-    """What counts as the same prompt: its rendered text, however its white space is."""
-    return " ".join(prompt.text.split())
-
-
 def _refuse_overlap(train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
-    seen = {_normal(prompt): prompt.id for prompt in reversed(train)}
-    both = [prompt for prompt in held_out if _normal(prompt) in seen]
+    seen = {normal(prompt.text): prompt.id for prompt in reversed(train)}
+    both = [prompt for prompt in held_out if normal(prompt.text) in seen]
     if both:
         text = both[0].text if len(both[0].text) <= 300 else both[0].text[:300] + " …"
         raise UsageError(
             f"{len(both):,} of {len(held_out):,} eval prompts are also in train, so that eval would measure memory. "
-            f"For instance {both[0].id} is {seen[_normal(both[0])]}: {text!r}",
+            f"For instance {both[0].id} is {seen[normal(both[0].text)]}: {text!r}",
             "Give eval another split, file or range of settings, or take it out of train: "
             f"eval: {{kind: held_out, rows: {len(held_out)}}}.",
         )

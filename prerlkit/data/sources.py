@@ -30,7 +30,7 @@ def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
         case HubSource():
             rows = _hub(source)
         case FileSource():
-            rows = files.read(_find(source.path, folder))
+            rows = files.read(find_file(source.path, folder))
         case GeneratorSource():
             rows = generators.generate(source.name, source.rows, source.seed, source.settings)
         case ReasoningGymSource():
@@ -54,7 +54,8 @@ def name(source: Source) -> str:
             return f'reasoning-gym task "{source.task}"'
 
 
-def _find(path: str, folder: Path | None) -> Path:
+def find_file(path: str, folder: Path | None) -> Path:
+    """Return the file at `path`: from the working directory, then from the recipe's folder. Raises UsageError."""
     asked = Path(path).expanduser()
     tried = [asked.absolute()] + ([folder.absolute() / asked] if folder and not asked.is_absolute() else [])
     for candidate in tried:

@@ -49,6 +49,28 @@ ZERO_SIGNAL = Metric(
         note="All scores equal: under a group baseline such a group teaches nothing.",
     ),
 )
+REFILL_ATTEMPTS = Metric(
+    "refill/attempts",
+    "further draws of prompts in the step; this and the next two only with `rollout.refill`",
+    unit="draws",
+    better="lower",
+    optional=True,
+)
+REFILL_GROUPS = Metric(
+    "refill/groups",
+    "groups that were sampled and are not in the step; their tokens are in `tokens/generated`",
+    unit="groups",
+    better="lower",
+    optional=True,
+)
+REFILL_FILLED = Metric(
+    "refill/filled",
+    "groups of the step that have signal, after refilling",
+    unit="share",
+    better="higher",
+    optional=True,
+    chart=MetricChart(11, "refill", "Groups with signal", note="Of the step's groups, after refilling."),
+)
 UNJUDGED = Metric(
     "sample/unjudged",
     "completions without a verdict (the verifier crashed, ran out of time, or the gold answer can't be read)",
@@ -197,7 +219,8 @@ PEAK_MEMORY = Metric(
 )
 
 OF_STEPS = (
-    *(STEP, STAGE, REWARD, PASS_RATE, REWARD_OF, ZERO_SIGNAL, UNJUDGED, TRUNCATED),
+    *(STEP, STAGE, REWARD, PASS_RATE, REWARD_OF, ZERO_SIGNAL),
+    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, UNJUDGED, TRUNCATED),
     *(TOKENS_GENERATED, COMPLETION_LENGTH, TOKENS_TRAINED, LOSS, ENTROPY, KL, CLIP_FRACTION, TRAINED_LOGPROB),
     *(IMPORTANCE_MEAN, IMPORTANCE_CAPPED, IMPORTANCE_MISMATCH, CANARY_DRIFT, CANARY_GAIN),
     *(LEARNING_RATE, GRAD_NORM, SKIPPED_UPDATES, NONFINITE_UPDATES, STAGE_KL, HEALTH, PROBE),

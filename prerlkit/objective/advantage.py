@@ -19,6 +19,7 @@ from prerlkit.objective.choices import (
     FileAdvantage,
     GroupMean,
     GroupStd,
+    MaxRl,
     Objective,
     Rloo,
     SequenceMean,
@@ -53,8 +54,8 @@ def advantages(verdicts_G: Sequence[Verdict], choice: Advantage) -> tuple[float 
     """Return the advantage of each sample of one group; None where the sample is unjudged.
 
     Unjudged samples leave the group before any baseline is taken. A group whose rewards are all equal has advantages
-    of exactly 0 under every baseline (rounding must not turn "no signal" into signal). `constant` has no baseline:
-    there an advantage depends on its own sample only.
+    of exactly 0 under every baseline (rounding must not turn "no signal" into signal), all wrong ones with
+    `virtual_maximum` aside. `constant` has no baseline: there an advantage depends on its own sample only.
     """
     judged = [(v.score, bool(v.passed)) for v in verdicts_G if v.score is not None]
     rewards = [score for score, _ in judged]
@@ -64,9 +65,11 @@ def advantages(verdicts_G: Sequence[Verdict], choice: Advantage) -> tuple[float 
         case GroupMean():
             values = _centred(rewards)
         case GroupStd():
-            values = _standardized(rewards, choice.epsilon)
+            values = _standardized(rewards + [1.0] * choice.virtual_maximum, choice.epsilon)[: len(rewards)]
         case Rloo():
             values = _leave_one_out(rewards)
+        case MaxRl():
+            values = _relative(rewards)
         case FileAdvantage():
             values = file_advantages(choice, rewards, [passed for _, passed in judged])
     remaining = iter(values)
@@ -91,6 +94,11 @@ def _standardized(rewards: Sequence[float], epsilon: float) -> list[float]:
         return centred  # std 1 for a group of one (the reference code)
     std = math.sqrt(sum(c * c for c in centred) / (len(rewards) - 1))
     return [c / (std + epsilon) for c in centred]
+
+
+def _relative(rewards: Sequence[float]) -> list[float]:
+    mean = sum(rewards) / len(rewards) if rewards else 0.0
+    return [c / mean if mean else 0.0 for c in _centred(rewards)]
 
 
 def _leave_one_out(rewards: Sequence[float]) -> list[float]:

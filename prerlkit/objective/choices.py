@@ -30,12 +30,21 @@ class GroupStd(Settings):
     kind: Literal["group_std"] = "group_std"
     epsilon: PositiveFloat = 1e-6
     """Added to the std. 1e-6 is the reference code's."""
+    virtual_maximum: Bool = False
+    """Take mean and std over the group and one more reward of 1, which no completion has: a group that is all wrong
+    then has negative advantages (advantage calibration of NGRPO, arXiv 2509.18851)."""
 
 
 class Rloo(Settings):
     """r − mean of the *other* rewards of the group: RLOO (arXiv 2402.14740)."""
 
     kind: Literal["rloo"] = "rloo"
+
+
+class MaxRl(Settings):
+    """(r − mean)/mean of the group, 0 where the mean is 0: MaxRL (arXiv 2602.02710), for rewards of 0 and 1."""
+
+    kind: Literal["max_rl"] = "max_rl"
 
 
 class Constant(Settings):
@@ -147,6 +156,7 @@ Advantage = Annotated[
     Annotated[GroupMean, Tag("group_mean")]
     | Annotated[GroupStd, Tag("group_std")]
     | Annotated[Rloo, Tag("rloo")]
+    | Annotated[MaxRl, Tag("max_rl")]
     | Annotated[Constant, Tag("constant")]
     | Annotated[FileAdvantage, Tag(FILE)],
     Discriminator(kind),
@@ -172,7 +182,8 @@ class Objective(Settings):
     samples: Samples
     """Which samples carry gradient, by the sign of the advantage. What is left out never reaches the model."""
     advantage: Advantage
-    """group_mean | group_std | rloo | constant | path/to/file.py:Name. TRL: `scale_rewards`; verl: `adv_estimator`."""
+    """group_mean | group_std | rloo | max_rl | constant | path/to/file.py:Name. TRL: `scale_rewards`; verl:
+    `adv_estimator`."""
     loss: Loss
     """clip | reinforce | gspo | cispo | path/to/file.py:Name. TRL: `loss_type`,
     `importance_sampling_level`; verl: `loss_mode`."""

@@ -33,6 +33,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # arXiv 2503.20783, 2402.14740, 2507.18071, 2506.13585, 2506.01347 in this order.
     "dr-grpo": _preset("conditional", "all", "group_mean", _CLIP, "constant"),
     "rloo": _preset("conditional", "all", "rloo", "reinforce", "token_mean"),
+    # arXiv 2602.02710: GRPO with another normalization, as prime-rl has it.
+    "max-rl": _preset("conditional", "all", "max_rl", _CLIP_HIGHER, "token_mean"),
     "gspo": _preset("conditional", "all", "group_std", "gspo", "sequence_mean"),
     "cispo": _preset("conditional", "all", "group_std", "cispo", "token_mean"),
     "w-reinforce": _preset("conditional", "all", {"kind": "constant", "positive": 0.1}, "reinforce", "token_mean"),

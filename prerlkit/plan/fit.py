@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from prerlkit.errors import PrerlkitError, UsageError
@@ -9,9 +10,13 @@ from prerlkit.plan.advice import Advice, advise
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import Device, at_hand, free_host_memory
 from prerlkit.plan.plan import Plan, make_plan
+from prerlkit.plan.trace_cache import TraceCache
 from prerlkit.plan.traces import Traces
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.leftovers import leftover_note
+
+_PLENTY = 0.5
+"""Share of the free memory up to which a run on the CPU is not traced: the formula is larger rather than smaller."""
 
 
 def plan_and_advice(recipe: Recipe, where: str, device: Device) -> tuple[Plan, list[Advice]]:
@@ -20,7 +25,7 @@ def plan_and_advice(recipe: Recipe, where: str, device: Device) -> tuple[Plan, l
     Args:
         where: the folder of the model's config.json, as `find_config` gives it.
     """
-    traces = Traces(where, device.kind)
+    traces = Traces(where, device.kind, cache=TraceCache(where, device.kind))
     plan = make_plan(recipe, where, device, traces)
     return plan, [] if plan.fits else advise(recipe, plan, traces)
 
@@ -40,6 +45,8 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
         return "no plan: the model's shapes were not found"  # a model that can't be found is refused where it is loaded
     begun = time.perf_counter()
     device = at_hand(recipe.model.device)
+    if device.kind == "cpu" and (most := _at_most(recipe, where, device)) <= _PLENTY * device.memory:
+        return f"no plan needed: at most {gib(most)} by formula, of {gib(device.memory)} free"
     plan, advice = plan_and_advice(recipe, where, device)
     tightest = phase_name(plan.tightest.name, plan.tightest.stage)
     if plan.untraced and plan.device.needed(plan.sizes.weight_bytes) <= device.memory:
@@ -61,6 +68,14 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
         + ("What would make it fit:\n  " + "\n  ".join(ways) + "\n" if ways else "No single setting makes it fit. ")
         + f"`prerlkit plan {recipe.name}` shows every phase; --force (in Python force=True) tries anyway.",
     )
+
+
+def _at_most(recipe: Recipe, where: str, device: Device) -> int:
+    """Return the bytes of a plan by formula, which takes a fraction of a trace's time."""
+    try:
+        return make_plan(recipe, where, device, Traces(where, device.kind, formula=True)).needed
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # by the model's own config
+        return sys.maxsize
 
 
 def _refuse_without_host_memory(recipe: Recipe, plan: Plan) -> None:

@@ -37,7 +37,7 @@ def tokens_of(stage: Stage, *, share_contexts: bool) -> StepTokens:
         contexts = rollout.prompts_per_step if share_contexts else rows
         prompt = rollout.max_prompt_tokens if objective.space == "conditional" else 1
         trained += contexts * prompt + rows * rollout.max_new_tokens
-    return StepTokens(rows * rollout.max_new_tokens, trained)
+    return StepTokens((1 + rollout.refill) * rows * rollout.max_new_tokens, trained)
 
 
 def guess_hours(recipe: Recipe, plan: Plan) -> float | None:
@@ -59,7 +59,8 @@ def guess_hours(recipe: Recipe, plan: Plan) -> float | None:
         waves = -(-rows // together)
         decode = _decode_seconds(plan, together, recipe.longest, device.bandwidth)
         operations = 2 * passes * sizes.parameters * tokens_of(stage, share_contexts=shared).trained
-        step = waves * stage.rollout.max_new_tokens * decode + operations / (_USE * device.flops)
+        draws = 1 + stage.rollout.refill  # each refill draws as many prompts at most
+        step = draws * waves * stage.rollout.max_new_tokens * decode + operations / (_USE * device.flops)
         seconds += stage.steps * step
     return seconds / 3600
 

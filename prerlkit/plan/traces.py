@@ -8,8 +8,10 @@ from typing import Any
 from prerlkit.plan.formula import by_formula
 from prerlkit.plan.phases import BACKWARD, LOGPROBS, STEP
 from prerlkit.plan.trace import Parts, Sizes, Traced, trace
+from prerlkit.plan.trace_cache import TraceCache
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
-from prerlkit.recipe.schema import Memory, Recipe
+from prerlkit.recipe.output import Health, Output
+from prerlkit.recipe.schema import Memory, Recipe, Schedule
 
 _DRAWING = ("engine", "engine_settings", "vllm", "max_sequences")
 """Of a rollout: how its completions are drawn. The steps that train on them take as much whoever drew them."""
@@ -29,11 +31,17 @@ class Traces:
     Args:
         config: the model's config.json.
         device_type: as torch names it.
+        cache: where traces outlive this process; None: nowhere.
+        formula: plan by formula even if the model could be traced.
     """
 
-    def __init__(self, config: str, device_type: str) -> None:
+    def __init__(
+        self, config: str, device_type: str, *, cache: TraceCache | None = None, formula: bool = False
+    ) -> None:
         self.config = config
         self._device_type = device_type
+        self._cache = cache
+        self._formula = formula
         self._known: dict[tuple[str, Parts], tuple[Sizes, list[Traced]]] = {}
         self.untraced = ""
         """Why the model can't be traced and its plan is by formula; "" where it is traced."""
@@ -55,23 +63,46 @@ class Traces:
         return self._trace(recipe, Parts(training=False, rollouts=False, canary=True))
 
     def _trace(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
+        recipe = _traceable(recipe)
         key = recipe.model_dump_json(), parts
         if key not in self._known:
             self._known[key] = self._traced(recipe, parts)
         return self._known[key]
 
     def _traced(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
+        if self._formula:
+            return self._by_formula(recipe, parts)
+        if self._cache and (known := self._cache.get(recipe, parts)):
+            return known
         try:
-            return trace(recipe, self.config, self._device_type, parts)
+            made = trace(recipe, self.config, self._device_type, parts)
         except _UNTRACEABLE as error:
             said = str(error).splitlines()
             self.untraced = f"{type(error).__name__}: {said[0] if said else ''}"
+            return self._by_formula(recipe, parts)
+        if self._cache:
+            self._cache.put(recipe, parts, made)
+        return made
+
+    def _by_formula(self, recipe: Recipe, parts: Parts) -> tuple[Sizes, list[Traced]]:
         sizes, traced = by_formula(recipe, self.config, self._device_type)
         sampled = {ROLLOUT, EVALUATION}
         wanted = (sampled if parts.rollouts else set()) | (TRAINED if parts.training else set())
         for one in traced:
             one.peaks = {name: peak for name, peak in one.peaks.items() if name in wanted}
         return sizes, traced
+
+
+def _traceable(recipe: Recipe) -> Recipe:
+    """Return the recipe without what no byte depends on, so that recipes that differ only there share a trace."""
+    stages = tuple(
+        stage.model_copy(
+            update={"steps": 1, "until": None, "guard": None, "learning_rate": 1e-3, "schedule": Schedule()}
+        )
+        for stage in recipe.stages
+    )
+    unused = {"name": "plan", "description": "", "seed": 0, "health": Health(), "probes": (), "output": Output()}
+    return recipe.model_copy(update={**unused, "stages": stages})
 
 
 def _plain(recipe: Recipe, section: str, keys: Iterable[str]) -> Recipe:

@@ -49,6 +49,13 @@ def blank_base(path: str, model: Model, device_type: str) -> Any:
     return base
 
 
+def text_config(path: str) -> Any:
+    """Return transformers' config of the language model whose config.json is at `path`, a file or its folder."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(path).get_text_config()
+
+
 def _quantize(base: Any, model: Model) -> None:
     """Replace layers as transformers does while loading, then give them the packed shapes that loading would."""
     from transformers.quantizers.auto import AutoHfQuantizer

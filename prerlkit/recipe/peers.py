@@ -38,6 +38,7 @@ PEERS: Mapping[str, str] = {
     "rollout.vllm.eager": "enforce_eager",
     "rollout.group_size": "num_generations n",
     "rollout.prompts_per_step": "train_batch_size",
+    "rollout.refill": "filter_groups max_num_gen_batches dynamic_sample max_resample_times",
     "rollout.max_prompt_tokens": "max_prompt_length",
     "rollout.max_new_tokens": "max_completion_length max_response_length",
     "rollout.long_prompts": "filter_overlong_prompts",
@@ -78,6 +79,9 @@ DIFFERENT: Mapping[str, str] = {
     "ppo_epochs": "each of its updates takes a share of the prompts",
     "ppo_mini_batch_size": "a number of updates, not of prompts",
     "per_device_train_batch_size": "a number of tokens, not of sequences",
+    "filter_groups": "a number of further draws",
+    "dynamic_sample": "a number of further draws",
+    "max_num_gen_batches": "the first draw is not counted",
     "free_cache_engine": "the weights leave the device too",
 }
 """Where the peer's key is not quite the same thing: what ours is."""

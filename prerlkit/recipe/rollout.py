@@ -113,6 +113,11 @@ class Rollout(Settings):
     """G: completions per prompt. 8: the paper. TRL: `num_generations`; verl: `rollout.n`."""
     prompts_per_step: PositiveInt = 8
     """P: prompts in one step. 128 in the paper, on eight GPUs. verl: `train_batch_size`."""
+    refill: NonNegativeInt = 0
+    """Dynamic sampling (DAPO, arXiv 2503.14476): further draws at most in a step, each of as many prompts as groups
+    with signal are missing. 0: none, groups without signal stay in the step and are skipped in training. verl:
+    `filter_groups`, whose `max_num_gen_batches` counts the first draw too; ms-swift: `max_resample_times` of its
+    `dynamic_sample`."""
     max_prompt_tokens: PositiveInt = 1024
     """A longer prompt is an error, or dropped; see long_prompts. verl: `max_prompt_length`."""
     max_new_tokens: PositiveInt = 1024

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from prerlkit.settings import Bool, Int, NonNegativeInt, PositiveInt, Settings
+from prerlkit.settings import Bool, Fraction, Int, NonNegativeInt, PositiveInt, Settings
 
 Scalar = str | int | float | bool
 
@@ -86,6 +86,24 @@ class Filter(Settings):
         return self
 
 
+class PassRate(Settings):
+    """Keep train prompts whose pass rate in an evaluation lies in a range, both ends included."""
+
+    samples: str
+    """`samples.jsonl` of a target that `prerlkit eval` measured on the train rows; relative paths as in `file` sources.
+    A prompt without a judged answer in it is left out."""
+    at_least: Fraction = 0.0
+    """Lowest pass rate: the share of the prompt's judged samples that passed, of its greedy answer without samples."""
+    at_most: Fraction = 1.0
+    """Highest pass rate."""
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.at_least > self.at_most:
+            raise ValueError(f"at_least ({self.at_least:g}) is more than at_most ({self.at_most:g})")
+        return self
+
+
 class Data(Settings):
     """Where prompts come from and how they are put."""
 
@@ -110,6 +128,8 @@ class Data(Settings):
     filters: tuple[Filter, ...] = ()
     """All must hold; applied to train rows only unless filter_eval."""
     filter_eval: Bool = False
+    pass_rate: PassRate | None = None
+    """Keep train prompts of a measured difficulty. null: all. Prime-RL draws from pools of difficulty while it runs."""
     max_rows: NonNegativeInt = 0
     """Use only the first so many train rows. 0: all. verl: `train_max_samples`."""
     shuffle: Bool = True

@@ -48,6 +48,11 @@ class WeightSync:
     drift: float = 0.0
     gain: float = 1.0
 
+    def __add__(self, other: WeightSync) -> WeightSync:
+        """Return both, one after the other: the seconds of both, the worst of their canaries."""
+        gain = max(self.gain, other.gain, key=lambda gain: abs(gain - 1.0))
+        return WeightSync(self.seconds + other.seconds, max(self.drift, other.drift), gain)
+
 
 class RolloutEngine(Protocol):
     """Samples completions from the current policy."""

@@ -61,7 +61,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return {
         catalogue.REWARD.name: _mean(scores),
         catalogue.PASS_RATE.name: _mean([float(bool(v.passed)) for v in verdicts if v.judged]),
-        catalogue.ZERO_SIGNAL.name: _mean([float(_without_signal(g)) for g in groups]),
+        catalogue.ZERO_SIGNAL.name: _mean([float(not has_signal(g)) for g in groups]),
         catalogue.UNJUDGED.name: _mean([float(not v.judged) for v in verdicts]),
         catalogue.TRUNCATED.name: _mean([float(c.truncated) for c in completions]),
         catalogue.COMPLETION_LENGTH.name: _mean([float(len(c.token_ids)) for c in completions]),
@@ -87,8 +87,9 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _without_signal(group: Group) -> bool:
-    return len({v.score for v in group.verdicts if v.score is not None}) < 2
+def has_signal(group: Group) -> bool:
+    """Return whether the judged scores of a group differ: only then a group baseline leaves an advantage."""
+    return len({v.score for v in group.verdicts if v.score is not None}) > 1
 
 
 def _mean(values: Sequence[float]) -> float:

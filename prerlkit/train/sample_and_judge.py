@@ -49,6 +49,18 @@ class RolloutBatch:
     """Waiting for verdicts after the last completion. Verification that overlaps sampling is not counted."""
     sync: WeightSync = field(default_factory=WeightSync)
     """The sync of the policy's weights to the engine before the first completion, a part of `rollout_seconds`."""
+    draws: int = 1
+    """How many times prompts were drawn for these groups."""
+
+    def __add__(self, other: RolloutBatch) -> RolloutBatch:
+        """Return both, one after the other."""
+        return RolloutBatch(
+            self.groups + other.groups,
+            self.rollout_seconds + other.rollout_seconds,
+            self.verify_seconds + other.verify_seconds,
+            self.sync + other.sync,
+            self.draws + other.draws,
+        )
 
 
 def sample_and_judge(

@@ -42,7 +42,8 @@ from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
 from prerlkit.train.probe_runner import ProbeRunner
-from prerlkit.train.sample_and_judge import Judge, SamplingInterrupted, sample_and_judge
+from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
+from prerlkit.train.sample_and_judge import Judge, RolloutBatch, SamplingInterrupted, sample_and_judge
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater, UpdateStats
 from prerlkit.types import Group, Prompt, StepRecord
@@ -135,38 +136,52 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     """Do one step of the algorithm: sample, judge, update the policy, record. Return the position after it."""
     begun, step, seed = time.perf_counter(), position.stage_step, context.recipe.seed
 
-    prompts_P = context.stream.batch(position.prompts, stage.rollout.prompts_per_step)
     with context.writer.rescue(position, context.policy.adapters, updater.optimizer):
-        rollout = sample_and_judge(
-            context.engine,
-            context.judge,
-            prompts_P,
-            _sampling(stage, derive(seed, "rollout", position.step)),
-            lambda done, n: context.callback.progress("rollout", done, n),
-            context.world,
+        groups, rollout = sample_groups(
+            _sampler(context, stage, position), context.stream, position.prompts, stage.rollout
         )
-        probed = context.probing.measure(stage, step, rollout.groups, context.past)
+        probed = context.probing.measure(stage, step, groups, context.past)
 
     torch.manual_seed(derive(seed, "train", position.step))  # adapter dropout
     rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
     sampled = time.perf_counter()
-    stats = update_policy(updater, rollout.groups, rate)
+    stats = update_policy(updater, groups, rate)
     train_seconds, peak = context.world.maxima(time.perf_counter() - sampled, peak_memory())
-    probed = context.probing.finish(probed, stage, rollout.groups, context.past)
+    probed = context.probing.finish(probed, stage, groups, context.past)
 
     metrics = step_metrics(rollout, stats, rate, train_seconds, context.recipe.verifiers, peak)
+    metrics = {**metrics, **refill_metrics(groups, rollout, stage.rollout)}
+    if line := found_nothing(metrics, stage.name, context.past):
+        context.callback.on_message(line)
     metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
-    metrics = {**metrics, **_at_stage_end(context, stage, step, rollout.groups, metrics)}
+    metrics = {**metrics, **_at_stage_end(context, stage, step, groups, metrics)}
     position = position.advance(
-        prompts=len(prompts_P),
+        prompts=len(rollout.groups),
         seconds=time.perf_counter() - begun,
         generated=int(metrics[TOKENS_GENERATED.name]),
         trained=stats.tokens,
         skipped=stats.skipped,
     )
-    record = StepRecord(position.step, stage.name, metrics, rollout.groups, probed.details)
+    record = StepRecord(position.step, stage.name, metrics, groups, probed.details)
     context.record(record, stage, position.stage_step)
     return position
+
+
+def _sampler(context: RunContext, stage: Stage, position: Position) -> Sample:
+    """Return a function that samples the step's prompts. A prompt that is drawn twice in a step has other samples."""
+
+    def sample(prompts_P: Sequence[Prompt], draw: int) -> RolloutBatch:
+        place = (position.step, draw) if draw else (position.step,)
+        return sample_and_judge(
+            context.engine,
+            context.judge,
+            prompts_P,
+            _sampling(stage, derive(context.recipe.seed, "rollout", *place)),
+            lambda done, n: context.callback.progress("rollout", done, n),
+            context.world,
+        )
+
+    return sample
 
 
 def _at_stage_end(

@@ -33,6 +33,7 @@ def test_every_metric_is_defined_and_nothing_else():
     of_several = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
     by_name = ["reward/<verifier>", "stage/kl", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
+    by_name += ["refill/attempts", "refill/groups", "refill/filled"]
     assert sorted(defined) == sorted(["step", "stage", *by_name, *recorded])
 
 

@@ -68,6 +68,12 @@ def longer(recipe: dict, prompts: int, **changes) -> dict:
     return {**recipe, "rollout": rollout, **changes}
 
 
+def _refilling(recipe: dict) -> dict:
+    """`recipe` with refilled steps. A further draw may have one prompt: the other process then samples nothing."""
+    refilled = longer(recipe, 3)
+    return {**refilled, "rollout": {**refilled["rollout"], "refill": 3, "max_new_tokens": 3}}
+
+
 @pytest.fixture(scope="module")
 def module_recipe(tiny_recipe):
     """The tiny recipe with an odd number of prompts to evaluate."""
@@ -92,6 +98,7 @@ def runs(module_recipe, tmp_path_factory):
         # A group of one has no signal, so that nothing is trained; then one row for two processes at times.
         "nothing": {**recipe, "rollout": {**recipe["rollout"], "group_size": 1}},
         "merge": longer(recipe, 2, stages=merged),
+        "refill": _refilling(recipe),
         "probed": longer(recipe, 3, probes=probes, stages=[{**recipe["stages"][0], **ending}, recipe["stages"][1]]),
         "sharded": longer(recipe, 3, memory={"shard_base": True, "gradient_checkpointing": True}, stages=kl),
         "sharded-cache": longer(recipe, 2, memory={"shard_base": True, "microbatch_tokens": 128}, **updates),
@@ -141,7 +148,7 @@ def same_adapter(one: Path, two: Path) -> float:
     return max(float(tensor.abs().max()) for tensor in a.values())
 
 
-@pytest.mark.parametrize("name", ["even", "uneven", "nothing", "merge", "probed", "sharded", "sharded-cache"])
+@pytest.mark.parametrize("name", ["even", "uneven", "nothing", "merge", "refill", "probed", "sharded", "sharded-cache"])
 def test_two_processes_leave_the_adapter_samples_and_metrics_of_one(runs, name):
     one, two = runs / f"{name}-one", runs / f"{name}-two"
     assert same_adapter(one, two) > 0.01

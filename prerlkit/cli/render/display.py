@@ -137,6 +137,7 @@ def step_line(record: StepRecord, done: int, steps: int) -> str:
     return (
         f"{record.stage} {done:>3}/{steps}  reward {m[known.REWARD.name]:.3f}  "
         + "  ".join(f"{word} {_percent(m[share.name])}" for word, share in shares.items())
+        + (f"  refilled {m[known.REFILL_GROUPS.name]:.0f}" if known.REFILL_GROUPS.name in m else "")
         + f"  length {m[known.COMPLETION_LENGTH.name]:.1f}  "
         f"entropy {m[known.ENTROPY.name]:.2f}  grad {m[known.GRAD_NORM.name]:.2f}  "
         f"{_rate(m, known.TOKENS_GENERATED, known.ROLLOUT_SECONDS)}+"

@@ -104,14 +104,15 @@ def _stages(recipe: Recipe) -> Table:
     for index, stage in enumerate(recipe.stages):
         rollout = stage.rollout
         samples = rollout.prompts_per_step * rollout.group_size
+        refill = f", refill ≤ {rollout.refill}" if rollout.refill else ""
         table.add_row(
             stage.name,
             stage.reincarnation if index else "fresh",
             "\n".join(o.weighted(o.choices) for o in stage.objective),
             _steps(stage),
             f"{stage.learning_rate:g} {stage.schedule.kind}",
-            f"{rollout.prompts_per_step} × {rollout.group_size}",
-            f"{rollout.max_new_tokens} ({samples * rollout.max_new_tokens:,} a step)",
+            f"{rollout.prompts_per_step} × {rollout.group_size}" + refill,
+            f"{rollout.max_new_tokens} ({(1 + rollout.refill) * samples * rollout.max_new_tokens:,} a step)",
         )
     return table
 
