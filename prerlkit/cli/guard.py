@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _HINTS = {
     errno.ENOENT: "Name a place that exists, or that can be made.",
 }
 """What to do about an error of the system that no part of the product explains better."""
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "can't start new thread")
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -40,25 +42,49 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             if options.get("verbose"):
                 _redacted_traceback()
                 raise typer.Exit(error.exit_code) from None
-            _show(error.message, error.hint)
+            _show(error.message, " ".join(part for part in (error.hint, _address_space_hint(error)) if part))
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             if options.get("verbose") or error.errno is None:
                 _redacted_traceback()
                 raise typer.Exit(1) from None
             place = f" ({error.filename})" if error.filename else ""
-            _show(f"{error.strerror}{place}.", _HINTS.get(error.errno, "Add -v to see where it happened."))
+            hint = _address_space_hint(error) or _HINTS.get(error.errno, "Add -v to see where it happened.")
+            _show(f"{error.strerror}{place}.", hint)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             _show("Stopped at once; nothing after the last checkpoint was kept.", "--resume continues from there.")
             raise typer.Exit(130) from None
         except typer.Exit:
             raise
-        except Exception:  # noqa: BLE001 -- a bug: shown whole, but for what must not be shown
-            _redacted_traceback()
+        except Exception as error:  # noqa: BLE001 -- a bug: shown whole, but for what must not be shown
+            hint = _address_space_hint(error)
+            if hint and not options.get("verbose"):
+                _show(f"Memory could not be allocated: {error or type(error).__name__}", hint)
+            else:
+                _redacted_traceback()
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _address_space_hint(error: BaseException) -> str:
+    """Return advice that names `ulimit -v` if it is set and `error`, or a cause of it, is a failed allocation."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    found: BaseException | None = error
+    while found and not _is_failed_allocation(found):
+        found = found.__cause__ or found.__context__
+    if limit == resource.RLIM_INFINITY or not found:
+        return ""
+    return (
+        f"`ulimit -v` limits the address space of this process to {limit / 2**30:.1f} GiB: "
+        "raise it, or give the command in a shell without it."
+    )
+
+
+def _is_failed_allocation(error: BaseException) -> bool:
+    text = str(error).lower()  # torch, safetensors and threads have no error class for it
+    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 def _redacted_traceback() -> None:
