@@ -25,7 +25,7 @@ from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.judging.http import Refusal, is_local, post, url_error
 from prerlkit.verify.judging.question import columns, fields, question
 from prerlkit.verify.judging.replies import Replies
-from prerlkit.verify.judging.reply import Unreadable, score_of
+from prerlkit.verify.judging.reply import NoScore, score_of
 from prerlkit.verify.thinking import after_thinking
 
 _REQUEST: Mapping[str, Any] = {"temperature": 0, "max_tokens": 1024}
@@ -87,7 +87,7 @@ class JudgeSettings(Settings):
         return self
 
 
-class Judge(Verifier):
+class ModelJudge(Verifier):
     """Has a language model score a completion, over an OpenAI-compatible endpoint; passes from `pass_at` on."""
 
     name = "judge"
@@ -113,7 +113,7 @@ class Judge(Verifier):
         asked = question(self.settings.prompt, self.settings.scale, text, sample.prompt, sample.answer, sample.row)
         try:
             reply, score = self._scored(asked)
-        except (Refusal, Unreadable) as error:
+        except (Refusal, NoScore) as error:
             return Verdict.unjudged(self._told(str(error)))
         return Verdict(score, score >= self.settings.pass_at, "", {"judge": self._told(reply, _REPLY)})
 
@@ -122,7 +122,7 @@ class Judge(Verifier):
 
         Raises:
             Refusal: no reply came in time.
-            Unreadable: the reply has no score.
+            NoScore: the reply has no score.
         """
         body = self._body(asked)
         request = f"{self.settings.url}\n{body}"
@@ -135,7 +135,7 @@ class Judge(Verifier):
         return reply, score
 
     def _ask(self, body: str, deadline: float) -> str:
-        """Send a request, again after a failure that may pass. Raises Refusal, or Unreadable where a reply was cut."""
+        """Send a request, again after a failure that may pass. Raises Refusal, or NoScore where a reply was cut."""
         for attempt in range(self.settings.retries + 1):
             try:
                 return _text_of(post(f"{self.settings.url}/chat/completions", body.encode(), self._key(), deadline))
@@ -179,7 +179,7 @@ class Judge(Verifier):
             print(f"warning: the judge's key is sent unencrypted to {url}; use https", file=sys.stderr, flush=True)
         try:
             self._ask(self._body("Reply with the word: yes"), time.monotonic() + min(_CHECK, self.settings.seconds))
-        except Unreadable:
+        except NoScore:
             return  # it answers; how long it may answer is the recipe's choice
         except Refusal as error:
             what = f'verifier "judge", {url}: {self._told(str(error))}'
@@ -232,7 +232,7 @@ def _text_of(message: Any) -> str:
 
     Raises:
         Refusal: it is not what such an endpoint sends.
-        Unreadable: it was cut, so that its last line is not the judge's last word.
+        NoScore: it was cut, so that its last line is not the judge's last word.
     """
     try:
         choice = message["choices"][0]
@@ -240,9 +240,9 @@ def _text_of(message: Any) -> str:
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Refusal("the answer has no choices[0].message.content", again=False, status=200) from None
     if why == "length":
-        raise Unreadable("the judge's reply was cut: raise max_tokens in the setting request")
+        raise NoScore("the judge's reply was cut: raise max_tokens in the setting request")
     if not isinstance(text, str):
-        raise Unreadable("the judge's reply has no text")
+        raise NoScore("the judge's reply has no text")
     return text
 
 

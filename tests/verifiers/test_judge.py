@@ -17,7 +17,7 @@ from prerlkit.verify import Verifier, VerifierInput
 from prerlkit.verify.judging.http import is_local, url_error
 from prerlkit.verify.judging.question import question
 from prerlkit.verify.judging.replies import Replies
-from prerlkit.verify.judging.reply import Unreadable, score_of
+from prerlkit.verify.judging.reply import NoScore, score_of
 from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import make
 
@@ -80,7 +80,7 @@ def test_the_score_is_on_the_last_line(text, scale, score):
 )
 def test_what_is_no_score_is_unreadable(text):
     begun = time.perf_counter()
-    with pytest.raises(Unreadable):
+    with pytest.raises(NoScore):
         score_of(text, (0, 10))
     assert time.perf_counter() - begun < 1
 

@@ -11,7 +11,7 @@ _SCORE = re.compile(rf"[*_`\s]*score[*_`\s]*:[*_`\s]*({_NUMBER})(?:\s*/\s*({_NUM
 _LONGEST = 200  # characters of the last line
 
 
-class Unreadable(Exception):  # noqa: N818 - it says what the reply is
+class NoScore(Exception):  # noqa: N818 - it says what the reply is
     """The reply has no score. The message says why."""
 
 
@@ -21,19 +21,19 @@ def score_of(reply: str, scale: tuple[float, float]) -> float:
     A score that is quoted before the last line, such as one that the completion claims for itself, does not count.
 
     Raises:
-        Unreadable: the last line is not `Score: N`, N is outside the scale, or is out of another number.
+        NoScore: the last line is not `Score: N`, N is outside the scale, or is out of another number.
     """
     text = after_thinking(reply)
     if text is None:
-        raise Unreadable("the judge's thought is not finished")
+        raise NoScore("the judge's thought is not finished")
     last = text.rstrip().rpartition("\n")[2]
     found = _SCORE.fullmatch(last) if len(last) <= _LONGEST else None
     if found is None:
-        raise Unreadable(f"the judge's last line is no score: {last[:80]!r}")
+        raise NoScore(f"the judge's last line is no score: {last[:80]!r}")
     low, high = scale
     number = float(found[1])
     if found[2] is not None and float(found[2]) != high:
-        raise Unreadable(f"the judge's score is out of {found[2]}, not of {high:g}")
+        raise NoScore(f"the judge's score is out of {found[2]}, not of {high:g}")
     if not low <= number <= high:
-        raise Unreadable(f"the judge's score {found[1]} is outside {low:g} to {high:g}")
+        raise NoScore(f"the judge's score {found[1]} is outside {low:g} to {high:g}")
     return (number - low) / (high - low)
