@@ -1,4 +1,4 @@
-"""Where the kit keeps what it can make again."""
+"""Where prerlkit keeps what it can make again: converted models, traces, measurements of the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """Return the cache folder: `$PRERLKIT_CACHE`, else `$XDG_CACHE_HOME/prerlkit`, else `~/.cache/prerlkit`."""
+    """Return `$PRERLKIT_CACHE`, else `$XDG_CACHE_HOME/prerlkit`, else `~/.cache/prerlkit`."""
     if own := os.environ.get("PRERLKIT_CACHE"):
         return Path(own).expanduser()
     if xdg := os.environ.get("XDG_CACHE_HOME"):

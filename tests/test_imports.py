@@ -22,6 +22,7 @@ RANKS = {
             "seeds",
             "suggest",
             "files",
+            "cache",
             "secrets",
             "quiet",
             "page",

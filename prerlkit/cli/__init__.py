@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 
 def main() -> None:
     """The console command `prerlkit`."""
+    # Read by OpenMP when torch is loaded: a thread that has nothing to do sleeps instead of keeping a core from others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from prerlkit.cli.app import app
 
     app()
