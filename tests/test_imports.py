@@ -27,6 +27,7 @@ RANKS = {
             "quiet",
             "page",
             "children",
+            "cache",
             "metrics",
         ),
         0,
