@@ -69,6 +69,7 @@ class Use:
     name: str = "code"
     weight: float = 1.0
     timeout: float = field(default=30.0)
+    environment: tuple[str, ...] = ()
 
 
 def main() -> None:

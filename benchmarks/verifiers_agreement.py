@@ -41,6 +41,7 @@ class Use:
     settings: dict[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     timeout: float = 5.0
+    environment: tuple[str, ...] = ()
 
 
 def gold_answers(folder: Path) -> dict[str, list[str]]:

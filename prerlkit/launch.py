@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -101,6 +102,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         from prerlkit.train.callbacks import SilentCallback, StopSignal
         from prerlkit.train.distributed import ALONE
         from prerlkit.train.run import run
+        from prerlkit.train.threads import chosen_threads
 
         if not primary:
             callback = SilentCallback()
@@ -110,7 +112,11 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
             callback.on_message(refuse_what_cannot_fit(bind(recipe, launch.recipe_folder)))
         stop = StopSignal()
         watching = tracked(recipe, output, callback) if primary else nullcontext(callback)
-        with _signals(stop, callback), watching as watched:
+        begun_with = _threads_of(output) if launch.existing == "resume" else None
+        threads = chosen_threads(begun_with) if world is None else nullcontext("")
+        with _signals(stop, callback), watching as watched, threads as note:
+            if note:
+                callback.on_message(note)
             return run(
                 recipe,
                 output,
@@ -120,6 +126,17 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
                 existing=launch.existing,
                 world=world or ALONE,
             )
+
+
+def _threads_of(output: Path) -> int | None:
+    """Return how many threads the run in that folder computed with; None where it doesn't say."""
+    from prerlkit.runs.files import RunFiles
+
+    try:
+        about = json.loads(RunFiles(output).environment.read_text(encoding="utf-8"))
+        return int(about["hardware"]["torch_threads"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
 
 
 @contextmanager

@@ -22,6 +22,11 @@ _SHORTEST = 8
 HIDDEN = "[hidden]"
 
 
+def named_like_secret(name: str) -> bool:
+    """Return whether the values of an environment variable of this name are left out of messages."""
+    return _NAMES.search(name) is not None
+
+
 def redact(text: str) -> str:
     """`text` without the values of environment variables that are named like secrets, Hub tokens, and URLs' logins."""
     values = {v for k, v in os.environ.items() if _NAMES.search(k) and len(v) >= _SHORTEST}

@@ -1,4 +1,4 @@
-"""What of a recipe would run code that others wrote, and whether the user has allowed it.
+"""What of a recipe would run code that others wrote or send away keys and rows, and whether the user has allowed it.
 
 A recipe may name a verifier of its folder, a file with a loss, a function of any module, or a model that comes with
 code. All of that runs with the user's rights, so it is found here without importing it, shown, and asked for once:
@@ -22,6 +22,7 @@ from prerlkit.recipe.model import Model
 from prerlkit.recipe.plugins import bind, plugin_files
 from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.verify.foreign import code_of
+from prerlkit.verify.judging.http import is_local
 
 REMOTE_CODE = "model.trust_remote_code"
 """The recipe's key for a model that comes with code."""
@@ -33,26 +34,28 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class ForeignCode:
-    """Something that would be run.
+    """Something that would be run, or sent to a host that the recipe names.
 
     Attributes:
         key: where the recipe names it.
         name: as it names it.
         place: the file or model that it is in.
         digest: of the code, where it can be read; of its version otherwise.
+        sends: it is no code, but keys or rows that leave the process.
     """
 
     key: str
     name: str
     place: str
     digest: str
+    sends: bool = False
 
     def __str__(self) -> str:
         return f"{self.key}: {self.name} ({self.place}, {self.digest[:19]})"
 
 
 def of_verifiers(uses: Sequence[VerifierConfig], folder: Path | None) -> tuple[ForeignCode, ...]:
-    """Return the code of verifiers that neither come with the package nor are installed as entry points."""
+    """Return the code of verifiers that neither come with the package nor are installed, and what they send away."""
     found = []
     for number, use in enumerate(uses):
         named = [(f"verifiers[{number}].name", use.name)]
@@ -61,7 +64,25 @@ def of_verifiers(uses: Sequence[VerifierConfig], folder: Path | None) -> tuple[F
         for key, name in named:
             for place in code_of(name, folder):
                 found.append(ForeignCode(key, name, str(place), _digest_of(place)))
+        if sent := _sent(use):
+            digest = hashlib.sha256(json.dumps([use.name, use.settings], sort_keys=True, default=str).encode())
+            found.append(
+                ForeignCode(
+                    f"verifiers[{number}]", f"{use.name} {sent}", _address(use), f"sha256:{digest.hexdigest()}", True
+                )
+            )
     return tuple(found)
+
+
+def _sent(use: VerifierConfig) -> str:
+    """What a verifier would send to a host that the recipe names: keys of this user, or rows. Empty where neither."""
+    away = use.name == "judge" and not is_local(_address(use))
+    what = [*(["gets"] if use.environment else []), *use.environment]
+    return " ".join([*what, *(["sends rows and completions"] if away else [])])
+
+
+def _address(use: VerifierConfig) -> str:
+    return str(use.settings.get("url", "no address"))
 
 
 def of_model(model: Model, key: str = REMOTE_CODE) -> tuple[ForeignCode, ...]:
@@ -113,7 +134,8 @@ def require(found: Sequence[ForeignCode], folder: Path | None, trust: bool) -> N
         _remember(new, folder)
         return
     lines = "\n".join(f"  {code}" for code in new)
-    raise UsageError(f"This would run code that you have not allowed:\n{lines}", _HINT)
+    what = "send away what is yours" if all(code.sends for code in new) else "run code"
+    raise UsageError(f"This would {what} that you have not allowed:\n{lines}", _HINT)
 
 
 def left_out(recipe: Recipe, folder: Path | None, trust: bool) -> tuple[ForeignCode, ...]:

@@ -88,7 +88,7 @@ def test_the_command_and_the_function_tell_the_same(tiny_recipe, tmp_path):
     listener = Listener()
     prerlkit.run(tiny_recipe(), tmp_path / "out", callback=listener)
     assert listener.messages[:2] == [f"recipe tiny, seed 0 → {tmp_path / 'out'}", "loading libraries"]
-    assert listener.messages[2].startswith("planned in ")
+    assert listener.messages[2].startswith("no plan needed: at most ")
 
 
 def test_the_callers_warnings_and_loggers_are_restored(tiny_recipe, tmp_path, caplog):

@@ -11,7 +11,7 @@ from prerlkit.audit.samples import AuditRow
 from prerlkit.errors import UsageError
 from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.types import Verdict
-from prerlkit.verify import registry
+from prerlkit.verify import Verifier, registry
 from prerlkit.verify.gold import outcome
 from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.thinking import opens_thinking
@@ -50,6 +50,9 @@ def _try_one(use: VerifierConfig, rows: Sequence[AuditRow], folder: Path | None)
         for row in rows
         if (text := verifier.gold_completion(row.sample.answer or "", row.sample.row)) is not None
     ]
+    if not tried and type(verifier).check_service is not Verifier.check_service:
+        with Runner([use], folder=folder, workers=1):
+            pass  # its worker asks the service
     if not tried and not verifier.needs_answer:
         return ""
     if not tried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from prerlkit.cli.options import Overrides, RecipeName, Trust
 from prerlkit.cli.visible import echo
 
 if TYPE_CHECKING:
+    from prerlkit.recipe.schema import VerifierConfig
     from prerlkit.trust import ForeignCode
 
 verifiers = typer.Typer(no_args_is_help=True, help="List, show, start, test and audit verifiers.")
@@ -101,6 +103,12 @@ def check(
     as_json: AsJson = False,
     answer: Annotated[str, typer.Option("--answer", metavar="COLUMN", help="Column of the gold answer.")] = "answer",
     timeout: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds for one verdict of a row.")] = 5.0,
+    environment: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--environment", metavar="NAME", help="A variable that the verifier gets, such as a service's key."
+        ),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Run a verifier's gold cases and time them; exit code 1 when one comes out otherwise than it says.
@@ -109,12 +117,14 @@ def check(
     worker processes with limits. With --json too: a verdict a line in the same order: score, passed, reason.
     """
     from prerlkit.recipe.overrides import apply
+    from prerlkit.recipe.schema import VerifierConfig
     from prerlkit.trust import require
 
     settings = apply({}, overrides or [])
     require(_here(name), Path(), trust)
     if rows is not None:
-        _judge_rows(name, settings, rows, as_json, answer, timeout)
+        use = VerifierConfig(name=name, settings=settings, timeout=timeout, environment=tuple(environment or ()))
+        _judge_rows(use, rows, as_json, answer)
         return
     from prerlkit.cli.render.console import wide_console
     from prerlkit.cli.render.verifiers import print_cases
@@ -122,7 +132,7 @@ def check(
     from prerlkit.verify.registry import find
 
     verifier = find(name, Path())
-    results = run_cases(verifier, settings)
+    results = run_cases(verifier, settings, {key: os.environ[key] for key in environment or () if key in os.environ})
     wrong = missing(verifier) + [explain(verifier, result) for result in results if not result.right]
     if as_json:
         milliseconds = [1000 * result.seconds for result in results]
@@ -133,13 +143,11 @@ def check(
         raise typer.Exit(1)
 
 
-def _judge_rows(name: str, settings: dict[str, object], rows: Path, as_json: bool, answer: str, timeout: float) -> None:
+def _judge_rows(use: VerifierConfig, rows: Path, as_json: bool, answer: str) -> None:
     from prerlkit.audit import rows as audit_rows
-    from prerlkit.recipe.schema import VerifierConfig
     from prerlkit.verify.gold import outcome
 
     samples = audit_rows.read(rows, answer)
-    use = VerifierConfig(name=name, settings=settings, timeout=timeout)
     for number, verdict in enumerate(audit_rows.judge(use, samples, Path()), 1):
         if as_json:
             echo(json.dumps(audit_rows.to_json(verdict)))

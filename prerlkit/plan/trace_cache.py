@@ -13,10 +13,10 @@ from importlib import metadata
 from pathlib import Path
 
 from prerlkit import files
+from prerlkit.cache import cache_root
 from prerlkit.plan.trace import Parts, Sizes, Traced
 from prerlkit.plan.tracker import Peak
 from prerlkit.policy.blank import text_config
-from prerlkit.policy.gguf import cache_root
 from prerlkit.recipe.schema import Recipe
 
 _KEPT = 200

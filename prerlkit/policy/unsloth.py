@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from prerlkit.cache import cache_root
 from prerlkit.errors import UsageError
-from prerlkit.policy.gguf import cache_root
 from prerlkit.recipe.model import Model
 
 INSTALL = "pip install 'prerlkit[unsloth]'"

@@ -6,6 +6,7 @@ them overrides only the keys it gives. The result is written into each stage: a 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -17,6 +18,7 @@ from prerlkit.recipe.output import Health, Output
 from prerlkit.recipe.probes import Guard, ProbeChoices, Until
 from prerlkit.recipe.rollout import ENGINES, Rollout
 from prerlkit.recipe.sources import Data
+from prerlkit.secrets import named_like_secret
 from prerlkit.settings import (
     Bool,
     Fraction,
@@ -28,6 +30,15 @@ from prerlkit.settings import (
     Settings,
     word_to_kind,
 )
+
+
+def _key_name(name: str) -> str:
+    """Return a variable's name. Raises ValueError where its value would not be kept out of logs."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise ValueError("it is no name of an environment variable; a key itself never belongs into a recipe")
+    if not named_like_secret(name):
+        raise ValueError("name the variable like a secret, such as JUDGE_API_KEY: then logs and reports leave it out")
+    return name
 
 
 class VerifierConfig(Settings):
@@ -43,6 +54,8 @@ class VerifierConfig(Settings):
     """The verifier's own settings, checked by its own class."""
     timeout: PositiveFloat = 5.0
     """Seconds for one verdict. What runs longer is killed and the sample is unjudged."""
+    environment: tuple[Annotated[str, AfterValidator(_key_name)], ...] = ()
+    """Names of environment variables that this verifier gets, such as a service's key. It sees no other ones."""
 
 
 class Optimizer(Settings):
@@ -110,8 +123,8 @@ class Stage(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Names its folder and its lines in metrics.jsonl."""
     source: Annotated[str | None, Field(alias="from")] = None
-    """A first stage that is taken from another run instead of being trained: `RUN_FOLDER`, or `RUN_FOLDER:STAGE`. Its
-    `steps` are then 0. null: it is trained."""
+    """A first stage that is taken from elsewhere instead of being trained: `RUN_FOLDER`, `RUN_FOLDER:STAGE`, or the
+    folder of a LoRA adapter in PEFT's layout. Its `steps` are then 0. null: it is trained."""
     objective: Annotated[
         tuple[ObjectiveChoice, ...],
         BeforeValidator(_objectives, json_schema_input_type=ObjectiveChoice | tuple[ObjectiveChoice, ...]),
@@ -250,7 +263,7 @@ class Recipe(Settings):
         if too_big := [k for k in self.evaluation.pass_at if k > max(1, self.evaluation.samples)]:
             raise ValueError(f"evaluation.pass_at: {too_big[0]} is more than evaluation.samples")
         if self.model.id.startswith("pypi:") and not self.model.sha256:
-            raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel")
+            raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel, in parts of the joined file")
         return self
 
     @property

@@ -14,6 +14,8 @@ import torch
 
 import prerlkit
 from prerlkit.policy.identity import base_fingerprint
+from prerlkit.recipe.dtype import has_bfloat16
+from prerlkit.recipe.products import measured_rates
 from prerlkit.train.prepare import Prepared
 
 _PACKAGES = (
@@ -53,6 +55,8 @@ def describe(
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }
+    if device.type == "cpu" and has_bfloat16():  # elsewhere dtype: auto measures nothing
+        hardware["gflops"] = measured_rates()
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         hardware["gpu"] = {"name": properties.name, "memory_bytes": properties.total_memory}

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -41,6 +41,7 @@ from prerlkit.train.evaluation_part import EvaluationPart, identity
 from prerlkit.train.health import HealthWatch
 from prerlkit.train.metrics import peak_memory, step_metrics
 from prerlkit.train.optim import rate_at
+from prerlkit.train.pace import Pace
 from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
 from prerlkit.train.sample_and_judge import Judge, RolloutBatch, SamplingInterrupted, sample_and_judge
@@ -72,12 +73,15 @@ class RunContext:
     callback: Callback
     stop: StopSignal
     world: World
+    pace: Pace = field(default_factory=Pace)
 
     def record(self, record: StepRecord, stage: Stage, done: int) -> None:
         """Write down a step, `done` of the stage's, and report it."""
         self.past.append((stage.name, record.metrics))
         self.writer.append_step(record, self.recipe.output.samples_per_step)
         self.callback.on_step_end(record, done, stage.steps)
+        if slower := self.pace.examine(stage.name, record.metrics):
+            self.callback.on_message(slower)
 
 
 def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Iterator[Position]:

@@ -71,6 +71,8 @@ class Verifier(ABC):
             after each batch. "sandbox" isolates what it starts.
         waits: `judge` spends its time waiting (for a service, a device, a child with a clock) and hardly computes.
             More workers than cores then judge at the same time.
+        seconds: for a verifier that keeps its own time: a verdict may take so long where that is more than the
+            recipe's `timeout`. `__init__` may set it.
         needs_answer: samples without a gold answer are unjudged before `judge` is asked. `__init__` may set it where
             it depends on the settings.
         gold: examples that must pass, must fail and can't be judged.
@@ -83,10 +85,13 @@ class Verifier(ABC):
     Settings: ClassVar[type[_settings.Settings]] = _settings.Settings
     resources: ClassVar[Resources] = "pure"
     waits: ClassVar[bool] = False
+    seconds: float = 0.0
     needs_answer: bool = True
     gold: ClassVar[tuple[GoldCase, ...]] = ()
 
     settings: _settings.Settings
+    environment: Mapping[str, str] = {}
+    """Set by the worker: the environment variables that the recipe passes on (`environment`). There are no others."""
     on_clock: Callable[[bool], None] = staticmethod(lambda running: None)
     """Set by the worker: how `off_the_clock` tells the runner."""
 
@@ -122,6 +127,15 @@ class Verifier(ABC):
         A row with an error stops the run before its first step. The default finds none.
         """
         return ""
+
+    def check_service(self) -> None:  # noqa: B027 - most verifiers ask no service
+        """Look once, before anything is judged, whether the service that this verifier asks can be used.
+
+        It is called in one worker of a runner, with `environment` set, and has a minute. The default asks nothing.
+
+        Raises:
+            PrerlkitError, UsageError: it can't. The run stops before its first step.
+        """
 
     def dress(self, text: str) -> str:
         """A text in the form that this verifier asks for, such as tags around it. The default asks for none.

@@ -33,16 +33,23 @@ def outcome(verdict: Verdict) -> str:
     return "pass" if verdict.passed else "fail"
 
 
-def judge_case(verifier: type[Verifier], case: GoldCase, settings: Mapping[str, Any] | None = None) -> Verdict:
+def judge_case(
+    verifier: type[Verifier],
+    case: GoldCase,
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Verdict:
     """The verdict on one gold case, missing gold answers and exceptions treated as the runner treats them.
 
     Args:
         settings: for all cases; a case's own go over them.
+        environment: the variables that the verifier gets.
 
     Raises:
         UsageError: a setting is unknown or wrong.
     """
     made = configured(verifier, {**(settings or {}), **case.settings})
+    made.environment = environment or {}
     if made.needs_answer and case.answer is None:
         return Verdict.unjudged("no gold answer")
     try:
@@ -51,12 +58,14 @@ def judge_case(verifier: type[Verifier], case: GoldCase, settings: Mapping[str, 
         return Verdict.unjudged(f"raised {type(error).__name__}: {error}")
 
 
-def run_cases(verifier: type[Verifier], settings: Mapping[str, Any] | None = None) -> list[CaseResult]:
+def run_cases(
+    verifier: type[Verifier], settings: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> list[CaseResult]:
     """All gold cases of a verifier, judged and timed."""
     results = []
     for number, case in enumerate(verifier.gold, 1):
         begun = time.perf_counter()
-        verdict = judge_case(verifier, case, settings)
+        verdict = judge_case(verifier, case, settings, environment)
         results.append(CaseResult(number, case, verdict, time.perf_counter() - begun))
     return results
 
@@ -80,6 +89,8 @@ def explain(verifier: type[Verifier], result: CaseResult) -> str:
     )
 
 
-def failures(verifier: type[Verifier]) -> list[str]:
+def failures(verifier: type[Verifier], settings: Mapping[str, Any] | None = None) -> list[str]:
     """What is wrong with a verifier's gold cases, one line each; empty when all is well."""
-    return missing(verifier) + [explain(verifier, result) for result in run_cases(verifier) if not result.right]
+    return missing(verifier) + [
+        explain(verifier, result) for result in run_cases(verifier, settings) if not result.right
+    ]

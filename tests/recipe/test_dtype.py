@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from prerlkit.errors import UsageError
+from prerlkit.recipe import products
 from prerlkit.recipe.dtype import auto
 from prerlkit.recipe.load import dump, load, read_yaml
 from prerlkit.recipe.model import Model
+from prerlkit.recipe.products import measured_rates
 
 
 @pytest.fixture
@@ -37,7 +39,38 @@ def machine(tmp_path, monkeypatch):
     ],
 )
 def test_a_cpu_says_what_it_computes_in(machine, cpuinfo, expected):
-    assert auto("cpu", machine(cpuinfo)) == expected
+    assert auto("cpu", machine(cpuinfo), lambda root: {"float32": 1.0, "bfloat16": 2.0}) == expected
+
+
+def test_a_cpu_whose_bfloat16_is_slow_computes_in_float32(machine):
+    root = machine("flags\t: fpu avx512_bf16\n")
+    assert auto("cpu", root, lambda root: {"float32": 153.0, "bfloat16": 82.0}) == "float32"
+
+
+def test_rates_are_measured_once_for_a_processor_and_a_build_of_torch(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRERLKIT_CACHE", str(tmp_path / "cache"))
+    made = []
+    monkeypatch.setattr(products, "_measure", lambda: made.append(1) or {"float32": 5.0, "bfloat16": 7.0})
+    root = machine("flags\t: fpu avx512_bf16\n")
+    assert measured_rates(root) == measured_rates(root) == {"float32": 5.0, "bfloat16": 7.0}
+    assert len(made) == 1
+    measured_rates(machine("flags\t: fpu amx_bf16\n"))
+    assert len(made) == 2
+    (tmp_path / "cache" / "machine.json").write_text("[1, 2")
+    assert measured_rates(root) == {"float32": 5.0, "bfloat16": 7.0}
+    assert len(made) == 3
+
+
+def test_a_measurement_is_quick_and_leaves_threads_alone():
+    import time
+
+    import torch
+
+    before, begun = torch.get_num_threads(), time.process_time()
+    rates = products._measure()
+    assert time.process_time() - begun < 5  # half a second; a processor without the instructions takes longer
+    assert torch.get_num_threads() == before
+    assert min(rates.values()) > 0
 
 
 def test_a_gpu_counts_unless_the_cpu_is_asked_for_or_the_gpu_is_hidden(machine, monkeypatch):

@@ -1,7 +1,10 @@
 """Every built-in verifier judges its own gold cases as it says it does."""
 
+from pathlib import Path
+
 import pytest
 
+from prerlkit.plugins import import_file
 from prerlkit.sandbox.host import tried
 from prerlkit.verify.gold import failures
 from prerlkit.verify.registry import FoundVerifier, known
@@ -19,4 +22,9 @@ def test_the_built_in_verifiers_are_found() -> None:
 def test_gold_cases(found: FoundVerifier) -> None:
     if found.verifier.resources == "sandbox" and all(whys := [tried("bubblewrap"), tried("landlock")]):
         pytest.skip("; ".join(whys))
+    if found.name == "judge":
+        stubs = import_file(Path(__file__).with_name("stub_judge.py"), "tests")
+        with stubs.serving(stubs.knows_paris) as stub:
+            assert failures(found.verifier, {"url": stub.url, "model": "m"}) == []
+        return
     assert failures(found.verifier) == []

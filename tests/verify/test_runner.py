@@ -202,7 +202,7 @@ from prerlkit.verify import VerifierInput
 from prerlkit.verify.pool.runner import Runner
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 folder = Path({str(tmp_path)!r})
-use = SimpleNamespace(name="slow", settings={{}}, weight=1.0, timeout=100.0)
+use = SimpleNamespace(name="slow", settings={{}}, weight=1.0, timeout=100.0, environment=())
 with Runner([use], folder=folder, workers=1) as runner:
     runner.submit(VerifierInput(str(folder / "pid"), ""))
     time.sleep(100)

@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 
+from prerlkit.secrets import redact
+
 LIMIT = 256 * 1024
 """Bytes of all workers of a runner. Ours: enough for some tracebacks, little in a log of days."""
 _CHUNK = 1 << 16
@@ -36,7 +38,7 @@ class BoundedOutput:
             shown, before = data[: self._left], self._left
             self._left -= len(shown)
             ends = before > 0 and not self._left
-        text = shown.decode("utf-8", errors="replace")
+        text = redact(shown.decode("utf-8", errors="replace"))
         if ends:
             text += (
                 f"\n[verifiers have printed {self._limit // 1024} KiB: what they print from here on is left out. "

@@ -3,8 +3,8 @@
 JSON and not pickle, so that nothing a worker sends can run code in the training process. It is written as ASCII, which
 carries lone surrogates and null bytes unharmed.
 
-    runner → worker   hello {verifiers, folder, memory_bytes}            once
-    worker → runner   {together, waits} when ready, or {error, hint, usage}     once
+    runner → worker   hello {verifiers, folder, memory_bytes, check}     once
+    worker → runner   {together, waits, seconds} when ready, or {error, hint, usage}     once
     runner → worker   batch {use, count, together}, then `count` samples
     worker → runner   `count` results, each sent as soon as it is known; between them {clock: false} and {clock: true}
                       around a verifier's one-time loading, whose time isn't the sample's

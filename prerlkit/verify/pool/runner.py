@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from prerlkit.errors import PrerlkitError
+from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.types import Verdict
 from prerlkit.verify.base import VerifierInput
 from prerlkit.verify.combine import Combination, Reward, labels_of
@@ -43,6 +43,16 @@ def default_workers(*, waits: bool) -> int:
     return max(least, min(most, cores // 2))
 
 
+def _passed_on(use: VerifierEntry) -> dict[str, str]:
+    """The environment variables that a recipe passes on to a verifier."""
+    if missing := [name for name in use.environment if not os.environ.get(name)]:
+        raise UsageError(
+            f'verifier "{use.name}" gets the environment variable {missing[0]}, which is not set',
+            f"Set it where you start prerlkit: export {missing[0]}=…, or take it out of the verifier's `environment`.",
+        )
+    return {name: os.environ[name] for name in use.environment}
+
+
 class Runner:
     """Worker processes that judge samples with a recipe's verifiers. A context manager.
 
@@ -55,8 +65,11 @@ class Runner:
         memory_bytes: address space of one worker, and of each process it starts (RLIMIT_AS).
         max_pending: samples that may be under way; `submit` waits when there are more.
 
+    Raises:
+        UsageError: an environment variable that the recipe passes on is not set.
+
     Raises (on entering):
-        PrerlkitError: a verifier is unknown, has wrong settings, or fails to import.
+        PrerlkitError: a verifier is unknown, has wrong settings, fails to import, or has a service that can't be used.
     """
 
     def __init__(
@@ -78,9 +91,12 @@ class Runner:
             reward,
         )
         hello = {
-            "verifiers": [{"name": use.name, "settings": dict(use.settings)} for use in self._uses],
+            "verifiers": [
+                {"name": use.name, "settings": dict(use.settings), "environment": _passed_on(use)} for use in self._uses
+            ],
             "folder": None if folder is None else str(folder.resolve()),
             "memory_bytes": memory_bytes,
+            "check": False,
         }
         self._workers = workers
         self._queue = JobQueue(len(self._uses), workers or COMPUTING[0])
@@ -109,8 +125,16 @@ class Runner:
     def _start(self, count: int) -> None:
         """Start so many more workers and wait until they are ready."""
         new = [
-            WorkerThread(self._hello, self._uses, self._queue, self._finish, self._fail, self._output)
-            for _ in range(count)
+            WorkerThread(
+                self._hello,
+                self._uses,
+                self._queue,
+                self._finish,
+                self._fail,
+                self._output,
+                checks=not self._slots and number == 0,
+            )
+            for number in range(count)
         ]
         self._slots += new
         for slot in new:

@@ -5,16 +5,19 @@ Started as `python -P -m prerlkit.verify.pool.worker PARENT_PID`. It must never 
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.secrets import HIDDEN
 from prerlkit.types import Verdict
 from prerlkit.verify import registry
 from prerlkit.verify.base import Verifier, VerifierInput
@@ -45,8 +48,10 @@ def main() -> None:
         return
     for verifier in verifiers:
         verifier.on_clock = lambda running: pipe.send([protocol.encode({"clock": running})])
+    seconds = [float(verifier.seconds) for verifier in verifiers]
     together = [type(verifier).judge_batch is not Verifier.judge_batch for verifier in verifiers]
-    pipe.send([protocol.encode({"together": together, "waits": any(verifier.waits for verifier in verifiers)})])
+    waits = any(verifier.waits for verifier in verifiers)
+    pipe.send([protocol.encode({"together": together, "waits": waits, "seconds": seconds})])
     try:
         while True:
             _judge_batch(pipe, verifiers)
@@ -67,6 +72,10 @@ def _private_pipe() -> protocol.Pipe:
 def _start(hello: Mapping[str, Any]) -> list[Verifier]:
     folder = Path(hello["folder"]) if hello["folder"] is not None else None
     verifiers = [registry.make(use["name"], use["settings"], folder) for use in hello["verifiers"]]
+    for use, verifier in zip(hello["verifiers"], verifiers, strict=True):
+        verifier.environment = use["environment"]
+        if hello["check"]:
+            verifier.check_service()
     # After the imports: these map large libraries, and the limit is meant for what a verdict eats.
     _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
     limit = hello["memory_bytes"] if most == resource.RLIM_INFINITY else min(most, hello["memory_bytes"])
@@ -122,19 +131,36 @@ def _checked(verifier: Verifier, verdict: Any) -> bytes:
     if (score is None) != (passed is None):
         return _fault(verifier, f"returned half a verdict: score {score!r}, passed {passed!r}")
     if score is None or passed is None:
-        return protocol.encode_verdict(verdict)
+        return protocol.encode_verdict(_without_keys(verifier, verdict))
     if isinstance(score, bool) or not isinstance(score, int | float) or not isinstance(passed, bool):
         return _fault(verifier, f"returned score {score!r} and passed {passed!r}; they must be a float and a bool")
     if not 0 <= score <= 1:  # NaN included
         return _fault(verifier, f"returned score {score!r}, which is outside [0, 1]")
-    return protocol.encode_verdict(Verdict(float(score), passed, verdict.reason, verdict.details))
+    return protocol.encode_verdict(
+        _without_keys(verifier, Verdict(float(score), passed, verdict.reason, verdict.details))
+    )
 
 
 def _fault(verifier: Verifier, what: str) -> bytes:
     file = registry.source_file(type(verifier))
     if len(what) > _REASON:
         what = what[:_REASON] + "…"
-    return protocol.encode_verdict(Verdict.unjudged(f'verifier "{verifier.name}" {what} [{file}]'), error=True)
+    verdict = _without_keys(verifier, Verdict.unjudged(f'verifier "{verifier.name}" {what} [{file}]'))
+    return protocol.encode_verdict(verdict, error=True)
+
+
+def _without_keys(verifier: Verifier, verdict: Verdict) -> Verdict:
+    """The verdict without the values of the environment variables that the verifier got."""
+    reason, details = verdict.reason, verdict.details
+    if verifier.environment and details:
+        details = json.loads(_hidden(verifier, json.dumps(dict(details), default=str)))
+    return replace(verdict, reason=_hidden(verifier, reason), details=details) if verifier.environment else verdict
+
+
+def _hidden(verifier: Verifier, text: str) -> str:
+    for value in verifier.environment.values():
+        text = text.replace(value, HIDDEN).replace(json.dumps(value)[1:-1], HIDDEN)
+    return text
 
 
 def _place(error: BaseException) -> str:

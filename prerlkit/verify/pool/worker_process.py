@@ -19,7 +19,22 @@ from prerlkit.verify.pool.processes import MARK, kill_tree
 START_LIMIT = 60.0  # seconds from start to ready: the plugins' imports, on a cold disk
 _GOODBYE = 1.0  # seconds that a worker has to leave by itself
 # What is passed on. Tokens and keys live in the environment, so this lists what is kept, not what is dropped.
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "PRERLKIT_CACHE",
+    "XDG_CACHE_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 # One thread each, as there are several workers; no GPU, which is the trainer's; the same hash order in every run, on
 # which sympy's results may depend.
 SET = {
@@ -37,6 +52,7 @@ class WorkerProcess:
     Attributes:
         together: for each verifier whether it judges whole batches.
         waits: a verifier mostly waits.
+        seconds: for each verifier how long a verdict may take where it keeps its own time.
 
     Args:
         hello: the verifiers, the recipe's folder and the memory limit; see `protocol`.
@@ -65,6 +81,7 @@ class WorkerProcess:
         )
         self.together: list[bool] = []
         self.waits = False
+        self.seconds: list[float] = []
         try:
             self.pipe.send([protocol.encode(hello)], START_LIMIT)
             answer = self.pipe.receive(START_LIMIT)
@@ -76,7 +93,7 @@ class WorkerProcess:
         if "error" in answer:
             self.kill()
             raise (UsageError if answer["usage"] else PrerlkitError)(answer["error"], answer["hint"])
-        self.together, self.waits = answer["together"], answer["waits"]
+        self.together, self.waits, self.seconds = answer["together"], answer["waits"], answer["seconds"]
 
     def signal_tree(self) -> None:
         """Kill the process and all that it started, from any thread; `kill` by its owner must follow."""

@@ -29,6 +29,8 @@ class WorkerThread(threading.Thread):
     What happens to a process costs a verdict at most. What happens to the thread itself is a fault of the pool: `fail`
     receives it, and no sample waits for a thread that is gone.
 
+    `checks`: its first process looks whether the verifiers' services can be used.
+
     The process is started and waited for by this thread alone: it dies with the thread (PR_SET_PDEATHSIG).
     """
 
@@ -40,11 +42,13 @@ class WorkerThread(threading.Thread):
         finish: Finish,
         fail: Fail,
         output: BoundedOutput,
+        *,
+        checks: bool = False,
     ) -> None:
         super().__init__(name="prerlkit-verify", daemon=True)
         self.started: Future[None] = Future()
         self._hello, self._uses, self._queue, self._finish, self._fail = hello, uses, queue, finish, fail
-        self._output = output
+        self._output, self._checks = output, checks
         self.waits = False
         self._child: WorkerProcess | None = None
         self._failures = 0  # in a row, before any verdict
@@ -52,7 +56,7 @@ class WorkerThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._child = WorkerProcess(self._hello, self._output)
+            self._child = WorkerProcess({**self._hello, "check": self._checks}, self._output)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for `started`
             self.started.set_exception(error)
             return
@@ -89,7 +93,8 @@ class WorkerThread(threading.Thread):
                 return
         child, use = self._child, self._uses[batch[0].use]
         together = child.together[batch[0].use] and not batch[0].alone
-        limit = use.timeout * len(batch) if together else use.timeout
+        timeout = max(use.timeout, child.seconds[batch[0].use])
+        limit = timeout * len(batch) if together else timeout
         order = protocol.encode({"use": batch[0].use, "count": len(batch), "together": together})
         answered = -1  # so far the batch hasn't even been taken
         try:
@@ -102,7 +107,7 @@ class WorkerThread(threading.Thread):
                 self._failures = 0
         except protocol.WorkerTimedOut:
             self._drop_child()
-            self._lose(batch, answered, f"ran longer than {use.timeout:g} s", "timeouts", together)
+            self._lose(batch, answered, f"ran longer than {timeout:g} s", "timeouts", together)
         except protocol.Closed:
             self._lose(batch, answered, f"crashed: its process {self._drop_child()}", "crashes", together)
 

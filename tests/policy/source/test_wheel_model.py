@@ -20,6 +20,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from prerlkit.cache import cache_root
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy import gguf, source
 from prerlkit.recipe.model import Model
@@ -251,11 +252,11 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("PRERLKIT_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert gguf.cache_root() == tmp_path / "own"
+    assert cache_root() == tmp_path / "own"
     monkeypatch.delenv("PRERLKIT_CACHE")
-    assert gguf.cache_root() == tmp_path / "xdg" / "prerlkit"
+    assert cache_root() == tmp_path / "xdg" / "prerlkit"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert gguf.cache_root() == tmp_path / "home" / ".cache" / "prerlkit"
+    assert cache_root() == tmp_path / "home" / ".cache" / "prerlkit"
 
 
 @pytest.mark.network
