@@ -233,6 +233,12 @@ def _snapshot(model: Model, files: list[str]) -> Path:
             f"Check the spelling; for a private model run `hf auth login`. {elsewhere}",
         ) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        if status := http_status(error):
+            raise PrerlkitError(
+                f"The Hub answered {status} for {name}"
+                + (": it asks for fewer requests." if status == 429 else ", and the model is not in the Hub cache."),
+                f"Wait some minutes and try again. {elsewhere}",
+            ) from error
         raise PrerlkitError(
             f"{name} is not in the Hub cache, and the Hub can't be reached (no network, or HF_HUB_OFFLINE is set).",
             f"Run once with a network. {elsewhere}",
@@ -242,6 +248,16 @@ def _snapshot(model: Model, files: list[str]) -> Path:
         what = "no space is left in the Hub cache (HF_HOME moves it)" if full else f"{type(error).__name__}: {error}"
         raise PrerlkitError(f"Could not download {name}: {what}", f"Try again later. {elsewhere}") from error
     return Path(path)
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """Return the HTTP status at the root of an error of the Hub's library; None where no answer came."""
+    while error is not None:
+        response = error.response if hasattr(error, "response") else None
+        if response is not None:
+            return int(response.status_code)
+        error = error.__cause__
+    return None
 
 
 @contextmanager

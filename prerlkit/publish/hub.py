@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.policy.source import http_status
 
 TOKENS = "https://huggingface.co/settings/tokens"
 _AGAIN = "Files that have arrived are not sent again: repeat the same command to go on."
@@ -157,21 +158,11 @@ def explained(repo: str, doing: str, hint: str = "") -> Iterator[None]:
     except OfflineModeIsEnabled as error:
         raise UsageError("HF_HUB_OFFLINE is set, so nothing can be uploaded.", "Unset it.") from error
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
-        status = _status(error)
+        status = http_status(error)
         if status is None and not isinstance(error, HTTPError | OSError | RuntimeError):
             raise PrerlkitError(f"The Hub's answer while {doing} makes no sense: {error}", hint) from error
         message, advice = _said(status, repo, doing, error)
         raise PrerlkitError(message, f"{advice} {hint}".strip()) from error
-
-
-def _status(error: BaseException | None) -> int | None:
-    """The HTTP status at the root of an error; uploads wrap theirs in a RuntimeError."""
-    while error is not None:
-        response = error.response if hasattr(error, "response") else None
-        if response is not None:
-            return int(response.status_code)
-        error = error.__cause__
-    return None
 
 
 def _said(status: int | None, repo: str, doing: str, error: BaseException) -> tuple[str, str]:

@@ -123,8 +123,8 @@ class Stage(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Names its folder and its lines in metrics.jsonl."""
     source: Annotated[str | None, Field(alias="from")] = None
-    """A first stage that is taken from another run instead of being trained: `RUN_FOLDER`, or `RUN_FOLDER:STAGE`. Its
-    `steps` are then 0. null: it is trained."""
+    """A first stage that is taken from elsewhere instead of being trained: `RUN_FOLDER`, `RUN_FOLDER:STAGE`, or the
+    folder of a LoRA adapter in PEFT's layout. Its `steps` are then 0. null: it is trained."""
     objective: Annotated[
         tuple[ObjectiveChoice, ...],
         BeforeValidator(_objectives, json_schema_input_type=ObjectiveChoice | tuple[ObjectiveChoice, ...]),

@@ -268,7 +268,7 @@ class _Stages:
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
         if index == 0 and self._taken and not self._found:
-            context.policy.adapters.load_state(stage.name, self._taken.tensors)
+            self._taken.load(context.policy.adapters, stage.name)
             context.callback.on_message(f'stage "{stage.name}" is {self._taken.note}')
         for position in run_stage(context, stage, updater, self._position):
             self._position = position

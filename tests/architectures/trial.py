@@ -13,6 +13,7 @@ import torch
 from prerlkit.errors import PrerlkitError
 from prerlkit.plan.device import at_hand
 from prerlkit.plan.plan import make_plan
+from prerlkit.policy.causal import causal_class
 from prerlkit.publish.export import export
 from prerlkit.publish.merge import merge
 from prerlkit.recipe.schema import Recipe
@@ -92,7 +93,8 @@ def whole(folder: Path, architecture: str) -> Any:
     """Load a model in float32 as the class that it was published as."""
     import transformers
 
-    kind = getattr(transformers, architecture) if architecture else transformers.AutoModelForCausalLM
+    config = transformers.AutoConfig.from_pretrained(folder)
+    kind = getattr(transformers, architecture) if architecture else causal_class(config)
     return kind.from_pretrained(folder, dtype=torch.float32).eval()
 
 

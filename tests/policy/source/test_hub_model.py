@@ -34,6 +34,9 @@ REPOS: dict[str, dict[str, bytes]] = {
 }  # fmt: skip
 
 
+ANSWERS = {"own/broken": 500, "own/busy": 429}
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of the Hub as `snapshot_download` asks for."""
 
@@ -56,8 +59,8 @@ class Hub(BaseHTTPRequestHandler):
         repo, rest = "/".join(parts[:2]), parts[2:]
         if repo == "own/gated":
             return self.answer(403, b"{}", X_Error_Code="GatedRepo", X_Error_Message="gated")
-        if repo == "own/broken":
-            return self.answer(500, b"{}")
+        if repo in ANSWERS:
+            return self.answer(ANSWERS[repo], b"{}")
         if repo not in REPOS:
             return self.answer(401, b"{}", X_Error_Code="RepoNotFound", X_Error_Message="no such repository")
         if rest[:1] in (["revision"], ["tree"]) and rest[1] not in ("main", COMMIT):
@@ -156,10 +159,10 @@ def test_offline_the_cache_serves_and_half_a_model_is_said_so(hub: str, tmp_path
 def test_what_goes_wrong_says_what_to_do(hub: str, tmp_path: Path) -> None:
     said = ask(
         tmp_path, hub, {"id": "own/typo"}, {"id": "own/gated"}, {"id": "own/good", "revision": "v9"},
-        {"id": "own/only-gguf"}, {"id": "own/no-config"}, {"id": "own/broken"},
+        {"id": "own/only-gguf"}, {"id": "own/no-config"}, {"id": "own/broken"}, {"id": "own/busy"},
     )  # fmt: skip
     assert {one["kind"] for one in said} == {"PrerlkitError"}
-    typo, gated, revision, only_gguf, no_config, broken = [one["error"] for one in said]
+    typo, gated, revision, only_gguf, no_config, broken, busy = [one["error"] for one in said]
     assert '"own/typo"' in typo
     assert "Check the spelling" in typo
     assert "hf auth login" in gated
@@ -168,7 +171,9 @@ def test_what_goes_wrong_says_what_to_do(hub: str, tmp_path: Path) -> None:
     assert "model.revision" in revision
     assert "without its weights" in only_gguf
     assert "no config.json" in no_config
-    assert '"own/broken"' in broken
+    assert 'The Hub answered 500 for "own/broken"' in broken
+    assert 'The Hub answered 429 for "own/busy"' in busy
+    assert not any("no network" in one for one in (broken, busy))
 
 
 def test_an_unreachable_hub_is_said_so(tmp_path: Path) -> None:
