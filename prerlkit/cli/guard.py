@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -70,16 +69,25 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _address_space_hint(error: BaseException) -> str:
     """Return advice that names `ulimit -v` if it is set and `error`, or a cause of it, is a failed allocation."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     found: BaseException | None = error
     while found and not _is_failed_allocation(found):
         found = found.__cause__ or found.__context__
-    if limit == resource.RLIM_INFINITY or not found:
+    if not found or (limit := _address_space()) is None:
         return ""
     return (
         f"`ulimit -v` limits the address space of this process to {limit / 2**30:.1f} GiB: "
         "raise it, or give the command in a shell without it."
     )
+
+
+def _address_space() -> int | None:
+    """Return the bytes that `ulimit -v` allows this process; None where it is not set, and on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _is_failed_allocation(error: BaseException) -> bool:

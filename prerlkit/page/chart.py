@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Number = float | None
-MOST_POINTS = 2000
+MOST_POINTS = 1000
 """A line with more is drawn by means of equal groups of its points. A 1,000-step run is drawn as it is."""
 
 

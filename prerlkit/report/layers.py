@@ -22,7 +22,7 @@ _MOST = 4
 def layers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
     """Charts over layers, as far as the runs had the probes `alignment` and `drift`. Layers count from 0."""
     several = len(runs) > 1
-    lines = [run.probes for run in runs]
+    lines = [[_without_tokens(line) for line in run.probe_lines()] for run in runs]
     last = "The last measurement of each run." if several else "At the first and the last measurement, and between."
     wanted = (
         ("alignment", "Gradient alignment by layer", f"Cosine, all completions. {last}", _aligned("all")),
@@ -38,6 +38,11 @@ def layers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, ...]:
         title = "Gradient alignment by layer and sign"
         charts.insert(1, Chart("layer-signs", title, _by_sign(lines[0]), note=note, x_label="layer"))
     return tuple(chart for chart in charts if chart.lines)
+
+
+def _without_tokens(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is charted of a line: the tokens of its completions are most of it, and would all stay in memory."""
+    return {name: value for name, value in line.items() if name != "change"}
 
 
 def _of_runs(runs: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str], read: Read) -> tuple[ChartLine, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,11 +17,13 @@ from prerlkit.runs.run import Run
 from prerlkit.secrets import redact
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
-BUDGET = 2_500_000
+BUDGET = 2_000_000
 """Bytes of a page that completions may take, all runs together."""
 LONGEST = 3_000
 """Characters of one completion or prompt; of a longer one the beginning and the end are kept."""
 _SHORT = 400
+_MOST_STEPS = 1_000
+"""Steps of a run whose completions are looked at. Of a longer one every k-th is; the others aren't even parsed."""
 _OBJECTIVES: TypeAdapter[tuple[Objective, ...]] = TypeAdapter(tuple[Objective, ...])
 
 
@@ -35,14 +37,15 @@ def rollouts(runs: Sequence[Run], names: Sequence[str], budget: int = BUDGET) ->
 
 def _of_run(run: Run, name: str, budget: int) -> dict[str, Any]:
     objectives = _objectives(run)
+    considered = _considered([line["step"] for line in run.steps])
     sizes: dict[int, int] = {}
-    for line in _lines(run):
+    for line in _lines(run, considered):
         step = int(line.get("step", 0))
         sizes[step] = sizes.get(step, 0) + _bytes(_group(line, {}, str))
     kept = _affordable(sizes, budget)
     prompts: dict[str, int] = {}
     groups = []
-    for line in _lines(run) if kept else ():
+    for line in _lines(run, kept) if kept else ():
         if line.get("step") in kept:
             group = _group(line, objectives, redact)
             groups.append({**group, "prompt": prompts.setdefault(group["prompt"], len(prompts))})
@@ -51,16 +54,23 @@ def _of_run(run: Run, name: str, budget: int) -> dict[str, Any]:
         "stages": list(run.stages),
         "prompts": list(prompts),
         "groups": groups,
-        "steps": len(sizes),
+        "steps": len(sizes) if considered is None else len(run.steps),
         "kept": len(kept),
     }
 
 
-def _lines(run: Run) -> Iterator[Mapping[str, Any]]:
+def _considered(steps: Sequence[int]) -> frozenset[int] | None:
+    """Return at most about `_MOST_STEPS` of the steps, evenly, the last among them; None where that is all of them."""
+    if len(steps) <= _MOST_STEPS:
+        return None
+    return frozenset((*steps[:: -(-len(steps) // _MOST_STEPS)], steps[-1]))
+
+
+def _lines(run: Run, steps: Container[int] | None) -> Iterator[Mapping[str, Any]]:
     """Lines of samples.jsonl, with what the probe `change` says of their tokens as `recorded` of each completion."""
-    measured = tokens.token_groups(run)
+    measured = tokens.token_groups(run, steps)
     seen: Counter[int] = Counter()
-    for line in run.samples():
+    for line in run.samples(steps):
         step = int(line.get("step", 0))
         own = measured.get((step, seen[step], str(line.get("prompt_id", ""))), ())
         seen[step] += 1

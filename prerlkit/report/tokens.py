@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from prerlkit.runs.run import Run
@@ -12,10 +12,10 @@ Group = Sequence[Mapping[str, Any]]
 Values = Sequence[float | None]
 
 
-def token_groups(run: Run) -> dict[tuple[int, int, str], Group]:
-    """What probes.jsonl has of each (step, number of the group in it, id of its prompt)."""
+def token_groups(run: Run, steps: Container[int] | None = None) -> dict[tuple[int, int, str], Group]:
+    """Return what probes.jsonl has of each (step, number of the group in it, id of its prompt) in these steps."""
     found = {}
-    for line in run.probes:
+    for line in run.probe_lines(steps):
         for n, group in enumerate((line.get("change") or {}).get("groups") or ()):
             place = (int(line.get("step", 0)), n, str(group.get("prompt_id", "")))
             found[place] = group.get("completions") or ()

@@ -7,8 +7,9 @@ digit would still be valid JSON. Lines without a check (earlier versions) are re
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from prerlkit.types import Group
 LONGEST_LINE = 1 << 26
 """Characters of a line, and bytes of a JSON file, that are read. A step's samples take some hundred kilobytes."""
 _LONGEST_NUMBER = 300  # digits; floats end there
+_STEP = re.compile(r'\{"step": (\d{1,18}),')
+"""How lines of samples.jsonl and probes.jsonl begin."""
 _TAIL = 1 << 16
 """Bytes at the end of a file that hold its last line."""
 
@@ -126,12 +129,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def iter_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a jsonl file, each an object, up to one that is damaged, too long or something else."""
+def iter_lines(path: Path, steps: Container[int] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a jsonl file, each an object, up to one that is damaged, too long or something else.
+
+    Args:
+        steps: leave out lines of other steps, without parsing them; None: none are left out.
+    """
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
         while text := lines.readline(LONGEST_LINE):
+            if steps is not None and (found := _STEP.match(text)) and int(found[1]) not in steps:
+                continue
             if len(text) == LONGEST_LINE or (line := parse_line(text)) is None:
                 return
             yield line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,17 @@ class Run:
         """What each finished stage did to the policy, in order."""
         return stage_effects(((step["stage"], step) for step in self.steps), self.evaluations)
 
-    def samples(self) -> Iterator[Mapping[str, Any]]:
-        """Return the lines of samples.jsonl, up to a torn one: the file may be larger than memory likes."""
-        return iter_lines(self.files.samples)
+    def samples(self, steps: Container[int] | None = None) -> Iterator[Mapping[str, Any]]:
+        """Return the lines of samples.jsonl, up to a torn one: the file may be larger than memory likes.
+
+        Args:
+            steps: only lines of these steps; None: all.
+        """
+        return iter_lines(self.files.samples, steps)
+
+    def probe_lines(self, steps: Container[int] | None = None) -> Iterator[Mapping[str, Any]]:
+        """Return the lines of probes.jsonl in the same way."""
+        return iter_lines(self.files.probes, steps)
 
 
 def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str, Any], ...]:
