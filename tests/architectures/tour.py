@@ -32,7 +32,7 @@ def outcome(trial: Any) -> dict[str, Any]:
         return {"result": "refused", "note": trial.refused.split(": ")[0].split(" (")[0]}
     notes = [word for part, word in _NOTES.items() if any(part in line for line in trial.messages)]
     notes += [_left_out(line) for line in trial.messages if line.startswith("without an adapter")]
-    return {"result": "works with a note" if notes else "works", "note": "; ".join(notes)}
+    return {"result": "works with a note" if notes else "works", "note": "; ".join(dict.fromkeys(notes))}
 
 
 def _left_out(line: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -172,30 +172,33 @@ def eval_line(result: EvalResult) -> str:
 
 
 def evaluation_table(results: Sequence[EvalResult]) -> Table:
-    """Accuracy by evaluation, with its interval and its change since the first."""
+    """Return what the evaluations measured, with intervals: greedy accuracy and avg@k, as far as there are any.
+
+    The change since the first one is that of greedy accuracy, without it that of avg@k.
+    """
+    last = results[-1]
     table = Table(title="held-out, 95 % intervals", title_justify="left")
     table.add_column("evaluation")
-    table.add_column("step", justify="right")
-    table.add_column("greedy accuracy", justify="right")
-    table.add_column("change", justify="right")
-    ks = [k for k in results[-1].pass_at if k > 1]
-    for k in ks:
-        table.add_column(f"pass@{k}", justify="right")
-    table.add_column("length", justify="right")
-    first = results[0].accuracy
+    measured: dict[str, Callable[[EvalResult], object | None]] = {}
+    if any(result.accuracy for result in results):
+        measured["greedy accuracy"] = lambda result: result.accuracy
+    if any(result.average for result in results):
+        measured[f"avg@{last.samples}"] = lambda result: result.average
+    ks = [k for k in last.pass_at if k > 1]
+    names = list(measured)
+    for name in ("step", *names[:1], "change", *names[1:], *(f"pass@{k}" for k in ks), "length"):
+        table.add_column(name, justify="right")
     for result in results:
-        change = ""
-        if first and result.accuracy and result is not results[0]:
-            change = f"{100 * (result.accuracy.value - first.value):+.1f} points"
-        table.add_row(
-            result.name,
-            str(result.step),
-            str(result.accuracy or "–"),
-            change,
-            *(str(result.pass_at.get(k, "–")) for k in ks),
-            f"{result.tokens_mean:.1f}",
-        )
+        figures = [str(read(result) or "–") for read in measured.values()]
+        passed = (str(result.pass_at.get(k, "–")) for k in ks)
+        change = "" if result is results[0] else _points(results[0].score, result.score)
+        length = f"{result.tokens_mean:.1f}"
+        table.add_row(result.name, str(result.step), *figures[:1], change, *figures[1:], *passed, length)
     return table
+
+
+def _points(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{100 * (after - before):+.1f} points"
 
 
 def effect_table(effects: Sequence[StageEffect]) -> Table:
