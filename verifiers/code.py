@@ -6,6 +6,7 @@ sandbox; expected values and outputs are compared in this process. See docs/sand
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -50,8 +51,8 @@ class CodeSettings(Settings):
     """What the code may take for one case."""
     total_seconds: PositiveFloat = 20.0
     """What the code may take for all cases of a completion, and tests that are code as much again. The sandbox's own
-    time doesn't count. The verifier keeps this time itself: the recipe's `timeout` doesn't apply, but what takes more
-    than a minute is ended by the runner, and unjudged."""
+    time doesn't count; the processor time of comparing what the code answers does. The verifier keeps this time itself:
+    the recipe's `timeout` doesn't apply, but what takes more than a minute is ended by the runner, and unjudged."""
     memory_gib: PositiveFloat = 0.5
     """Address space of the code."""
     float_tolerance: NonNegativeFloat = 1e-6
@@ -154,6 +155,7 @@ class Code(Verifier):
         ) as candidate:
             for calls, compare in checks:
                 candidate.new_case()
+                busy = time.process_time()
                 try:
                     why = compare([_call(candidate, call) for call in calls])
                 except CandidateGone as gone:
@@ -163,6 +165,7 @@ class Code(Verifier):
                 except Exception as error:  # noqa: BLE001 - as the assert would raise, for a value of another type
                     why = f"{type(error).__name__}: {error}"[:_ENDS]
                 result.add(not why, why)
+                candidate.charge(time.process_time() - busy)
                 if candidate.is_out_of_time or (self._stop and not result.cases[-1]):
                     break
         return result
@@ -174,8 +177,9 @@ class Code(Verifier):
         with ProgramRunner(self._sandbox, code, self._limits, prelude=True) as program:
             for given, wanted in problem.cases:
                 ran = program.run(given.encode("utf-8", "surrogatepass"), min(self.settings.case_seconds, left))
+                busy = time.process_time()
                 result.add(*self._printed(ran, wanted))
-                left = left - ran.seconds - program.restart_seconds
+                left = left - ran.seconds - program.restart_seconds - (time.process_time() - busy)
                 program.restart_seconds = 0.0
                 if left <= 0 or (self._stop and not result.cases[-1]):
                     break

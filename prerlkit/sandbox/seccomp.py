@@ -31,6 +31,14 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "getxattr": (191, 8), "lgetxattr": (192, 9),
     "fgetxattr": (193, 10), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "io_setup": (206, 0),
+    # rules and filters of a guest's own are memory too: a ruleset holds a rule for each port
+    "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445), "landlock_restrict_self": (446, 446),
+    "seccomp": (317, 277),
+    # a program that is started anew could leave a core again; nothing else can be started without a fork
+    "execve": (59, 221), "execveat": (322, 281),
+    # what other processes hold: addresses, pages in memory, locks on files that all guests see, their processors
+    "get_robust_list": (274, 100), "cachestat": (451, 451), "mincore": (27, 232), "fadvise64": (221, 223),
+    "flock": (73, 32), "membarrier": (324, 283),
     # owners of files, and the rights of a file that was opened elsewhere, as stdin was
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "fchmod": (91, 52),
     "fchmodat2": (452, 452),
@@ -73,11 +81,19 @@ _MMAP, _MAP_HUGETLB = (9, 222), 0x40000
 _MADVISE, _HUGE_PAGES = (28, 233), (14, 25)  # MADV_HUGEPAGE, MADV_COLLAPSE
 # A lease on a file makes its next reader wait; a note tells what happens in a folder; pipes hold 64 KiB as they come.
 _FILE_COMMANDS = (1024, 1026, 1031)  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
+_LOCKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 _CLONE, _CLONE3, _SOCKETPAIR, _PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
 _SIGNALS = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)}
 _TKILL, _PRLIMIT, _FCNTL, _IOCTL = (200, 130), (302, 261), (72, 25), (16, 29)
+# All that Python asks of a file: is it a terminal, how wide, how much is there, blocking, open after exec. Others
+# change flags, versions and projects of files that are only open to read, or tell where on the disk they lie.
+_FILE_QUESTIONS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
+# A negative clock is a process's: of any process, whoever asks.
+_CLOCKS = {"clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115),
+           "timer_create": (222, 107)}  # fmt: skip
+_OF_A_PROCESS = 0x80000000
 # A file's owner is signalled when it has data, with any signal that he was given: the back door to `kill`.
-_OWNER = {_FCNTL: (8, 15), _IOCTL: (0x8901, 0x8902, 0x5412)}  # F_SETOWN, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP, TIOCSTI
+_OWNER = (8, 15)  # F_SETOWN, F_SETOWN_EX
 _NEWEST = 462  # mseal, Linux 6.10; what came later was not looked at
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
@@ -92,7 +108,10 @@ _NR, _ARCH, _ARG0, _ARG1, _ARG2, _ARG3 = (
 )  # offsets in struct seccomp_data; the lower half of each argument
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050001, 0x00050026
-_CLONE_THREAD, _AF_UNIX, _SOCK_STREAM, _PR_SET_PDEATHSIG = 0x10000, 1, 1, 1
+_CLONE_THREAD, _AF_UNIX, _SOCK_STREAM = 0x10000, 1, 1
+# Nobody unties himself from the process that will end him, hands a core to the host's handler, adds filters, or takes a
+# processor core for himself.
+_SELF = (1, 4, 22, 62)  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SCHED_CORE
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, value
 
@@ -130,8 +149,10 @@ def build(own_pid: int | None = None, folder: bool = True, machine: str | None =
         (_EQUAL, 1, 0, _SOCK_STREAM), *_refuse_else_allow(),
     ]  # fmt: skip
     program += _when([_SOCKETPAIR[column]], stream_pair)
-    # Nobody unties himself from the process that will end him.
-    program += _when([_PRCTL[column]], [(_LOAD, 0, 0, _ARG0), *_refuse_any(_PR_SET_PDEATHSIG)])
+    program += _when([_PRCTL[column]], [(_LOAD, 0, 0, _ARG0), *_refuse_any(*_SELF)])
+    program += _when([_IOCTL[column]], [(_LOAD, 0, 0, _ARG1), *_allow_any(*_FILE_QUESTIONS)])
+    clocks = [(_LOAD, 0, 0, _ARG0), (_ANY_BIT, 0, 1, _OF_A_PROCESS), *_refuse_else_allow()]
+    program += _when([pair[column] for pair in _CLOCKS.values()], clocks)
     program += _when([_MADVISE[column]], [(_LOAD, 0, 0, _ARG2), *_refuse_any(*_HUGE_PAGES)])
     program += _when(
         [_MMAP[column]], [(_LOAD, 0, 0, _ARG3), (_ANY_BIT, 0, 1, _MAP_HUGETLB), *_refuse_else_allow()]
@@ -140,24 +161,21 @@ def build(own_pid: int | None = None, folder: bool = True, machine: str | None =
         for call, flags in ((_OPEN, _ARG1), (_OPENAT, _ARG2)):
             program += _when([call[column]], [(_LOAD, 0, 0, flags), *_refuse_hidden_writes()])
     program += _own_processes(own_pid, column)
+    commands = _FILE_COMMANDS + (_OWNER if own_pid is not None else ()) + (() if folder else _LOCKS)
+    program += _when([_FCNTL[column]], [(_LOAD, 0, 0, _ARG1), *_refuse_any(*commands)])
     program.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
 def _own_processes(own_pid: int | None, column: int) -> list[Instruction]:
-    """What a guest may do to processes and to a file's owner; with `own_pid` to itself alone."""
-    commands = {_FCNTL: _FILE_COMMANDS}
-    program: list[Instruction] = []
-    if own_pid is not None:
-        commands = {call: (*commands.get(call, ()), *more) for call, more in _OWNER.items()}
-        program += _when([_TKILL[column]], [(_RETURN, 0, 0, _EPERM)])
-        to_itself = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
-        program += _when([pair[column] for pair in _SIGNALS.values()], to_itself)
-        limits = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
-        program += _when([_PRLIMIT[column]], limits)
-    for call, values in commands.items():
-        program += _when([call[column]], [(_LOAD, 0, 0, _ARG1), *_refuse_any(*values)])
-    return program
+    """Restrict what a guest may do to processes, with `own_pid` to itself alone."""
+    if own_pid is None:
+        return []
+    program = _when([_TKILL[column]], [(_RETURN, 0, 0, _EPERM)])
+    to_itself = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
+    program += _when([pair[column] for pair in _SIGNALS.values()], to_itself)
+    limits = [(_LOAD, 0, 0, _ARG0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own_pid), *_refuse_else_allow()]
+    return program + _when([_PRLIMIT[column]], limits)
 
 
 def _refuse_else_allow() -> list[Instruction]:
@@ -169,6 +187,12 @@ def _refuse_any(*values: int) -> list[Instruction]:
     # Each comparison jumps to the refusal at the end; the last one past it.
     checks = [(_EQUAL, len(values) - 1 - i, 0, value) for i, value in enumerate(values[:-1])]
     return [*checks, (_EQUAL, 0, 1, values[-1]), *_refuse_else_allow()]
+
+
+def _allow_any(*values: int) -> list[Instruction]:
+    """Allow when the loaded argument is one of these values; refuse otherwise."""
+    checks = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [*checks, *_refuse_else_allow()]
 
 
 def _refuse_hidden_writes() -> list[Instruction]:

@@ -93,6 +93,10 @@ class Candidate:
         """Whether nothing is left of the time for all cases."""
         return self._total_left <= 0
 
+    def charge(self, seconds: float) -> None:
+        """Count time that judging its answers took as its own, so that costly answers end in a fail."""
+        self._total_left -= seconds
+
     def load(self) -> str:
         """Run the program's top level, if that hasn't happened. What it raised, or nothing.
 

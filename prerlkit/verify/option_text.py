@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 _COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathsf|textrm|mathit|textit|boxed|fbox|bf|rm)\b\s*")
-_ARROW = re.compile(r"\\(?:[Rr]ightarrow|[Ll]ongrightarrow|to|implies|therefore)\b|[=-]+>|[⇒⟹∴]")
+_ARROW = re.compile(r"\\(?:[Rr]ightarrow|[Ll]ongrightarrow|to|implies|therefore)\b|(?<![=-])[=-]+>|[⇒⟹∴]")
 _SPACE = re.compile(r"\\(?:quad|qquad|[,;:! ])|[~*`$\"“”]|\\[()\[\]]|</?[A-Za-z]{1,10}>|[\u200b-\u200f\u2060\ufeff]")
 _CERTAIN = re.compile(
     r"\b(?:(?:no|without|beyond)\s+(?:an?y?\s+|the\s+)?(?:doubt|question)"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import py_compile
 from importlib.metadata import EntryPoint
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,16 @@ def test_what_was_allowed_is_remembered_until_a_file_changes(invoke, foreign_rec
     require(found, tmp_path, trust=True)
     assert untrusted(found, tmp_path) == ()
     assert untrusted(found, tmp_path / "elsewhere") == found
+
+
+def test_bytecode_that_came_along_is_not_run(foreign_recipe, tmp_path, marker) -> None:
+    file, other = tmp_path / "verifiers" / "polite.py", tmp_path / "other.py"
+    other.write_text(file.read_text())
+    file.write_text(file.read_text().replace("Path(r", "# "))
+    cached, unchecked = cache_from_source(str(file)), py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(other), cfile=cached, invalidation_mode=unchecked)
+    find("polite", tmp_path)
+    assert not marker.exists()
 
 
 def test_python_asks_too(foreign_recipe, marker, tmp_path) -> None:

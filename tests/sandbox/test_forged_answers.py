@@ -108,6 +108,43 @@ def test_odd_errors_fail_and_are_not_unjudged(error, code) -> None:
         assert verdict.passed is False, (row, verdict)
 
 
+UNSPEAKABLE = """
+import os
+class Odd:
+    def __str__(self): SAYS
+    __repr__ = __str__
+def f(n): return Odd()
+"""
+
+
+@pytest.mark.parametrize("says", ["raise ValueError('x')", "os._exit(0)", "return 5", "raise SystemExit"])
+@pytest.mark.parametrize("helper", ["assert x == 3, x", "return {3: 3}[x]", "raise AssertionError(x)"])
+def test_an_object_that_cannot_say_what_it_is_fails(helper, says, code) -> None:
+    test = f"def same(x):\n    {helper}\ndef check(candidate):\n    same(candidate(1))\n    assert candidate(1) == 3\n"
+    row = {"entry_point": "f", "prompt": "def f(n):\n", "test": test}
+    verdict = code.judge(VerifierInput("", UNSPEAKABLE.replace("SAYS", says), None, row))
+    assert verdict.passed is False, verdict
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["assert eval(f(1)) == 3", "exec(f(1))\n    assert f(1)", "assert list(map(eval, [f(1)])) == [3]",
+     "import importlib\n    assert importlib.import_module(f(1)).pi",
+     "import pickle\n    assert pickle.loads(f(1)) == 3"],
+)  # fmt: skip
+def test_tests_that_would_run_what_the_program_answers_are_at_fault_themselves(test, code) -> None:
+    row = {"entry_point": "f", "prompt": "def f(n):\n", "test": f"def check(f):\n    {test}\n"}
+    forged = "def f(n): return \"type('X', (), {'__eq__': lambda *a: True})()\""
+    assert "would run what the program answers" in code.row_error(row)
+    assert code.judge(VerifierInput("", forged, None, row)).passed is None
+
+
+def test_tests_may_evaluate_what_they_spell_out(code) -> None:
+    test = "def check(f):\n    for n in (1,):\n        assert f(n) == eval('1 + 2')\n"
+    row = {"entry_point": "f", "prompt": "def f(n):\n", "test": test}
+    assert code.judge(VerifierInput("", "def f(n): return 3", None, row)).passed is True
+
+
 def test_an_answer_that_ends_the_tests_fails(code) -> None:
     """The gold answer shows that the tests hold with a right value."""
     test = "def check(f):\n    import ctypes\n    r = f(5)\n    if r == 0: ctypes.string_at(0)\n    assert r == 5\n"

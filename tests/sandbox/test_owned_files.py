@@ -57,6 +57,30 @@ libc.capget((ctypes.c_uint32 * 2)(0x20080522, 0), data) == 0 and any(data) and y
     "privileges by another program": "libc.prctl(39, 0, 0, 0, 0) == 1 or yes()",
     "root's right to pass": "os.listdir(LOCKED); yes()",
     "the lease of a device": "fcntl.fcntl(os.open('/dev/null', os.O_RDONLY), 1024, 0); yes()",
+    # questions about files that may be read, with answers that change them or tell about others
+    "flags of a file": """
+file, flags = os.open(os.__file__, os.O_RDONLY), bytearray(8)
+fcntl.ioctl(file, 0x80086601, flags); fcntl.ioctl(file, 0x40086602, bytes(flags)); yes()""",
+    "version of a file": """
+file, version = os.open(os.__file__, os.O_RDONLY), bytearray(8)
+fcntl.ioctl(file, 0x80087601, version); fcntl.ioctl(file, 0x40087602, bytes(version)); yes()""",
+    "project of a file": """
+file, project = os.open(os.__file__, os.O_RDONLY), bytearray(28)
+fcntl.ioctl(file, 0x801c581f, project); fcntl.ioctl(file, 0x401c5820, bytes(project)); yes()""",
+    "a lock that all guests see": "fcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX | fcntl.LOCK_NB); yes()",
+    "a file dropped from memory": "os.posix_fadvise(os.open(os.__file__, os.O_RDONLY), 0, 0, 4); yes()",
+    "a file's pages in memory": """
+file = os.open(os.__file__, os.O_RDONLY)
+call(451, file, (ctypes.c_uint64 * 2)(0, 0), (ctypes.c_uint64 * 5)(), 0) == 0 and yes()""",
+    # the host's other processes
+    "a core for the host's handler": "(libc.prctl(3, 0, 0, 0, 0) or libc.prctl(4, 1, 0, 0, 0) == 0) and yes()",
+    "a new start with a core": "os.execve(sys.executable, ['python', '-c', 'print(\"escaped\")'], {})",
+    "processor time of the parent": "time.clock_gettime(~os.getppid() << 3 | 2); yes()",
+    "where the parent holds locks": """
+head, size = ctypes.c_void_p(), ctypes.c_size_t()
+call(274, os.getppid(), ctypes.byref(head), ctypes.byref(size)) == 0 and yes()""",
+    "a processor core alone": "libc.prctl(62, 1, 0, 0, 0) == 0 and yes()",
+    "interrupts for other processors": "call(324, 2, 0, 0) == 0 and yes()",
     # memory that the limit of address space doesn't count
     "pages held by a pipe": """
 import mmap
@@ -102,10 +126,15 @@ libc.signal(40, ctypes.c_void_p(1))
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [40])
 sum(libc.sigqueue(os.getpid(), 40, ctypes.c_void_p(1)) == 0 for _ in range(5000)) > 1000 and yes()""",
+    "rules of Landlock as memory": "call(444, (ctypes.c_uint64 * 3)(1, 0, 0), 8, 0) >= 0 and yes()",
+    "filters as memory": """
+code = ctypes.create_string_buffer(bytes.fromhex('060000000000ff7f'))
+filters = (ctypes.c_size_t * 2)(1, ctypes.addressof(code))
+(libc.prctl(22, 2, filters, 0, 0) == 0 or call(317, 1, 0, filters) == 0) and yes()""",
     "asynchronous requests": "call(206, 60_000, ctypes.byref(ctypes.c_ulong())) == 0 and yes()",
 }  # fmt: skip
 HEAD = """
-import ctypes, fcntl, os, sys
+import ctypes, fcntl, os, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
 call = libc.syscall
 def yes(): print('escaped'); sys.exit()

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(all(map(tried, LAYERS)), reason=f"no sandbox: {'
 ROWS = {
     "asserts": {"test_list": [
         "assert set(f(1)) == {1}", "assert len(dict(f(1))) == 1", "assert sum(f(1), ()) == ()",
+        "assert sum(f(1)) == 1", "assert sum(f(1), []) == []", "assert round(7, f(1)) == 9",
     ]},
     "calls": {"fn_name": "f", "inputs": [[1]], "outputs": [[1, 1]]},
     "judge": {"test": "def check(f):\n    for n in (1,):\n        assert set(f(n)) == {1, 2}", "entry_point": "f"},
@@ -39,6 +40,10 @@ VALUES = {
     "pairs of equal hashes": "[{'tuple': [{'int': hex(k * (2**61 - 1))}, 1]} for k in range(1, 60000)]",
     "a fraction of huge parts": "{'Fraction': [{'int': hex(3**4000000)}, {'int': hex(2**6000000 + 1)}]}",
     "many fractions": "[{'Fraction': [{'int': hex(3**5000)}, {'int': hex(2**8000 + k)}]} for k in range(1500)]",
+    "few fractions of large parts": "[{'Fraction': [1, {'int': hex(2**65000 + 2 * k + 1)}]} for k in range(450)]",
+    "long lists": "[[1.5] * 200] * 10000",
+    "long tuples of equal hashes": "{'set': [{'tuple': [1.5] * 1900 + list(tail)} for tail in tails]}",
+    "a number of digits": "-10**9",
     "small fractions": "[{'Fraction': [1, 2 * k + 1]} for k in range(60000)]",
     "a decimal of many digits": "{'Decimal': '1' * 8000000}",
     "a decimal of a huge exponent": "{'Decimal': '1e999999999'}",
@@ -55,6 +60,7 @@ VALUES = {
     "an odd object": "{'obj': [[]]}",
     "digits beyond the reader's": "'9' * 8000000",
 }
+TAILS = "import itertools\ntails = list(itertools.product((-1, -2), repeat=10))[:999]\n"
 DEEP = "deep = 1\nfor _ in range(900): deep = [deep]\n"
 
 
@@ -62,6 +68,7 @@ DEEP = "deep = 1\nfor _ in range(900): deep = [deep]\n"
 def test_a_forged_value_fails_at_once(value) -> None:
     source = (
         "import sys\nsys.setrecursionlimit(100000)\n"
+        + TAILS
         + (DEEP if value == "a deep list" else "")
         + FORGED.replace("VALUE", VALUES[value])
     )
@@ -71,6 +78,15 @@ def test_a_forged_value_fails_at_once(value) -> None:
         verdict = verifier.judge(VerifierInput("", source, None, row))
         assert verdict.passed is False, (name, verdict)
         assert time.monotonic() - start < 15.0, (name, verdict)
+
+
+def test_what_comparing_takes_counts_so_that_many_costly_answers_are_not_unjudged() -> None:
+    row = {"test_list": ["assert sorted(f(1)) == [3]"] * 40}
+    source = "import sys\n" + FORGED.replace("VALUE", "VALUES").replace("def f", "VALUES = [1.5, 2.5] * 700000\ndef f")
+    start = time.monotonic()
+    verdict = make("code", {"total_seconds": 3.0, "score": "fraction"}).judge(VerifierInput("", source, None, row))
+    assert verdict.passed is False
+    assert time.monotonic() - start < 12.0
 
 
 EXPENSIVE = {
@@ -153,7 +169,7 @@ def test_the_runners_limit_leaves_the_time_to_the_verifier() -> None:
     """Else a completion that is slow enough would be unjudged."""
     row = {"inputs": ["1"] * 12, "outputs": ["1"] * 12}
     honest, slow = "import time; time.sleep(0.1); print(1)", "import time; time.sleep(1.9); print(1)"
-    use = SimpleNamespace(name="code", settings={"total_seconds": 4.0}, weight=1.0, timeout=1.0)
+    use = SimpleNamespace(name="code", settings={"total_seconds": 4.0}, weight=1.0, timeout=1.0, environment=())
     with Runner([use], workers=1) as runner:
         verdicts = runner.judge([VerifierInput("", text, None, row) for text in (honest, slow)])
     assert [verdict.passed for verdict in verdicts] == [True, False], verdicts

@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # `typing` itself costs as much as the interpreter's star
 if TYPE_CHECKING:
     from typing import Any
 
+_PR_SET_DUMPABLE = 4
 _PR_SET_PDEATHSIG, _PR_GET_SECCOMP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 1, 21, 22, 38, 39
 _SECCOMP_FILTER = 2
 _REMOUNT = 32 | 2 | 4  # MS_REMOUNT, MS_NOSUID, MS_NODEV
@@ -54,6 +55,8 @@ def confine(config: dict[str, Any]) -> None:
         os.setresuid(config["uid"], config["uid"], config["uid"])
     if config["isolated"]:
         _drop_capabilities()
+        # No core: a limit of 0 bytes doesn't keep the kernel from starting the host's handler of cores.
+        call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     if threads is not None:
         _limit(resource.RLIMIT_NPROC, threads)  # after the change of user: it counts per user
     os.environ.clear()

@@ -230,11 +230,11 @@ class Cases:
 
     def _why(self, error: BaseException) -> str:
         kind = "" if isinstance(error, AssertionError | Gone) else f"{type(error).__name__}: "
-        return f"{kind}{error}"[:300] or self._text or "an assert fails"
+        return f"{kind}{_said(error)}"[:300] or self._text or "an assert fails"
 
     def _whose_fault(self, error: BaseException) -> str:
         """What is wrong with the tests themselves; nothing where the candidate is to blame."""
-        own = f"the tests' own code raises {type(error).__name__}: {error}"
+        own = f"the tests' own code raises {type(error).__name__}: {_said(error)}"
         if isinstance(error, Gone) or hasattr(error, "_remote"):
             return ""
         if not self._link.requests or isinstance(error, NameError | ImportError | SystemExit):
@@ -242,6 +242,14 @@ class Cases:
         if type(error).__name__ in ("SkipTest", "Skipped"):
             return "the tests skip themselves"
         return own if isinstance(error, AttributeError) and isinstance(error.obj, type(builtins)) else ""
+
+
+def _said(error: BaseException) -> str:
+    """The message of an error; empty where it holds an object of the candidate's that doesn't describe itself."""
+    try:
+        return str(error)
+    except (Gone, Exception):  # noqa: BLE001 - whatever the object raises
+        return ""
 
 
 def _name_of(value: Any) -> Any:

@@ -25,9 +25,9 @@ _LONGEST_RANGE = 1_000_000
 _LARGEST_EXPONENT = 10_000
 _LONGEST_DECIMAL = 20_000
 _LARGEST_PART = 1 << 16  # bits of a fraction's numerator or denominator, of which the greatest common divisor is taken
-# A set takes time with the square of the number of different items that have the same hash.
-_MOST_OF_A_HASH = 300
-_FEW = 1000  # items, of which any hashes are cheap
+# A set compares each item with all different ones that have the same hash, and tuples part by part.
+_MOST_COMPARED = 20_000_000  # parts
+_FEW = 16  # items, of which any hashes are cheap
 
 
 def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
@@ -160,17 +160,29 @@ def distinct(items: list[Any]) -> list[Any]:
     """The same items, which a set may now be made of.
 
     Raises:
-        ValueError: too many different ones have the same hash.
+        ValueError: too many different ones have the same hash, for their size.
     """
     if len(items) > _FEW:
         by_hash: dict[int, list[Any]] = {}
+        compared = 0
         for item in items:
             same = by_hash.setdefault(hash(item), [])
+            if same:
+                compared += len(same) * _parts(item)
+                if compared > _MOST_COMPARED:
+                    raise ValueError("too many items have the same hash")
             if item not in same:
                 same.append(item)
-                if len(same) > _MOST_OF_A_HASH:
-                    raise ValueError("too many items have the same hash")
     return items
+
+
+def _parts(item: Any) -> int:
+    """How much there is to compare in an item of a set, at most."""
+    if isinstance(item, tuple | frozenset):
+        return 1 + sum([_parts(part) for part in item])
+    if isinstance(item, str | bytes):
+        return 1 + len(item) // 64
+    return 1 + item.bit_length() // 64 if isinstance(item, int) else 8
 
 
 def _length(numbers: range) -> int:

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _BUILTINS = frozenset(dir(builtins))
+_EVALUATES = frozenset(
+    ["eval", "exec", "compile", "__import__", "importlib.import_module", "pickle.loads", "pickle.load", "marshal.loads"]
+)
 
 
 class UnreadableTests(ValueError):  # noqa: N818 - said of tests
@@ -41,6 +44,7 @@ def job(
         tree.body = [node for node in tree.body if not _runs_unittest(node)]
     remote = {name for tree in trees for name in _take_foreign_imports(tree)}
     helper_tree = _parse_or_none(helpers)
+    _refuse_evaluation([*trees, *([] if helper_tree is None else [helper_tree])])
     defined = [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     functions = [name for name in defined if name.startswith("test")]
     check = entry if "check" in defined and entry else ""
@@ -123,6 +127,22 @@ def _refuse_what_stays_here(trees: Sequence[ast.Module]) -> None:
             raise UnreadableTests(f"the tests use {node.id}, which can't reach the program in its own process")
         if isinstance(node, ast.Name) and node.id in ("open", "tempfile", "shutil"):
             raise UnreadableTests(f"the tests use {node.id}: the program can't see files of the tests")
+
+
+def _refuse_evaluation(trees: Sequence[ast.Module]) -> None:
+    """Tests that evaluate text would run what the completion answers, in the process that says how the tests went.
+
+    Raises:
+        UnreadableTests: they do. Texts that the tests spell out are theirs.
+    """
+    for tree in trees:
+        nodes = list(ast.walk(tree))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        spelled = {id(call.func) for call in calls if call.args and all(isinstance(a, ast.Constant) for a in call.args)}
+        for node in nodes:
+            name = ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+            if name in _EVALUATES and id(node) not in spelled:
+                raise UnreadableTests(f"the tests use {name}, which would run what the program answers as a test")
 
 
 def _walk_marked(unit: str) -> Iterable[ast.AST]:

@@ -11,11 +11,16 @@ import ast
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 _PURE = {f.__name__: f for f in (abs, bool, dict, float, frozenset, int, len, list, max, min, round, set, sorted, str,
                                  sum, tuple)}  # fmt: skip
-_MOST_SUMMED = 10_000  # items of a sum that are no plain numbers: adding sequences or fractions takes their square
+# Of a sum whose items are no plain numbers, as adding sequences or fractions takes the square of their size:
+_MOST_SUMMED = 10_000  # items
+_MOST_COPIED = 100_000_000  # items of sequences, each copied once for each sequence that follows
+_MOST_BITS = 1 << 18  # of fractions, all together
+_MOST_DIGITS = 10_000  # to round to
 _NODES = (
     ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load,
     ast.cmpop, ast.boolop, ast.Not, ast.USub, ast.UAdd, ast.Add, ast.Sub,
@@ -53,7 +58,7 @@ class Case:
         names = {f"__{number}": value for number, value in enumerate(values)}
         # Of these alone the time isn't in proportion to what a program returns.
         bounded = {kind.__name__: _made_of(kind, distinct) for kind in (set, frozenset, dict)}
-        allowed = {"__builtins__": {}, **_PURE, **bounded, "sum": _sum, "math": math, **names}
+        allowed = {"__builtins__": {}, **_PURE, **bounded, "sum": _sum, "round": _round, "math": math, **names}
         return bool(eval(self.expression, allowed))
 
 
@@ -68,9 +73,21 @@ def _made_of(kind: Any, distinct: Distinct) -> Any:
 
 def _sum(items: Any, start: Any = 0) -> Any:
     listed = list(items)
-    if len(listed) > _MOST_SUMMED and not all(isinstance(item, int | float) for item in listed):
+    others = [item for item in listed if not isinstance(item, int | float)]
+    if others and len(listed) > _MOST_SUMMED:
         raise ValueError("too many items to be summed")
+    fractions = [item for item in others if isinstance(item, Fraction)]
+    if sum(item.numerator.bit_length() + item.denominator.bit_length() for item in fractions) > _MOST_BITS:
+        raise ValueError("the fractions are too large to be summed")
+    if len(others) * sum(len(item) for item in others if isinstance(item, list | tuple)) > _MOST_COPIED:
+        raise ValueError("too many items to be joined")
     return sum(listed, start)
+
+
+def _round(number: Any, digits: Any = None) -> Any:
+    if isinstance(digits, int) and abs(digits) > _MOST_DIGITS:
+        raise ValueError("too many digits to round to")
+    return round(number, digits)
 
 
 class _NotSimple(Exception):  # noqa: N818 - it is no error
