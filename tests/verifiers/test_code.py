@@ -193,7 +193,9 @@ def test_asserts_of_the_tests_own_functions_count() -> None:
 
 def test_a_slow_completion_fails_within_the_runners_limit() -> None:
     row = {"test_list": ["assert f(1) == 1"] * 20}
-    with Runner([SimpleNamespace(name="code", settings={}, weight=1.0, timeout=5.0)], workers=1) as runner:
+    with Runner(
+        [SimpleNamespace(name="code", settings={}, environment=(), weight=1.0, timeout=5.0)], workers=1
+    ) as runner:
         slow, honest = runner.judge(
             [
                 VerifierInput("", "import time\ndef f(x):\n    time.sleep(9)", None, row),

@@ -153,7 +153,7 @@ def test_the_runners_limit_leaves_the_time_to_the_verifier() -> None:
     """Else a completion that is slow enough would be unjudged."""
     row = {"inputs": ["1"] * 12, "outputs": ["1"] * 12}
     honest, slow = "import time; time.sleep(0.1); print(1)", "import time; time.sleep(1.9); print(1)"
-    use = SimpleNamespace(name="code", settings={"total_seconds": 4.0}, weight=1.0, timeout=1.0)
+    use = SimpleNamespace(name="code", settings={"total_seconds": 4.0}, environment=(), weight=1.0, timeout=1.0)
     with Runner([use], workers=1) as runner:
         verdicts = runner.judge([VerifierInput("", text, None, row) for text in (honest, slow)])
     assert [verdict.passed for verdict in verdicts] == [True, False], verdicts
