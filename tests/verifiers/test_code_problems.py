@@ -64,7 +64,7 @@ LAYERS = ("bubblewrap", "landlock")
 
 
 def use(**settings: object) -> SimpleNamespace:
-    return SimpleNamespace(name="code", settings=settings, weight=1.0, timeout=20.0)
+    return SimpleNamespace(name="code", settings=settings, environment=(), weight=1.0, timeout=20.0)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -15,7 +15,7 @@ from prerlkit.verify.registry import make
 
 
 def use(name: str, timeout: float = 5.0, **settings: object) -> SimpleNamespace:
-    return SimpleNamespace(name=name, settings=settings, weight=1.0, timeout=timeout)
+    return SimpleNamespace(name=name, settings=settings, environment=(), weight=1.0, timeout=timeout)
 
 
 def test_a_completion_on_which_a_pattern_backtracks_for_ever_fails() -> None:
