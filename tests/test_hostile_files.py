@@ -14,7 +14,7 @@ from rich.table import Table
 from prerlkit import files
 from prerlkit.children import python, with_prerlkit
 from prerlkit.cli.visible import VisibleConsole, visible
-from prerlkit.policy import gguf
+from prerlkit.policy import wheels
 from prerlkit.sweep import execute
 from prerlkit.types import Verdict
 from prerlkit.verify.pool import pipe
@@ -89,7 +89,7 @@ def test_every_child_python_is_started_without_the_working_directory():
             if "[sys.executable" in line:
                 assert '"-P"' in line or '"-I"' in line, f"{path}: {line}"
     assert execute.command_of.__module__ == "prerlkit.sweep.execute"
-    assert gguf.python is python
+    assert wheels.python is python
     assert python("x") == [sys.executable, "-P", "x"]
 
 
