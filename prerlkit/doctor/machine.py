@@ -12,8 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from prerlkit.policy import cards
-from prerlkit.recipe.dtype import auto
-from prerlkit.recipe.products import measured_rates
+from prerlkit.recipe.dtype import auto, cpu_rates
 from prerlkit.rollout.leftovers import leftover_engines
 from prerlkit.rollout.toolchain import compile_problem
 
@@ -64,8 +63,8 @@ def gpu() -> DoctorFinding:
         return DoctorFinding(tuple(lines), fine=False)
     if not usable:
         lines.append("used              the CPU: small models learn there; 1.7B and more want a card")
-        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in measured_rates().items())
-        lines.append(f"dtype: auto       {auto('cpu')}; GFLOP/s of one thread: {rates}")
+        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in cpu_rates().items())
+        lines.append(f"dtype: auto       {auto('cpu')}{rates and f'; GFLOP/s of one thread: {rates}'}")
     leftovers = leftover_engines()
     for one in leftovers:
         lines.append(

@@ -11,7 +11,7 @@ from prerlkit.plan.config import find_config
 from prerlkit.plan.device import Device, at_hand, free_host_memory
 from prerlkit.plan.plan import Plan, make_plan
 from prerlkit.plan.trace_cache import TraceCache
-from prerlkit.plan.traces import Traces
+from prerlkit.plan.traces import UNTRACEABLE, Traces
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.leftovers import leftover_note
 
@@ -71,11 +71,12 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
 
 
 def _at_most(recipe: Recipe, where: str, device: Device) -> int:
-    """Return the bytes of a plan by formula, which takes a fraction of a trace's time."""
+    """Return the bytes of a plan by formula, which takes a fraction of a trace's time; more than fit where it fails."""
     try:
-        return make_plan(recipe, where, device, Traces(where, device.kind, formula=True)).needed
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # by the model's own config
+        plan = make_plan(recipe, where, device, Traces(where, device.kind, formula=True))
+    except UNTRACEABLE:
         return sys.maxsize
+    return sys.maxsize if plan.engine.problem else plan.needed
 
 
 def _refuse_without_host_memory(recipe: Recipe, plan: Plan) -> None:

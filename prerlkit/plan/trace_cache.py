@@ -70,7 +70,7 @@ class TraceCache:
             _forget_old(path.parent.glob("*.json"))
 
     def _path(self, recipe: Recipe, parts: Parts) -> Path | None:
-        """None where a model brings code of its own: what it does can't be told from its config."""
+        """Return the file's path; None for a model with remote code, whose config doesn't decide what it does."""
         config = Path(self._config)
         config = config / "config.json" if config.is_dir() else config
         if recipe.model.trust_remote_code or not config.is_file():

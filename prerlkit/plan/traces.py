@@ -18,7 +18,7 @@ _DRAWING = ("engine", "engine_settings", "vllm", "max_sequences")
 
 
 TRAINED = {LOGPROBS, BACKWARD, STEP}
-_UNTRACEABLE = (
+UNTRACEABLE = (
     *(RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError),
     *(AssertionError, NotImplementedError),
 )
@@ -76,7 +76,7 @@ class Traces:
             return known
         try:
             made = trace(recipe, self.config, self._device_type, parts)
-        except _UNTRACEABLE as error:
+        except UNTRACEABLE as error:
             said = str(error).splitlines()
             self.untraced = f"{type(error).__name__}: {said[0] if said else ''}"
             return self._by_formula(recipe, parts)

@@ -33,10 +33,13 @@ def auto(device: str, root: Path = Path("/"), rates: Callable[[Path], Rates] = m
     """
     if device != "cpu" and _has_accelerator(root):
         return "bfloat16"
-    if not has_bfloat16(root):
-        return "float32"
-    found = rates(root)
-    return max(found, key=lambda dtype: found[dtype])
+    found = cpu_rates(root, rates)
+    return max(found.items(), key=lambda pair: pair[1], default=("float32", 0.0))[0]
+
+
+def cpu_rates(root: Path = Path("/"), rates: Callable[[Path], Rates] = measured_rates) -> Rates:
+    """Return GFLOP/s of one CPU thread by dtype. A CPU without bfloat16 instructions isn't measured: empty."""
+    return rates(root) if has_bfloat16(root) else {}
 
 
 def has_bfloat16(root: Path = Path("/")) -> bool:

@@ -34,7 +34,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     # rules and filters of a guest's own are memory too: a ruleset holds a rule for each port
     "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445), "landlock_restrict_self": (446, 446),
     "seccomp": (317, 277),
-    # a program that is started anew could leave a core again; nothing else can be started without a fork
+    # a program that `execve` starts is dumpable again; without a fork a guest starts no other one
     "execve": (59, 221), "execveat": (322, 281),
     # what other processes hold: addresses, pages in memory, locks on files that all guests see, their processors
     "get_robust_list": (274, 100), "cachestat": (451, 451), "mincore": (27, 232), "fadvise64": (221, 223),

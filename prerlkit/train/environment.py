@@ -14,8 +14,7 @@ import torch
 
 import prerlkit
 from prerlkit.policy.identity import base_fingerprint
-from prerlkit.recipe.dtype import has_bfloat16
-from prerlkit.recipe.products import measured_rates
+from prerlkit.recipe.dtype import cpu_rates
 from prerlkit.train.prepare import Prepared
 
 _PACKAGES = (
@@ -55,8 +54,8 @@ def describe(
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }
-    if device.type == "cpu" and has_bfloat16():  # elsewhere dtype: auto measures nothing
-        hardware["gflops"] = measured_rates()
+    if device.type == "cpu":
+        hardware["gflops"] = cpu_rates()
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         hardware["gpu"] = {"name": properties.name, "memory_bytes": properties.total_memory}

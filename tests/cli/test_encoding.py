@@ -1,4 +1,4 @@
-"""A terminal whose encoding lacks a character shows another one; the command goes on."""
+"""A terminal whose encoding lacks a character gets an escape for it, and the command continues."""
 
 from __future__ import annotations
 
