@@ -20,6 +20,7 @@ from prerlkit.cache import cache_root
 Measured = Literal["float32", "bfloat16"]
 Rates = dict[Measured, float]
 """GFLOP/s of one thread."""
+_DTYPES = ("float32", "bfloat16")
 _SHAPES = ((64, 576, 1536), (512, 1536, 576))
 """Rows × width × width: a decode step and a micro-batch of SmolLM2-135M. Which dtype is faster depends on the machine
 more than on the shape."""
@@ -39,7 +40,7 @@ def measured_rates(root: Path = Path("/")) -> Rates:
     file, key = cache_root() / "machine.json", _machine(root)
     known = _read(file)
     rates = known.get(key)
-    if not isinstance(rates, dict) or set(rates) != {"float32", "bfloat16"}:
+    if not isinstance(rates, dict) or not all(isinstance(rates.get(name), int | float) for name in _DTYPES):
         rates = _measure()
         with contextlib.suppress(OSError):  # a cache that can't be written costs half a second the next time
             files.write_text(file, json.dumps({**known, key: rates}, indent=1) + "\n")

@@ -70,6 +70,9 @@ def test_a_thought_that_the_prompt_opens_holds_no_answer():
         "B if, " * 100_000,
         "else, " * 100_000,
         "all of " * 100_000 + "but B",
+        "-" * 100_000,
+        "=" * 100_000,
+        "-=" * 50_000,
     ],
     ids=lambda text: text[:12],
 )
