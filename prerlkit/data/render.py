@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prerlkit.data.template import Answer, Template
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Data
-from prerlkit.types import Prompt
 
 
 class Renderer:
@@ -34,42 +32,51 @@ class Renderer:
         self._answer = Answer(data.answer, data.answer_pattern)
         self.notes = _check_chat(data, tokenizer)
 
-    def draft(self, rows: Mapping[str, dict[str, Any]]) -> list[Prompt]:
-        """Prompts with their text and answer, not tokenized yet, from rows by id."""
-        return [
-            Prompt(where, self._render(row, where), (), self._answer.of(row, where), row) for where, row in rows.items()
-        ]
+    def render(self, rows: Mapping[str, dict[str, Any]]) -> list[tuple[str, str | None]]:
+        """Return text and answer of each row; rows by their names in messages (`train/17`)."""
+        texts = [self._template.fill(row, where) for where, row in rows.items()]
+        answers = [self._answer.of(row, where) for where, row in rows.items()]
+        if self._data.chat:
+            texts = self._in_turns(dict(zip(rows, texts, strict=True)))
+        return list(zip(texts, answers, strict=True))
 
-    def tokenize(self, prompts: list[Prompt]) -> list[Prompt]:
-        """The same prompts with their tokens.
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text.
 
         A chat template writes its own BOS, so none is added to it; plain text gets what the tokenizer adds to any text.
         """
-        texts = [prompt.text for prompt in prompts]
-        ids = self._tokenizer(texts, add_special_tokens=not self._data.chat, verbose=False)["input_ids"]
-        for prompt, own in zip(prompts, ids, strict=True):
-            if not own:
-                raise UsageError(f"row {prompt.id}: the prompt is empty: {prompt.text!r}")
-        return [replace(prompt, token_ids=tuple(own)) for prompt, own in zip(prompts, ids, strict=True)]
+        if not texts:
+            return []
+        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=not self._data.chat, verbose=False)[
+            "input_ids"
+        ]
+        return ids
 
-    def _render(self, row: Mapping[str, Any], where: str) -> str:
-        text = self._template.fill(row, where)
-        if not self._data.chat:
-            return text
+    def _in_turns(self, texts: Mapping[str, str]) -> list[str]:
+        """Return each text as the user's turn. One call for all takes a quarter less time than a call for each."""
         from jinja2 import TemplateError
 
-        turns = [{"role": "user", "content": text}]
-        if self._data.system is not None:
-            turns.insert(0, {"role": "system", "content": self._data.system})
-        options = self._data.template_options
         try:
-            rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
-        except (TemplateError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"row {where}: the tokenizer's chat template refuses it: {error}",
-                "Some templates take no system prompt: put its text into data.prompt and set data.system: null.",
-            ) from error
-        return str(rendered)
+            return self._chat(list(texts.values()))
+        except (TemplateError, TypeError, ValueError):
+            pass  # which one?
+        rendered = []
+        for where, text in texts.items():
+            try:
+                rendered += self._chat([text])
+            except (TemplateError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"row {where}: the tokenizer's chat template refuses it: {error}",
+                    "Some templates take no system prompt: put its text into data.prompt and set data.system: null.",
+                ) from error
+        return rendered
+
+    def _chat(self, texts: list[str]) -> list[str]:
+        system = [] if self._data.system is None else [{"role": "system", "content": self._data.system}]
+        turns = [[*system, {"role": "user", "content": text}] for text in texts]
+        options = self._data.template_options
+        rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
+        return [str(one) for one in rendered]
 
 
 def _check_chat(data: Data, tokenizer: Any) -> list[str]:

@@ -161,7 +161,9 @@ def check_vocabulary(base: Any, tokens: Tokens, prompts: Iterable[Prompt]) -> No
     """Raise UsageError for a token in use that the model has no embedding of."""
     rows = base.get_input_embeddings().weight.shape[0]
     used = {*tokens.end_ids, *([tokens.start.id] if tokens.start_token else [])}
-    largest = max((*used, *(max(prompt.token_ids) for prompt in prompts)))
+    # Only a tokenizer that is larger than the embedding is a reason to look at each prompt: there may be millions.
+    larger = max(tokens.tokenizer.get_vocab().values(), default=0) >= rows
+    largest = max((*used, *(max(prompt.token_ids) for prompt in (prompts if larger else ()))))
     if largest >= rows:
         raise UsageError(
             f"The tokenizer is larger than the model's embedding: token {largest} "

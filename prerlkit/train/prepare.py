@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from prerlkit.data.prompts import PromptSets, build_for
 from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
-from prerlkit.policy.context import context_note, read_config
+from prerlkit.policy.context import context_note, positions, read_config
 from prerlkit.policy.source import ResolvedModel
 from prerlkit.policy.tokens import Tokens, read_tokens, turn_end_note
 from prerlkit.policy.unsloth import check_usable
@@ -38,9 +37,8 @@ class Prepared:
 
     def fingerprint(self) -> tuple[object, ...]:
         """What every process of a run must have in common: the model's commit, special tokens, and all prompts."""
-        prompts = [(p.id, p.token_ids, p.answer) for p in (*self.prompts.train, *self.prompts.eval)]
-        digest = hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest()
-        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, digest
+        digests = self.prompts.train.digest(), self.prompts.eval.digest()
+        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, *digests
 
 
 def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -> Prepared:
@@ -57,7 +55,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
     model = source.resolve(recipe.model, report=report)
     tokens = read_tokens(model.path, recipe.model)
     prompts = build_for(recipe, tokens.tokenizer, folder)
-    tried = try_gold(recipe.verifiers, from_prompts(prompts, ROWS), folder)
+    tried = try_gold(recipe.verifiers, from_prompts(prompts.train, prompts.eval, ROWS), folder)
     notes = (
         f"model {model.origin}",
         f"start token of P(y): {tokens.start}",
@@ -84,12 +82,15 @@ def _warnings(recipe: Recipe) -> Sequence[str]:
 
 def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:
     """Completions that could grow past the positions of the model: a model with learned ones ends there."""
+    limit = positions(config)
+    if limit is None:
+        return []
     new = max(stage.rollout.max_new_tokens for stage in recipe.stages)
     evaluated = recipe.evaluation.max_new_tokens or recipe.rollout.max_new_tokens
     parts = (("data.train, rollout", prompts.train, new), ("data.eval, evaluation", prompts.eval, evaluated))
     lines = []
     for where, own, most in parts:
-        longest = max((len(prompt.token_ids) for prompt in own), default=0)
-        if note := context_note(config, longest, most):
+        longer = own.lengths_above(max(0, limit - most))
+        if note := context_note(config, max(longer.values(), default=0), most):
             lines.append(f"{where}: {note}. Set a smaller max_new_tokens or max_prompt_tokens")
     return lines

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from prerlkit.data.prompts import PromptSets
 from prerlkit.errors import UsageError
 from prerlkit.plugins import located, sha256
 from prerlkit.probes.protocol import History
@@ -44,9 +45,9 @@ the commit that it means may not be another."""
 def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str, Any]:
     """What a run is made of beside its recipe; kept in every checkpoint.
 
-    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order), `plugins` (SHA-256 of
-    each file that the recipe names for a loss, an advantage or an engine, by its name there), `recipe` (resolved). The
-    recipe itself and not its digest, so that a refusal names the key that changed.
+    Keys: `revision` (the model's commit), `prompts` (SHA-256 of all prompts and answers, in order), `plugins` (SHA-256
+    of each file that the recipe names for a loss, an advantage or an engine, by its name there), `recipe` (resolved).
+    The recipe itself and not its digest, so that a refusal names the key that changed.
 
     Args:
         folder: the recipe's, which files are relative to.
@@ -55,7 +56,7 @@ def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str,
     return {
         "recipe": recipe.model_dump(mode="json"),
         "revision": prepared.model.revision,
-        "data": {"train": _digest(prompts.train), "eval": _digest(prompts.eval)},
+        "prompts": {"train": prompts.train.digest(), "eval": prompts.eval.digest()},
         "plugins": {
             name: sha256(located(name, folder, key))
             for key, name in plugin_files(recipe).items()
@@ -64,7 +65,8 @@ def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str,
     }
 
 
-def _digest(prompts: Sequence[Prompt]) -> str:
+def _digest(prompts: Iterable[Prompt]) -> str:
+    """Return what checkpoints of earlier versions hold of a set: a SHA-256 that needs the tokens of every prompt."""
     whole = hashlib.sha256()
     for prompt in prompts:
         whole.update(json.dumps([prompt.id, prompt.token_ids, prompt.answer]).encode())
@@ -107,7 +109,7 @@ def _compare(before: Recipe, recipe: Recipe, where: str) -> list[str]:
     return [f"recipe changed: {key} {_word(old, key)} → {_word(new, key)}" for key in changed]
 
 
-def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
+def check_origin(found: Checkpoint, here: Mapping[str, Any], prompts: PromptSets) -> None:
     """Raise UsageError when recipe, data or model are not those that the checkpoint comes from."""
     was = found.origin
     if "recipe" in was:  # recipe.yaml may have been edited since; checkpoints of earlier versions have none
@@ -119,8 +121,9 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
                 "Resume with the version of prerlkit that wrote it (environment.json, versions).",
             ) from error
         _compare(before, now, str(found.folder))
-    for part in ("train", "eval"):
-        if was.get("data", {}).get(part) != here["data"][part]:
+    old = "data" in was  # written by a version that tokenized all prompts at the start
+    for part, own in (("train", prompts.train), ("eval", prompts.eval)):
+        if was["data"].get(part) != _digest(own) if old else was.get("prompts", {}).get(part) != here["prompts"][part]:
             raise UsageError(
                 f"The {part} prompts are not those that {found.folder} was made from: rows, their order, the template "
                 "or the tokenizer changed.",

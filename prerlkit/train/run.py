@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def run(
         origin = resume.origin(prepared, written, recipe_folder)
         writer.create(existing, origin)
         world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
-        found = _begin(recipe, writer, origin, callback, world, existing)
+        found = _begin(recipe, writer, origin, prepared, callback, world, existing)
         writer.write_recipe(dump(written))
         writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
         past = world.from_primary(writer.read_history)
@@ -124,19 +125,20 @@ def _begin(
     recipe: Recipe,
     writer: RunWriter,
     origin: dict[str, Any],
+    prepared: Prepared,
     callback: Callback,
     world: World,
     existing: Existing,
 ) -> Checkpoint | None:
     """Mark the run as running, restore its evaluations, and return the checkpoint that it resumes from."""
-    found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
+    found = _checkpoint(recipe, writer, origin, prepared, callback, world) if existing == "resume" else None
     writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
     writer.restore_evaluations(world.from_primary(writer.read_evaluations))
     return found
 
 
 def _checkpoint(
-    recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
+    recipe: Recipe, writer: RunWriter, origin: dict[str, Any], prepared: Prepared, callback: Callback, world: World
 ) -> Checkpoint | None:
     """Return the checkpoint to resume from: the newest that is whole. This recipe must be able to continue it."""
     found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
@@ -148,7 +150,7 @@ def _checkpoint(
             f"This process sees no checkpoint in {writer.files.path}.",
             "To resume on several machines, the run folder must lie on a disk that all of them see.",
         )
-    resume.check_origin(found, origin)
+    resume.check_origin(found, origin, prepared.prompts)
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
     callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found
@@ -176,7 +178,7 @@ def _engine(
         )
     for note in policy.notes:
         callback.on_message(note)
-    check_vocabulary(policy.base, policy.tokens, (*prepared.prompts.train, *prepared.prompts.eval))
+    check_vocabulary(policy.base, policy.tokens, chain(prepared.prompts.train, prepared.prompts.eval))
     if not policy.plain_head:
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"

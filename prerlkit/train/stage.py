@@ -63,7 +63,7 @@ class RunContext:
     engine: RolloutEngine
     judge: Judge
     stream: PromptStream
-    eval_prompts: tuple[Prompt, ...]
+    eval_prompts: Sequence[Prompt]
     writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner
