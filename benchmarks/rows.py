@@ -2,7 +2,8 @@
 
 Each start is a process of its own: `prerlkit run` on a generated file, measured from the start of the process until the
 first step has its first completion, then ended. Memory is the most that was resident by then (VmHWM). A start computes
-on one core, so on an idle machine its seconds are those of the CPU; with other work on the machine only the latter tell.
+on one core: on an idle machine its seconds are those of the CPU, and with other work on the machine only the latter
+say something.
 """
 
 from __future__ import annotations
