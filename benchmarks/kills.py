@@ -41,8 +41,8 @@ SETTINGS = (
     "stages.warmup.until=null",
     "rollout.group_size=4",
     "rollout.prompts_per_step=4",
-    "rollout.max_new_tokens=32",
-    "evaluation={prompts: 8, greedy: true, samples: 2, every: 2}",
+    "rollout.max_new_tokens=16",
+    "evaluation={prompts: 8, greedy: true, samples: 1, every: 2}",
     "output.checkpoint_every=1",
 )
 SIGNALS = {name: getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")}
@@ -84,6 +84,7 @@ def part(settings: tuple[str, ...], folder: str, fault: Fault | None) -> None:
     from prerlkit.launch import Launch, run_recipe
 
     os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
     log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1), os.dup2(log, 2)
     callback = Raising(fault.at) if fault and fault.kind == RAISED else SilentCallback()
