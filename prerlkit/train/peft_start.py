@@ -56,7 +56,7 @@ def read_peft_folder(folder: Path, settings: Adapter, key: str) -> tuple[dict[st
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{key}: {folder / CONFIG} can't be read: {error}", "Restore the file from a copy.") from error
     if not isinstance(config, dict):
         raise UsageError(f"{key}: {folder / CONFIG} is not an object.", "Restore the file from a copy.")
