@@ -47,7 +47,7 @@ from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
 from prerlkit.train.summary import Summary
-from prerlkit.train.taken_stage import TakenStage, take_stage
+from prerlkit.train.taken_stage import TakenStage, began_with, settle, take_stage
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
 
@@ -75,18 +75,21 @@ def run(
         PrerlkitError: with what to do next; the run folder then says `failed` and keeps its last checkpoint.
     """
     world.agree("recipe or options", (dump(recipe), existing), "Start all of them with the same command and files.")
+    writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
+    writer.check(existing)
+    resuming = existing == "resume" and bool(list_steps(writer.files.checkpoints))  # a checkpoint has the weights
+    begun = writer.files if existing == "resume" else None
+    with world.first_on_each_machine():
+        recipe = settle(recipe, recipe_folder, begun, fetch=not resuming, report=callback.on_message)
     written, recipe = recipe, bind(recipe, recipe_folder)  # what is written down has no path of this machine
     check_processes(recipe, world.size)
     take_device(world, recipe.model.device)
-    writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
-    writer.check(existing)
     compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list[str]
     changes = world.from_primary(compare_recipes)
     with world.first_on_each_machine():
         prepared = prepare(recipe, recipe_folder, callback.on_message)
     world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
-    resuming = existing == "resume" and list_steps(writer.files.checkpoints)  # a checkpoint has the weights
-    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model.path)
+    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model)
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
@@ -94,12 +97,15 @@ def run(
         _engine(recipe, prepared, callback, world.rank) as (policy, engine),
         writer.locked(),
     ):
-        origin = resume.origin(prepared, written, recipe_folder)
+        if taken:
+            taken.check(policy.adapters, recipe)
+        began = world.from_primary(lambda: began_with(recipe, recipe_folder, taken, writer.files))
+        origin = resume.origin(prepared, written, recipe_folder, began)
         writer.create(existing, origin)
         world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
         found = _begin(recipe, writer, origin, callback, world, existing)
         writer.write_recipe(dump(written))
-        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
+        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin))
         past = world.from_primary(writer.read_history)
         context = RunContext(
             recipe,
