@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from prerlkit.data.stream import PromptStream
 from prerlkit.engines.engine import EngineContext
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import PrerlkitError, UsageError
@@ -46,6 +45,7 @@ from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
+from prerlkit.train.step_data import make_sources
 from prerlkit.train.summary import Summary
 from prerlkit.train.taken_stage import TakenStage, take_stage
 from prerlkit.train.validate import check_processes
@@ -106,7 +106,7 @@ def run(
             policy,
             engine,
             judge,
-            PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle),
+            make_sources(recipe, prepared.prompts.train, engine, judge, callback, world),
             prepared.prompts.eval,
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
