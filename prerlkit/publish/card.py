@@ -166,8 +166,12 @@ vllm serve {facts.repo}
 ```"""
     else:
         allowed = vllm_rank(facts.record.get("rank", 1))
+        place, download = facts.repo, ""
+        if inside := facts.record.get("vllm"):
+            name = facts.repo.rpartition("/")[2]
+            place, download = f"{name}/{inside}", f"hf download {facts.repo} --local-dir {name}\n"
         serve = f"""```sh
-vllm serve {facts.base} --enable-lora --max-lora-rank {allowed} --lora-modules policy={facts.repo}
+{download}vllm serve {facts.base} --enable-lora --max-lora-rank {allowed} --lora-modules policy={place}
 ```"""
         body = f"""```python
 from peft import PeftModel
