@@ -95,6 +95,7 @@ def test_a_request_of_another_user_writes_nothing_to_the_terminal(serving, capfd
 
 def test_a_connection_that_says_nothing_is_let_go(serving, monkeypatch):
     """Each holds a thread: another user could open them without end."""
+    assert 0 < serving.RequestHandlerClass.timeout <= 60
     monkeypatch.setattr(serving.RequestHandlerClass, "timeout", 0.2)
     with socket.create_connection(("127.0.0.1", serving.server_port), timeout=20) as wire:
         wire.sendall(b"GET /")
