@@ -97,7 +97,8 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
         Tokens(None, (0,), StartToken(0, "", "plan")),
         recipe.memory.model_copy(update={"shard_base": False}),  # a plan is for one process
         plain_head=plain,
-        share_contexts=base.config._attn_implementation in NAMES.values(),  # a run measures it (`packed.packs`)
+        # A run measures it (`packed.packs`). A model with a state along the row shares no context.
+        share_contexts=base.config._attn_implementation in NAMES.values() and not base._is_stateful,
     )
     traced = []
     with fake_tensors(device_type):
