@@ -258,7 +258,8 @@ def trainer_growth(recipe: Recipe, config: Any) -> int:
         moments = 2 * number if stage.optimizer.name == "adamw" else 2  # two of a byte each in 8 bit
         if index and stage.reincarnation != "stack":
             below -= recipe.stages[index - 1].adapter.rank * sides * number
-        most = max(most, below + size * (2 * number + moments))
+        trained = number + moments if stage.source is None else 0  # a gradient and its moments
+        most = max(most, below + size * (number + trained))
         below += size * number
     return int(most * (1 + FRAGMENTATION))
 

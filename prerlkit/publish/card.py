@@ -196,6 +196,7 @@ def _training(run: TrainedRun) -> str:
     rows = ["| stage | objective | steps | learning rate | takes over by | adapter |", "|---|---|---|---|---|---|"]
     for index, stage in enumerate(recipe.stages):
         objectives = "; ".join(f"{o.space} · {o.samples} · {o.advantage.kind} · {o.loss.kind}" for o in stage.objective)
+        objectives = objectives if stage.source is None else "an adapter that was there before the run"
         lora = f"{'DoRA' if stage.adapter.dora else 'LoRA'} r={stage.adapter.rank}, alpha={stage.adapter.alpha:g}"
         over = stage.reincarnation if index else "fresh"
         rows.append(f"| {stage.name} | {objectives} | {stage.steps} | {stage.learning_rate:g} | {over} | {lora} |")

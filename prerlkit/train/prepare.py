@@ -20,7 +20,7 @@ from prerlkit.policy.tokens import Tokens, read_tokens, turn_end_note
 from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
-from prerlkit.train.validate import check_settings
+from prerlkit.train.validate import check_settings, warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +63,11 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
         f"start token of P(y): {tokens.start}",
         *prompts.notes,
         *tried,
-        *_warnings(recipe),
+        *warnings(recipe),
         *_short_context(recipe, prompts, read_config(model.path)),
         *filter(None, [turn_end_note(tokens, recipe.data.template_options)] if recipe.data.chat else []),
     )
     return Prepared(model, tokens, prompts, notes)
-
-
-def _warnings(recipe: Recipe) -> Sequence[str]:
-    """Settings that are allowed and cost something a person should know."""
-    lines = []
-    for stage in recipe.stages:
-        if stage.rollout.top_p < 1.0 or stage.rollout.top_k:
-            lines.append(
-                f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
-                "log-probs are of the whole one, so its gradient is biased"
-            )
-    return lines
 
 
 def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:
