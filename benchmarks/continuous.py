@@ -41,7 +41,7 @@ def sampled(engine: RolloutEngine, prompts: Sequence[Prompt], tokens: int) -> tu
 def trainer_logprobs(policy: Policy, prompts: Sequence[Prompt], found: Found) -> torch.Tensor:
     """Log-probs of the sampled tokens by the trainer's forward pass, nats. [N]"""
     places = sorted(found)
-    sequences = Sequences([prompts[i].token_ids for i, _ in places], [found[p].token_ids for p in places], "cpu")
+    sequences = Sequences([prompts[i].token_ids for i, _ in places], [found[p].token_ids for p in places], policy.device)
     with torch.no_grad():
         return policy.logprobs(sequences, temperature=1.0, chunk=256, entropy=False)[0].float()
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tokens", type=int, default=32, help="of a completion")
     tokens = parser.parse_args().tokens
-    print(f"transformers {transformers.__version__}, {PROMPTS} prompts x {SAMPLES} completions of up to {tokens} tokens")
+    print(f"transformers {transformers.__version__}, {PROMPTS} prompts, {SAMPLES} completions of each, {tokens} tokens")
     for dtype in ("float32", "bfloat16"):
         recipe = load("smoke", [f"model.dtype={dtype}", "model.device=cpu"]).recipe
         prepared = prepare(recipe, None)

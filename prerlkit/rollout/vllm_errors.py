@@ -32,9 +32,11 @@ def failures(what: str) -> Iterator[None]:
 @contextmanager
 def refusals() -> Iterator[None]:
     """Raise UsageError where vLLM refuses a request: another engine would refuse it too."""
+    from vllm.exceptions import VLLMClientError
+
     try:
         yield
-    except ValueError as refusal:
+    except (ValueError, VLLMClientError) as refusal:
         raise UsageError(
             f"vLLM refused a request: {_summary(refusal)}",
             "It depends on the recipe's rollout alone: see max_prompt_tokens, max_new_tokens, top_p and top_k.",

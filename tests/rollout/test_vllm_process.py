@@ -80,6 +80,7 @@ def fake_vllm(tmp_path, monkeypatch):
     for folder in (package, package / "v1", package / "v1" / "engine"):
         (folder / "__init__.py").write_text("")
     (package / "__init__.py").write_text(FAKE)
+    (package / "exceptions.py").write_text("class VLLMClientError(Exception): ...\n")
     (package / "v1" / "engine" / "exceptions.py").write_text("class EngineDeadError(Exception): ...\n")
     for name in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
         monkeypatch.delitem(sys.modules, name)
@@ -183,9 +184,12 @@ def test_an_engine_whose_close_fails_is_killed_and_the_failure_is_raised(fake_vl
     assert process.wait(20) == -signal.SIGKILL
 
 
-def test_what_vllm_refuses_is_no_death_of_the_engine(client, monkeypatch):
+@pytest.mark.parametrize("kind", ["ValueError", "VLLMClientError"])
+def test_what_vllm_refuses_is_no_death_of_the_engine(client, monkeypatch, kind):
+    from vllm.exceptions import VLLMClientError
+
     def refuse(*_, **__):
-        raise ValueError("the prompt is too long\nand more")
+        raise {"ValueError": ValueError, "VLLMClientError": VLLMClientError}[kind]("the prompt is too long\nand more")
 
     monkeypatch.setattr(client._engine, "add_request", refuse)
     with pytest.raises(UsageError, match="refused a request: the prompt is too long"):
