@@ -41,7 +41,8 @@ def sampled(engine: RolloutEngine, prompts: Sequence[Prompt], tokens: int) -> tu
 def trainer_logprobs(policy: Policy, prompts: Sequence[Prompt], found: Found) -> torch.Tensor:
     """Log-probs of the sampled tokens by the trainer's forward pass, nats. [N]"""
     places = sorted(found)
-    sequences = Sequences([prompts[i].token_ids for i, _ in places], [found[p].token_ids for p in places], policy.device)
+    answers = [found[place].token_ids for place in places]
+    sequences = Sequences([prompts[i].token_ids for i, _ in places], answers, policy.device)
     with torch.no_grad():
         return policy.logprobs(sequences, temperature=1.0, chunk=256, entropy=False)[0].float()
 
