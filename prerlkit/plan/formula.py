@@ -80,5 +80,7 @@ def _stage(
         ACTIVATIONS: rollout.max_sequences * rollout.max_prompt_tokens * text.hidden_size * item * 8,
     }
     peaks = {LOGPROBS: step, BACKWARD: step, STEP: resident, ROLLOUT: sampling, EVALUATION: sampling}
+    if stage.demonstrations:
+        del peaks[ROLLOUT]
     made = {name: Peak(sum(by_kind.values()), by_kind) for name, by_kind in peaks.items()}
     return Traced(stage.name, made, resident)

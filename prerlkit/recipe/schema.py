@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prerlkit.objective.presets import ObjectiveChoice
 from prerlkit.plugins import built_in, is_file
+from prerlkit.recipe.demonstrations import Demonstrations, check_supervised
+from prerlkit.recipe.inherit import inherit
 from prerlkit.recipe.model import Adapter, Model
 from prerlkit.recipe.output import Health, Output
 from prerlkit.recipe.probes import Guard, ProbeChoices, Until
@@ -131,6 +133,9 @@ class Stage(Settings):
         AfterValidator(_not_empty),
     ]
     """A preset (`grpo`), a preset with overrides, the five choices in full, or a list of these (hybrid)."""
+    demonstrations: Demonstrations | None = None
+    """Answers that the stage learns from, with `objective: sft`; it then samples nothing, and a step trains on
+    `rollout.prompts_per_step` of them. null: it samples."""
     steps: NonNegativeInt
     """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up. transformers: `max_steps`; verl:
     `total_training_steps`."""
@@ -154,6 +159,12 @@ class Stage(Settings):
     """Overrides of the recipe's rollout, key by key."""
     optimizer: Optimizer = Optimizer()
     """Overrides of the recipe's optimizer, key by key."""
+
+    @model_validator(mode="after")
+    def _supervised(self) -> Self:
+        if self.source is None:
+            check_supervised(self.objective, self.demonstrations, self.rollout, self.guard)
+        return self
 
 
 class Evaluation(Settings):
@@ -213,20 +224,7 @@ class Recipe(Settings):
     @classmethod
     def _inherit(cls, data: Any) -> Any:
         """Write the recipe's adapter, rollout and optimizer into each stage, under the stage's own keys."""
-        if not isinstance(data, dict) or not isinstance(data.get("stages"), list | tuple):
-            return data
-        stages = []
-        for stage in data["stages"]:
-            if isinstance(stage, dict):
-                stage = dict(stage)
-                if stage.get("from") is not None:
-                    stage["steps"] = 0
-                for section in ("adapter", "rollout", "optimizer"):
-                    common, own = data.get(section), stage.get(section)
-                    if isinstance(common, dict) and (own is None or isinstance(own, dict)):
-                        stage[section] = {**common, **(own or {})}
-            stages.append(stage)
-        return {**data, "stages": stages}
+        return inherit(data)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
