@@ -65,7 +65,7 @@ def most_steps(recipe: Recipe, asked: int | None) -> int:
         raise UsageError(
             f'stage "{stage.name}" learns from demonstrations: a dose is of a stage that samples, whose guard ends it '
             "when its policy collapses.",
-            "Give dose a recipe that begins with the stage in question; `from` can supply what comes before it.",
+            "Give a recipe that begins with the stage in question.",
         )
     if not (asked or stage.steps):
         raise UsageError(f'stage "{stage.name}" has 0 steps: it has no dose to find.', "Give --steps.")

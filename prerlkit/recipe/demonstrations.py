@@ -68,29 +68,41 @@ class Demonstrations(Settings):
 
 
 def check_supervised(
-    objectives: Sequence[Objective], demonstrations: Demonstrations | None, rollout: Rollout, guard: object
+    name: str, objectives: Sequence[Objective], demonstrations: Demonstrations | None, rollout: Rollout, guard: object
 ) -> None:
     """Raise ValueError where a stage's keys contradict each other on whether it samples or learns from demonstrations.
 
     Args:
+        name: the stage's.
         guard: the stage's; None: it has none.
     """
+    if why := _contradiction(objectives, demonstrations, rollout, guard):
+        raise ValueError(f'stages: "{name}" {why}')
+
+
+def _contradiction(
+    objectives: Sequence[Objective], demonstrations: Demonstrations | None, rollout: Rollout, guard: object
+) -> str:
     supervised = [one.advantage.kind == "demonstrated" for one in objectives]
     if demonstrations is None:
-        if any(supervised):
-            raise ValueError(
-                "sft learns from demonstrations, and the stage has none: add "
-                '`demonstrations: {completion: "{column}"}` for a column of the train rows, or with a `source`'
-            )
-        return
+        return (
+            "learns from demonstrations (objective: sft), and has none: add "
+            '`demonstrations: {completion: "{column}"}` for a column of the train rows, or name a source'
+            if any(supervised)
+            else ""
+        )
     if not all(supervised):
-        raise ValueError(
-            "demonstrations have no rewards, which the objective's advantage needs: objective: sft, or remove them"
+        return (
+            "has demonstrations, which have no rewards, and its objective needs rewards: set objective: sft, or remove "
+            "the demonstrations"
         )
     if any(one.samples == "negative" for one in objectives):
-        raise ValueError("objective.samples: negative leaves out every demonstration; set all")
+        return "has objective.samples: negative, which leaves out every demonstration: set all"
     for key, value in UNSAMPLED.items():
         if getattr(rollout, key) != value:
-            raise ValueError(f"rollout.{key} is for sampling, and a stage with demonstrations does not sample")
+            return (
+                f"sets rollout.{key}, which is for sampling, and has demonstrations in place of samples: leave it out"
+            )
     if guard is not None:
-        raise ValueError("a guard compares pass rates of samples, and a stage with demonstrations does not sample")
+        return "has a guard, which compares pass rates of samples, and demonstrations in place of samples: leave it out"
+    return ""

@@ -160,12 +160,6 @@ class Stage(Settings):
     optimizer: Optimizer = Optimizer()
     """Overrides of the recipe's optimizer, key by key."""
 
-    @model_validator(mode="after")
-    def _supervised(self) -> Self:
-        if self.source is None:
-            check_supervised(self.objective, self.demonstrations, self.rollout, self.guard)
-        return self
-
 
 class Evaluation(Settings):
     """Held-out accuracy, measured the same way each time."""
@@ -242,6 +236,8 @@ class Recipe(Settings):
                         f'stages: "{stage.name}" overrides rollout.{key}, which is one for the whole run; set it in '
                         "the recipe's own rollout"
                     )
+            if stage.source is None:
+                check_supervised(stage.name, stage.objective, stage.demonstrations, stage.rollout, stage.guard)
             if i and stage.source is not None:
                 raise ValueError(f'stages: "{stage.name}" has `from`, which goes with the first stage only')
             below = self.stages[i - 1] if i else None

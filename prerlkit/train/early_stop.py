@@ -65,7 +65,7 @@ def check_until(recipe: Recipe) -> None:
     measured = {name for probe in make_probes(recipe) for name in metric_names(probe)}
     of_probes = {probe.name: metric_names(probe) for probe in known_probes()}
     updates = always - {metric.name for metric in OF_SAMPLES} - set(verifier_metrics((), recipe.verifiers))
-    for stage, rule in ((stage, rule) for stage in recipe.stages for rule in rules(stage)):
+    for stage, rule in [(one, rule) for one in recipe.stages for rule in rules(one)]:
         metric, where = rule.metric, f'stages: "{stage.name}".until.metric'
         if stage.demonstrations is not None and metric not in updates and metric in always | measured:
             raise UsageError(
