@@ -124,10 +124,10 @@ def _stage(
     if device_type == "cuda":
         for group in updater.optimizer.param_groups:
             group["foreach"] = True  # torch's own choice there: more at once, more held
-    if parts.training:
+    if parts.training and stage.source is None:
         for groups in worst_case.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
             made.at_most(train(tracker, updater, groups))
-    else:
+    elif stage.source is None:  # a stage that is taken makes no step: no gradient, no moments
         _leave_behind(tracker, updater, policy)
     tracker.hold(optimizer_state(updater.optimizer), OPTIMIZER)
     tracker.hold([p.grad for p in policy.adapters.trainable if p.grad is not None], GRADIENTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,9 +147,9 @@ class Policy:
         by_number = {number: completion.text for _, number, completion in found}
         return [by_number[number] for number in range(samples)]
 
-    def write_adapter(self, folder: Path) -> None:
-        """Write all adapters as one PEFT folder."""
-        save.save_for_engine(self.adapters, folder)
+    def write_adapter(self, folder: Path, names: Mapping[str, str] | None = None) -> None:
+        """Write all adapters as one PEFT folder; see `PolicySource.write_adapter`."""
+        save.save_for_engine(self.adapters, folder, names)
 
     def release_memory(self) -> None:
         """Return memory of the device that torch's allocator keeps for the next training step."""

@@ -21,7 +21,7 @@ from prerlkit.policy.tokens import Tokens, answer_end, read_tokens, turn_end_not
 from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
-from prerlkit.train.validate import check_settings
+from prerlkit.train.validate import check_settings, warnings
 from prerlkit.types import Group
 
 
@@ -84,7 +84,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
         *prompts.notes,
         *demonstration_notes,
         *tried,
-        *_warnings(recipe),
+        *warnings(recipe),
         *_short_context(recipe, prompts, read_config(model.path)),
         *filter(None, [turn_end_note(tokens, recipe.data.template_options)] if recipe.data.chat else []),
     )
@@ -97,18 +97,6 @@ def demonstrations_of(
     """Return the demonstrations of each supervised stage, and notes; see `build_demonstrations`."""
     end_id = answer_end(tokens, chat=recipe.data.chat, options=recipe.data.template_options)
     return build_demonstrations(recipe, prompts, tokenizer=tokens.tokenizer, end_id=end_id, folder=folder)
-
-
-def _warnings(recipe: Recipe) -> Sequence[str]:
-    """Settings that are allowed and cost something a person should know."""
-    lines = []
-    for stage in recipe.stages:
-        if stage.rollout.top_p < 1.0 or stage.rollout.top_k:
-            lines.append(
-                f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
-                "log-probs are of the whole one, so its gradient is biased"
-            )
-    return lines
 
 
 def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:

@@ -63,7 +63,7 @@ class PolicySource:
     def release_memory(self):
         self.calls.append("trainer makes room")
 
-    def write_adapter(self, folder):
+    def write_adapter(self, folder, names=None):
         folder.mkdir(parents=True)
         (folder / "adapter").write_text("weights")
 
