@@ -166,8 +166,12 @@ vllm serve {facts.repo}
 ```"""
     else:
         allowed = vllm_rank(facts.record.get("rank", 1))
+        place, download = facts.repo, ""
+        if inside := facts.record.get("vllm"):
+            name = facts.repo.rpartition("/")[2]
+            place, download = f"{name}/{inside}", f"hf download {facts.repo} --local-dir {name}\n"
         serve = f"""```sh
-vllm serve {facts.base} --enable-lora --max-lora-rank {allowed} --lora-modules policy={facts.repo}
+{download}vllm serve {facts.base} --enable-lora --max-lora-rank {allowed} --lora-modules policy={place}
 ```"""
         body = f"""```python
 from peft import PeftModel
@@ -192,6 +196,7 @@ def _training(run: TrainedRun) -> str:
     rows = ["| stage | objective | steps | learning rate | takes over by | adapter |", "|---|---|---|---|---|---|"]
     for index, stage in enumerate(recipe.stages):
         objectives = "; ".join(f"{o.space} · {o.samples} · {o.advantage.kind} · {o.loss.kind}" for o in stage.objective)
+        objectives = objectives if stage.source is None else "an adapter that was there before the run"
         lora = f"{'DoRA' if stage.adapter.dora else 'LoRA'} r={stage.adapter.rank}, alpha={stage.adapter.alpha:g}"
         over = stage.reincarnation if index else "fresh"
         rows.append(f"| {stage.name} | {objectives} | {stage.steps} | {stage.learning_rate:g} | {over} | {lora} |")

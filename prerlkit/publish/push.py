@@ -177,9 +177,10 @@ def _check_layout(run: TrainedRun, kind: Kind) -> None:
 def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | None) -> dict[str, Path | bytes]:
     """Everything that goes up, by its path there."""
     files: dict[str, Path | bytes] = {}
-    for file in sorted(folder.iterdir()) if folder else ():
-        if file.is_file() and not file.name.startswith("."):
-            files[file.name] = _rewritten(file, facts, run)
+    if folder:
+        for file in sorted((*folder.iterdir(), *(folder / exporting.VLLM).glob("*"))):
+            if file.is_file() and not file.name.startswith("."):
+                files[file.relative_to(folder).as_posix()] = _rewritten(file, facts, run)
     files[run.files.recipe.name] = dump(public_recipe(run.recipe, facts.base)).encode()
     for path in (run.files.metrics, run.files.evaluations):
         if path.is_file():

@@ -263,6 +263,7 @@ def _start(settings: LocalSettings) -> Any:
         quantization=settings.quantization,
         enforce_eager=settings.eager,
         enable_sleep_mode=settings.sleep,
+        language_model_only=True,  # no towers for images in memory; of no effect on a model of text alone
         gpu_memory_utilization=settings.memory_share,
         kv_cache_memory_bytes=settings.cache_bytes,
         disable_log_stats=True,

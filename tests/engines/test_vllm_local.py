@@ -119,7 +119,7 @@ def test_the_whole_life_of_an_engine(started, monkeypatch):
         save.save_file(tensors, folder / save.WEIGHTS)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(started.policy), "write_adapter", lambda policy, folder: doubled(folder))
+        patch.setattr(type(started.policy), "write_adapter", lambda policy, folder, names=None: doubled(folder))
         with pytest.raises(CanaryError, match=r"more than once|drifted"):
             watched.sync_weights()
     assert watched.sync_weights().drift < 1e-4
