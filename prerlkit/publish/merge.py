@@ -21,6 +21,7 @@ from torch import Tensor
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
+from prerlkit.paths import user_path
 from prerlkit.policy.layout import TensorGroup
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.policy.weights import INDEX, Weights
@@ -95,9 +96,9 @@ def merge(
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
         PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
     """
-    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
-    folder = Path(output).expanduser() if output else trained.folder / "merged"
+    folder = user_path(output) if output else trained.folder / "merged"
     _check(trained, folder, lora_scale, overwrite)
     source = trained.resolve_base(base, report)
     model = trained.recipe.model

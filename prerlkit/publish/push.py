@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import UsageError
+from prerlkit.paths import user_path
 from prerlkit.policy import source
 from prerlkit.policy.layout import check_publishable
 from prerlkit.publish import export as exporting
@@ -86,7 +87,7 @@ def push(
         PrerlkitError: something secret or a local path in a file; the Hub or the network failed.
     """
     kind: Kind = "merged" if merged else "adapter"
-    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, None, trust)
     hub_base = base or hub_id(trained.recipe)
     if not merged and hub_base is None:

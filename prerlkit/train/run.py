@@ -106,7 +106,7 @@ def run(
             policy,
             engine,
             judge,
-            make_sources(recipe, prepared.prompts.train, engine, judge, callback, world),
+            make_sources(recipe, prepared, engine, judge, callback, world),
             prepared.prompts.eval,
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
@@ -192,15 +192,13 @@ def _engine(
         )
     for note in policy.notes:
         callback.on_message(note)
-    check_vocabulary(policy.base, policy.tokens, (*prepared.prompts.train, *prepared.prompts.eval))
+    check_vocabulary(policy.base, policy.tokens, prepared.token_lists())
     if not policy.plain_head:
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
-    if not policy.share_contexts:
-        callback.on_message(
-            "this model's attention takes no packed rows: training gives each completion a padded row of its own"
-        )
+    if policy.rows_note:
+        callback.on_message(policy.rows_note)
     lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
     for line in lines:
         callback.on_message(line)
