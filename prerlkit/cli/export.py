@@ -57,7 +57,7 @@ def export(
     if done.dora:
         typer.echo("vLLM takes no DoRA adapters: merge instead (`prerlkit merge`)")
     elif allowed:
-        echo(f"vLLM: --enable-lora --max-lora-rank {allowed} --lora-modules policy={done.folder}")
+        echo(f"vLLM: --enable-lora --max-lora-rank {allowed} --lora-modules policy={done.vllm}")
     else:
         echo(f"vLLM takes no adapter of rank {done.rank}: reduce it with --rank, or merge")
     for place in done.stages:

@@ -151,7 +151,7 @@ class PromptSet(Sequence[Prompt]):
             texts = [self._drafts.rest[place][0] for place in self._places[part].tolist()]
             for index, text, tokens in zip(part.tolist(), texts, self._tokenize(texts), strict=True):
                 if not tokens:
-                    raise _empty(self.id(index), text)
+                    raise no_tokens(self.id(index), text)
                 if len(tokens) > limit:
                     found[index] = len(tokens)
         return found
@@ -174,7 +174,7 @@ class PromptSet(Sequence[Prompt]):
             for place, (text, answer, row), tokens in zip(part.tolist(), rest, ids, strict=True):
                 where = self._id(place)
                 if not tokens:
-                    raise _empty(where, text)
+                    raise no_tokens(where, text)
                 if len(tokens) > self._most:  # a tokenizer that makes several tokens of a byte
                     raise UsageError(
                         f"prompt {where} has {len(tokens):,} tokens, more than rollout.max_prompt_tokens "
@@ -187,7 +187,7 @@ class PromptSet(Sequence[Prompt]):
         return f"{self.which}/{self._drafts.numbers[place]}"
 
 
-def _empty(where: str, text: str) -> UsageError:
+def no_tokens(where: str, text: str) -> UsageError:
     return UsageError(f"row {where}: the prompt is empty: {text!r}")
 
 

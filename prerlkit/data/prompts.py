@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from prerlkit.data.sources import Row, iter_rows, name
 from prerlkit.data.template import keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import Data, HeldOut, Source
+from prerlkit.recipe.sources import Data, Filter, HeldOut, Source
 from prerlkit.seeds import derive
 from prerlkit.types import Prompt
 
@@ -137,18 +137,14 @@ class _Rows:
             wanted = {where: row for (where, row), kept in zip(rows.items(), keep, strict=True) if kept or whole}
             numbers = [number for (number, _), kept in zip(part, keep, strict=True) if kept or whole]
             fits.extend(kept for kept in keep if kept or whole)
-            for number, row, (text, answer) in zip(numbers, wanted.values(), renderer.render(wanted), strict=True):
+            for number, row, (text, answer) in zip(numbers, wanted.values(), renderer.render_rows(wanted), strict=True):
                 drafts.append(number, text, answer, row)
         self._fits = np.array(fits, dtype=bool)
         self.all = PromptSet(which, drafts, np.arange(len(drafts.numbers)), renderer.tokenize, most)
 
     def kept(self, notes: list[str]) -> PromptSet:
         """Return the prompts whose rows fit the filters. Raises UsageError when none does."""
-        kept = int(self._fits.sum())
-        if not kept:
-            raise UsageError(f"data.filters keep none of the {self._count:,} {self._which} rows")
-        if kept < self._count:
-            notes.append(f"filters left out {self._count - kept:,} of {self._count:,} {self._which} rows")
+        _note_filtered(int(self._fits.sum()), self._count, self._which, notes)
         return self.all.take(np.flatnonzero(self._fits))
 
     def eval(self, notes: list[str]) -> PromptSet:
@@ -159,6 +155,20 @@ class _Rows:
 def _chunks(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
     while part := list(islice(rows, AT_ONCE)):
         yield part
+
+
+def filtered(filters: Sequence[Filter], rows: Mapping[str, Row], notes: list[str], key: str) -> dict[str, Row]:
+    """Return the rows that fit all filters. Raises UsageError where none does. `key`: the recipe's, for the error."""
+    kept = {where: row for where, row in rows.items() if all(keeps(rule, row, where) for rule in filters)}
+    _note_filtered(len(kept), len(rows), next(iter(rows)).split("/")[0], notes, key)
+    return kept
+
+
+def _note_filtered(kept: int, count: int, which: str, notes: list[str], key: str = "data.filters") -> None:
+    if not kept:
+        raise UsageError(f"{key} keep none of the {count:,} {which} rows")
+    if kept < count:
+        notes.append(f"filters left out {count - kept:,} of {count:,} {which} rows")
 
 
 def _split(data: Data, rows: _Rows, seed: int, notes: list[str]) -> tuple[PromptSet, PromptSet]:
@@ -203,21 +213,32 @@ def _refuse_overlap(train: PromptSet, held_out: PromptSet) -> None:
 
 
 def _fitting(prompts: PromptSet, most: int, long_prompts: Literal["error", "drop"], notes: list[str]) -> PromptSet:
-    """Return the prompts of at most `most` tokens."""
+    """Return the prompts of at most `most` tokens. Raises UsageError for longer ones, unless they are dropped."""
     long = prompts.lengths_above(most)
     if not long:
         return prompts
-    longest = max(long, key=lambda index: long[index])
-    fits = len(prompts) - len(long)
-    if long_prompts == "error" or not fits:
+    note_long([(prompts.id(index), tokens) for index, tokens in long.items()], len(prompts), most, long_prompts, notes)
+    return prompts.take(np.setdiff1d(np.arange(len(prompts)), list(long)))
+
+
+def note_long(
+    long: Sequence[tuple[str, int]], count: int, most: int, long_prompts: Literal["error", "drop"], notes: list[str]
+) -> None:
+    """Note that prompts of more than `most` tokens are dropped. Raises UsageError unless they are, or if all are long.
+
+    Args:
+        long: id and tokens of each long prompt; not empty.
+        count: how many prompts there are, with the long ones.
+    """
+    longest, tokens = max(long, key=lambda one: one[1])
+    which = longest.split("/")[0]
+    if long_prompts == "error" or len(long) == count:
         raise UsageError(
-            f"{len(long):,} of {len(prompts):,} {prompts.which} prompts are longer than "
-            f"rollout.max_prompt_tokens ({most:,}); the longest is {prompts.id(longest)} with {long[longest]:,} tokens",
-            f"Set rollout.max_prompt_tokens: {long[longest]}"
-            + (", or rollout.long_prompts: drop to go without them." if fits else "."),
+            f"{len(long):,} of {count:,} {which} prompts are longer than "
+            f"rollout.max_prompt_tokens ({most:,}); the longest is {longest} with {tokens:,} tokens",
+            f"Set rollout.max_prompt_tokens: {tokens}"
+            + (", or rollout.long_prompts: drop to go without them." if len(long) < count else "."),
         )
     notes.append(
-        f"dropped {len(long):,} of {len(prompts):,} {prompts.which} prompts over {most:,} tokens "
-        f"(the longest: {prompts.id(longest)}, {long[longest]:,})"
+        f"dropped {len(long):,} of {count:,} {which} prompts over {most:,} tokens (the longest: {longest}, {tokens:,})"
     )
-    return prompts.take(np.setdiff1d(np.arange(len(prompts)), list(long)))

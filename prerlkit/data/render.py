@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prerlkit.data.template import Answer, Template
+from prerlkit.data.template import Answer, Row, Template
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Data
 
@@ -32,13 +32,40 @@ class Renderer:
         self._answer = Answer(data.answer, data.answer_pattern)
         self.notes = _check_chat(data, tokenizer)
 
-    def render(self, rows: Mapping[str, dict[str, Any]]) -> list[tuple[str, str | None]]:
+    def render_rows(self, rows: Mapping[str, Row]) -> list[tuple[str, str | None]]:
         """Return text and answer of each row; rows by their names in messages (`train/17`)."""
-        texts = [self._template.fill(row, where) for where, row in rows.items()]
+        texts = {where: self._template.fill(row, where) for where, row in rows.items()}
         answers = [self._answer.of(row, where) for where, row in rows.items()]
-        if self._data.chat:
-            texts = self._in_turns(dict(zip(rows, texts, strict=True)))
-        return list(zip(texts, answers, strict=True))
+        return list(zip(self.render_texts(texts), answers, strict=True))
+
+    def render_texts(self, texts: Mapping[str, str]) -> list[str]:
+        """Return each text as a prompt: in the chat's form as the user's turn, or as it is. Texts by their rows."""
+        if not self._data.chat:
+            return list(texts.values())
+        return self.render_turns({where: [{"role": "user", "content": text}] for where, text in texts.items()})
+
+    def render_turns(self, turns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Return messages in the chat's form, up to where the answer begins; `data.system` goes before them.
+
+        Messages that begin with a system prompt keep their own. Messages by their rows. One call for all takes a
+        quarter less time than a call for each.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return self._chat(list(turns.values()))
+        except (TemplateError, TypeError, ValueError):
+            pass  # which one?
+        rendered = []
+        for where, messages in turns.items():
+            try:
+                rendered += self._chat([messages])
+            except (TemplateError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"row {where}: the tokenizer's chat template refuses it: {error}",
+                    "Some templates take no system prompt: put its text into data.prompt and set data.system: null.",
+                ) from error
+        return rendered
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text.
@@ -52,30 +79,13 @@ class Renderer:
         ]
         return ids
 
-    def _in_turns(self, texts: Mapping[str, str]) -> list[str]:
-        """Return each text as the user's turn. One call for all takes a quarter less time than a call for each."""
-        from jinja2 import TemplateError
-
-        try:
-            return self._chat(list(texts.values()))
-        except (TemplateError, TypeError, ValueError):
-            pass  # which one?
-        rendered = []
-        for where, text in texts.items():
-            try:
-                rendered += self._chat([text])
-            except (TemplateError, TypeError, ValueError) as error:
-                raise UsageError(
-                    f"row {where}: the tokenizer's chat template refuses it: {error}",
-                    "Some templates take no system prompt: put its text into data.prompt and set data.system: null.",
-                ) from error
-        return rendered
-
-    def _chat(self, texts: list[str]) -> list[str]:
+    def _chat(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+        if not conversations:
+            return []
         system = [] if self._data.system is None else [{"role": "system", "content": self._data.system}]
-        turns = [[*system, {"role": "user", "content": text}] for text in texts]
+        whole = [[*([] if turns[0].get("role") == "system" else system), *turns] for turns in conversations]
         options = self._data.template_options
-        rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
+        rendered = self._tokenizer.apply_chat_template(whole, tokenize=False, add_generation_prompt=True, **options)
         return [str(one) for one in rendered]
 
 

@@ -127,7 +127,7 @@ class AdapterStack:
         Raises:
             ValueError, RuntimeError: its tensors don't fit this model exactly.
         """
-        modules = dict.fromkeys(key.removeprefix(_ROOT).partition(".lora_")[0] for key in tensors)
+        modules = dict.fromkeys(key.removeprefix(ROOT).partition(".lora_")[0] for key in tensors)
         if unknown := next((module for module in modules if module not in self._targets.modules), None):
             raise ValueError(f"the model has no layer {unknown}")
         self.fresh(name, settings, seed=0, targets=self._targets.shortest(list(modules)))
@@ -291,4 +291,4 @@ class AdapterStack:
                     parameter.requires_grad_(True)
 
 
-_ROOT = "base_model.model."
+ROOT = "base_model.model."

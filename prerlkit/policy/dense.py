@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from prerlkit.files import new_folder
+from prerlkit.policy.causal import causal_class
 
 
 @torch.no_grad()
 def write_dense(base: Any, folder: Path) -> None:
     """Write `base` (no adapters on it yet) with its 4-bit layers dequantized, as a folder that transformers reads."""
     import bitsandbytes.functional as bnb
-    from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(base.config)
     if hasattr(config, "quantization_config"):
@@ -32,7 +32,7 @@ def write_dense(base: Any, folder: Path) -> None:
                 parameter = bnb.dequantize_4bit(parameter.data, parameter.quant_state).to(dtype)
             state[f"{name}.{key}" if name else key] = parameter.detach().to("cpu")
     with torch.device("meta"):
-        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        plain = causal_class(config).from_config(config, dtype=dtype)
     wanted = plain.state_dict().keys()
     plain.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False, assign=True)
     plain.tie_weights()

@@ -135,6 +135,21 @@ class Layout:
         if wrong := next((name for name in group.files if not torch.equal(again[name], self._weights(name))), None):
             raise PrerlkitError(f"transformers' conversion of {wrong}, reverted, gives another tensor.")
 
+    def stored_modules(self, modules: Iterable[str]) -> dict[str, str]:
+        """Return the names by which the files hold these modules, of those that have another one there.
+
+        vLLM maps names of files to its own layers, and an adapter's names in the same way. A name that lacks the base
+        model's prefix alone is the same one (GPT-2). A module whose weight is a part of a tensor of the files keeps its
+        name.
+        """
+        prefix, found = f"{self._model.base_model_prefix}.", {}
+        for module in modules:
+            group = self._of_target[self.names[f"{module}.weight"]]
+            name = group.files[0].removesuffix(".weight")
+            if group.converter is None and name.removeprefix(prefix) != module.removeprefix(prefix):
+                found[module] = name
+        return found
+
     def _groups(self) -> Iterable[TensorGroup]:
         from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
@@ -188,6 +203,13 @@ def _stored_names(model: Any, stored: Mapping[str, TensorGroup]) -> dict[str, st
             )
         found.update(dict.fromkeys(tied, match))
     return found
+
+
+def stored_modules(folder: Path, modules: Iterable[str], *, trust_remote_code: bool = False) -> dict[str, str]:
+    """Return `Layout.stored_modules` of the model in `folder`."""
+    return Layout(empty_model(str(folder), trust_remote_code=trust_remote_code), Weights(folder)).stored_modules(
+        modules
+    )
 
 
 def check_publishable(folder: str, modules: Iterable[str], *, trust_remote_code: bool = False) -> None:

@@ -7,7 +7,7 @@ r = r_1 + r_2 + …, the concatenated adapter *is* the stack. PEFT's own deltas 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import new_folder
-from prerlkit.policy.adapters import AdapterStack
+from prerlkit.policy.adapters import ROOT, AdapterStack
 
 WEIGHTS = "adapter_model.safetensors"
 IDENTITY_TOLERANCE = 1e-4
@@ -44,12 +44,15 @@ def save_policy(adapters: AdapterStack, folder: Path, base_id: str) -> None:
     _write(config, tensors, folder, base_id)
 
 
-def save_for_engine(adapters: AdapterStack, folder: Path) -> None:
+def save_for_engine(adapters: AdapterStack, folder: Path, names: Mapping[str, str] | None = None) -> None:
     """Write all adapters as one PEFT folder for an engine that serves the base.
 
     Unlike `save_policy` it compares nothing: the canary measures what arrives in the engine (`rollout/canary.py`).
+
+    Args:
+        names: module → its name in the files that the engine serves, where that is another (`layout.stored_modules`).
     """
-    config, tensors = _as_one(adapters)
+    config, tensors = renamed(*_as_one(adapters), names)
     folder.mkdir(parents=True)
     config.save_pretrained(str(folder))
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -86,6 +89,21 @@ def concatenate(
         r=rank, lora_alpha=rank, target_modules=targets, bias="none", task_type="CAUSAL_LM", inference_mode=True
     )
     return config, merged
+
+
+def renamed(
+    config: LoraConfig, tensors: dict[str, Tensor], names: Mapping[str, str] | None
+) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Return an adapter on the same modules by other names; `names`: module → its new name."""
+    if not names:
+        return config, tensors
+    config = copy.copy(config)
+    config.target_modules = [names.get(target, target) for target in config.target_modules]
+    made = {}
+    for key, tensor in tensors.items():
+        module, factor = key.removeprefix(ROOT).split(".lora_")
+        made[f"{ROOT}{names.get(module, module)}.lora_{factor}"] = tensor
+    return config, made
 
 
 def scale_of(config: LoraConfig) -> float:

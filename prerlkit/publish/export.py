@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from torch import Tensor
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
+from prerlkit.paths import user_path
+from prerlkit.policy.adapters import ROOT
 from prerlkit.policy.gguf import quiet_transformers
 from prerlkit.policy.identity import write_base
-from prerlkit.policy.save import WEIGHTS, concatenate
+from prerlkit.policy.save import WEIGHTS, concatenate, renamed
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.publish import proof
 from prerlkit.publish.allowed import allow_model
@@ -31,6 +33,8 @@ from prerlkit.runs.trained import Part, TrainedRun
 Report = Callable[[str], None]
 
 RECORD = "export.json"
+VLLM = "vllm"
+"""Subfolder of an adapter under the names that vLLM knows."""
 TOLERANCE = 0.01
 """How far the loaded adapter may be from the live stack, as a share of how far that is from the base, in float32; sums
 in another order come on top (`proof.FLOOR`). Ours."""
@@ -64,10 +68,12 @@ class Exported:
 
     Attributes:
         folder: of the one adapter; `stages` are folders of each stage's own, bottom first.
+        vllm: the same adapter for vLLM: `folder`, or one in it where vLLM knows the layers by other names.
         checks: each way of loading, measured.
     """
 
     folder: Path
+    vllm: Path
     stages: tuple[Path, ...]
     rank: int
     checks: tuple[LoadedModel, ...]
@@ -103,9 +109,9 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
-    folder = Path(output).expanduser() if output else trained.folder / "export"
+    folder = user_path(output) if output else trained.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")
@@ -118,6 +124,7 @@ def export(
         _write(work, config, tensors, trained, source)
         report("checking: loaded by PEFT and by transformers, against the live policy in float32")
         checks = reference.check(work, trained.parts, config, reduced=reduction is not None)
+        served = _write_for_vllm(work, config, tensors, trained, source, reference.served_names(tensors))
         made = []
         if stages:
             for part, own in zip(trained.parts, reference.configs, strict=True):
@@ -125,8 +132,8 @@ def export(
                 _write(place, own, part.tensors, trained, source)
                 reference.check(place, (part,), own, reduced=False)
                 made.append(folder / "stages" / part.name)
-        write_json(work / RECORD, _record(trained, config.r, checks, reduction))
-    return Exported(folder, tuple(made), config.r, checks, reduction, bool(config.use_dora))
+        write_json(work / RECORD, _record(trained, config.r, checks, reduction, served))
+    return Exported(folder, folder / served, tuple(made), config.r, checks, reduction, bool(config.use_dora))
 
 
 def vllm_rank(rank: int) -> int | None:
@@ -147,6 +154,10 @@ class _Reference:
         self.tensors: dict[str, Tensor] = run.parts[0].tensors
         if len(run.parts) > 1:
             self.config, self.tensors = concatenate(self.configs, [part.tensors for part in run.parts])
+
+    def served_names(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+        """Return the names by which vLLM knows the adapted layers, where they are others."""
+        return self._base.read.stored_modules(sorted({key.removeprefix(ROOT).split(".lora_")[0] for key in tensors}))
 
     def check(
         self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool
@@ -192,7 +203,28 @@ def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: Tr
     write_base(folder, run.recipe.model.id, run.model.revision, source)
 
 
-def _record(run: TrainedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None) -> dict[str, Any]:
+def _write_for_vllm(
+    folder: Path,
+    config: LoraConfig,
+    tensors: dict[str, Tensor],
+    run: TrainedRun,
+    source: Path,
+    names: dict[str, str],
+) -> str:
+    """Write the adapter under the names that vLLM knows, if they are others; return where in `folder` vLLM's one is.
+
+    transformers takes the language model out of a checkpoint of text and images, and vLLM 0.32 serves the whole: it
+    drops an adapter with the names of the language model alone, and says nothing.
+    """
+    if not names:
+        return ""
+    _write(folder / VLLM, *renamed(config, tensors, names), run, source)
+    return VLLM
+
+
+def _record(
+    run: TrainedRun, rank: int, checks: tuple[LoadedModel, ...], reduction: Reduction | None, vllm: str
+) -> dict[str, Any]:
     return {
         "run": run.recipe.name,
         "policy": run.fingerprint,
@@ -201,6 +233,7 @@ def _record(run: TrainedRun, rank: int, checks: tuple[LoadedModel, ...], reducti
         "stages": [part.name for part in run.parts],
         "rank": rank,
         "reduction": reduction.to_json() if reduction else None,
+        "vllm": vllm,
         "loaded": {one.how: {"error": one.error, "effect": one.effect, "note": one.note} for one in checks},
         "prerlkit": prerlkit.__version__,
     }

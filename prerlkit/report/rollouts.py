@@ -22,7 +22,7 @@ BUDGET = 2_000_000
 LONGEST = 3_000
 """Characters of one completion or prompt; of a longer one the beginning and the end are kept."""
 _SHORT = 400
-_MOST_STEPS = 1_000
+_MOST_STEPS = 500
 """Steps of a run whose completions are looked at. Of a longer one every k-th is; the others aren't even parsed."""
 _OBJECTIVES: TypeAdapter[tuple[Objective, ...]] = TypeAdapter(tuple[Objective, ...])
 

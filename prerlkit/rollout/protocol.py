@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -91,8 +91,12 @@ class RemoteEngine(RolloutEngine, Protocol):
 class PolicySource(Protocol):
     """What a copy engine and its canary ask of the policy that is being trained."""
 
-    def write_adapter(self, folder: Path) -> None:
-        """Write all adapters of the policy as one PEFT folder. Nothing is written while there is none."""
+    def write_adapter(self, folder: Path, names: Mapping[str, str] | None = None) -> None:
+        """Write all adapters of the policy as one PEFT folder. Nothing is written while there is none.
+
+        Args:
+            names: module → its name in the files that the engine serves, where that is another.
+        """
         ...
 
     def release_memory(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -111,6 +111,8 @@ class VllmEngine:
         decode: token ids to text (`rollout.text.completion_text`).
         end_ids: tokens that end a completion.
         folder: for adapters on their way, seen by the client under the same path. Removed by `close`.
+        names: module → its name in the served files, where that is another. vLLM maps names of files to its layers,
+            and drops an adapter on a name that it doesn't know without an error.
     """
 
     def __init__(
@@ -120,12 +122,14 @@ class VllmEngine:
         decode: Callable[[Sequence[int]], str],
         end_ids: Sequence[int],
         folder: Path,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self._client = client
         self._trainer = trainer
         self._decode = decode
         self._end_ids = tuple(end_ids)
         self._folder = folder.absolute()
+        self._names = names
         self._version = 0
 
     def sync_weights(self) -> WeightSync:
@@ -135,7 +139,7 @@ class VllmEngine:
         self._client.wake()
         before = self._place()
         self._version += 1
-        self._trainer.write_adapter(self._place())
+        self._trainer.write_adapter(self._place(), self._names)
         self._client.load(self._place())
         shutil.rmtree(before, ignore_errors=True)
         return WeightSync(time.perf_counter() - begun)

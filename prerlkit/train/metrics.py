@@ -15,20 +15,30 @@ from prerlkit.types import Group
 from prerlkit.verify.combine import HasName, labels_of
 
 
-def step_metrics(
-    rollout: RolloutBatch,
-    stats: UpdateStats,
-    rate: float,
-    train_seconds: float,
-    verifiers: Sequence[HasName],
-    peak: float = 0,
-) -> dict[str, float]:
-    """Everything measured in one step, except `step` and `stage`. `verifiers`: the recipe's; `peak`: memory, bytes."""
-    generated = sum(len(c.token_ids) for g in rollout.groups for c in g.completions)
+def rollout_metrics(rollout: RolloutBatch, verifiers: Sequence[HasName]) -> dict[str, float]:
+    """Return what was measured on the completions of one step. `verifiers`: the recipe's."""
     return {
         **group_metrics(rollout.groups),
         **verifier_metrics(rollout.groups, verifiers),
-        catalogue.TOKENS_GENERATED.name: generated,
+        catalogue.TOKENS_GENERATED.name: sum(len(c.token_ids) for g in rollout.groups for c in g.completions),
+        catalogue.CANARY_DRIFT.name: rollout.sync.drift,
+        catalogue.CANARY_GAIN.name: rollout.sync.gain,
+        catalogue.ROLLOUT_SECONDS.name: rollout.rollout_seconds,
+        catalogue.WEIGHT_SYNC_SECONDS.name: rollout.sync.seconds,
+        catalogue.VERIFY_SECONDS.name: rollout.verify_seconds,
+    }
+
+
+def update_metrics(
+    stats: UpdateStats, rate: float, data_seconds: float, train_seconds: float, peak: float = 0
+) -> dict[str, float]:
+    """Return what was measured on the updates of one step.
+
+    Args:
+        data_seconds: that it took to sample and judge.
+        peak: memory, bytes.
+    """
+    return {
         catalogue.TOKENS_TRAINED.name: stats.tokens,
         catalogue.LOSS.name: stats.loss,
         catalogue.KL.name: stats.kl,
@@ -37,17 +47,12 @@ def step_metrics(
         catalogue.IMPORTANCE_MEAN.name: stats.ratio_sum / stats.weighted if stats.weighted else 1.0,
         catalogue.IMPORTANCE_CAPPED.name: stats.capped / max(1, stats.weighted),
         catalogue.IMPORTANCE_MISMATCH.name: stats.mismatch_sum / max(1, stats.weighted),
-        catalogue.CANARY_DRIFT.name: rollout.sync.drift,
-        catalogue.CANARY_GAIN.name: rollout.sync.gain,
         catalogue.LEARNING_RATE.name: rate,
         catalogue.GRAD_NORM.name: stats.grad_norm,
         catalogue.SKIPPED_UPDATES.name: stats.skipped,
         catalogue.NONFINITE_UPDATES.name: stats.nonfinite,
-        catalogue.ROLLOUT_SECONDS.name: rollout.rollout_seconds,
-        catalogue.WEIGHT_SYNC_SECONDS.name: rollout.sync.seconds,
-        catalogue.VERIFY_SECONDS.name: rollout.verify_seconds,
         catalogue.TRAIN_SECONDS.name: train_seconds,
-        catalogue.STEP_SECONDS.name: rollout.rollout_seconds + rollout.verify_seconds + train_seconds,
+        catalogue.STEP_SECONDS.name: data_seconds + train_seconds,
         catalogue.PEAK_MEMORY.name: peak,
     }
 

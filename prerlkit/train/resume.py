@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from prerlkit.data.prompts import PromptSets
 from prerlkit.errors import UsageError
 from prerlkit.plugins import located, sha256
 from prerlkit.probes.protocol import History
@@ -22,7 +21,6 @@ from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.files import RunFiles
 from prerlkit.train.early_stop import reached
 from prerlkit.train.prepare import Prepared
-from prerlkit.types import Prompt
 
 MAY_CHANGE = (
     r"description",
@@ -42,35 +40,51 @@ trades time for memory, and which servers sample (not whether servers do). A mod
 the commit that it means may not be another."""
 
 
-def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str, Any]:
+def origin(
+    prepared: Prepared, recipe: Recipe, folder: Path | None, taken: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What a run is made of beside its recipe; kept in every checkpoint.
 
-    Keys: `revision` (the model's commit), `prompts` (SHA-256 of all prompts and answers, in order), `plugins` (SHA-256
-    of each file that the recipe names for a loss, an advantage or an engine, by its name there), `recipe` (resolved).
-    The recipe itself and not its digest, so that a refusal names the key that changed.
+    Keys: `revision` (the model's commit), `prompts` (SHA-256 of all prompts and answers, in order, and of
+    demonstrations), `plugins` (SHA-256 of each file that the recipe names for a loss, an advantage or an engine, by its
+    name there), `recipe` (resolved), `taken` (place and SHA-256 of the adapter that the first stage is taken from). The
+    recipe itself and not its digest, so that a refusal names the key that changed.
 
     Args:
         folder: the recipe's, which files are relative to.
+        taken: of `taken_stage.TakenStage.origin`; None where the first stage is trained.
     """
     prompts = prepared.prompts
     return {
         "recipe": recipe.model_dump(mode="json"),
         "revision": prepared.model.revision,
-        "prompts": {"train": prompts.train.digest(), "eval": prompts.eval.digest()},
+        "prompts": {
+            "train": prompts.train.digest(),
+            "eval": prompts.eval.digest(),
+            **_demonstrations(prepared),
+        },
         "plugins": {
             name: sha256(located(name, folder, key))
             for key, name in plugin_files(recipe).items()
             if not key.startswith("probes")  # a probe changes no run, and may change when it continues
         },
+        "taken": dict(taken) if taken else None,
     }
 
 
-def _digest(prompts: Iterable[Prompt]) -> str:
-    """Return what checkpoints of earlier versions hold of a set: a SHA-256 that needs the tokens of every prompt."""
-    whole = hashlib.sha256()
-    for prompt in prompts:
-        whole.update(json.dumps([prompt.id, prompt.token_ids, prompt.answer]).encode())
-    return whole.hexdigest()
+def _demonstrations(prepared: Prepared) -> dict[str, str]:
+    return {f"demonstrations of {name}": digest for name, digest in prepared.demonstrated().items()}
+
+
+def _earlier(prepared: Prepared) -> dict[str, str]:
+    """Return what checkpoints of earlier versions hold as `data`: digests that need the tokens of every prompt."""
+    digests = {}
+    for name, prompts in (("train", prepared.prompts.train), ("eval", prepared.prompts.eval)):
+        whole = hashlib.sha256()
+        for prompt in prompts:
+            whole.update(json.dumps([prompt.id, prompt.token_ids, prompt.answer]).encode())
+        digests[name] = whole.hexdigest()
+    return {**digests, **_demonstrations(prepared)}
 
 
 def recipe_folder(run: Path) -> Path | None:
@@ -109,7 +123,7 @@ def _compare(before: Recipe, recipe: Recipe, where: str) -> list[str]:
     return [f"recipe changed: {key} {_word(old, key)} → {_word(new, key)}" for key in changed]
 
 
-def check_origin(found: Checkpoint, here: Mapping[str, Any], prompts: PromptSets) -> None:
+def check_origin(found: Checkpoint, here: Mapping[str, Any], prepared: Prepared) -> None:
     """Raise UsageError when recipe, data or model are not those that the checkpoint comes from."""
     was = found.origin
     if "recipe" in was:  # recipe.yaml may have been edited since; checkpoints of earlier versions have none
@@ -121,11 +135,13 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any], prompts: PromptSets
                 "Resume with the version of prerlkit that wrote it (environment.json, versions).",
             ) from error
         _compare(before, now, str(found.folder))
-    old = "data" in was  # written by a version that tokenized all prompts at the start
-    for part, own in (("train", prompts.train), ("eval", prompts.eval)):
-        if was["data"].get(part) != _digest(own) if old else was.get("prompts", {}).get(part) != here["prompts"][part]:
+    prompts_here = here["prompts"] if "prompts" in was else _earlier(prepared)
+    prompts_then = was.get("prompts", was.get("data", {}))
+    for part, digest in prompts_here.items():
+        if prompts_then.get(part) != digest:
+            what = f"{part} prompts" if part in ("train", "eval") else part
             raise UsageError(
-                f"The {part} prompts are not those that {found.folder} was made from: rows, their order, the template "
+                f"The {what} are not those that {found.folder} was made from: rows, their order, the template "
                 "or the tokenizer changed.",
                 "Put the data back as it was, or start a new run in another --output.",
             )
@@ -135,6 +151,12 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any], prompts: PromptSets
                 f"{name} is not the file that {found.folder} was made with: its content changed.",
                 "Restore it, or start a new run in another --output.",
             )
+    began, now_there = was.get("taken"), here.get("taken")
+    if began and now_there and began["sha256"] != now_there["sha256"]:
+        raise UsageError(
+            f"{now_there['place']} is not the adapter that {found.folder} began with: its files changed.",
+            "Restore it, or start a new run in another --output. Where it is gone, a run resumes with its own copy.",
+        )
     if was.get("revision") != here["revision"]:
         raise UsageError(
             f"The model is at commit {here['revision']}, but this run was started at {was.get('revision')}.",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prerlkit.data.stream import PromptStream
 from prerlkit.engines.engine import EngineContext
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import PrerlkitError, UsageError
@@ -47,8 +45,9 @@ from prerlkit.train.probe_runner import ProbeRunner
 from prerlkit.train.stage import RunContext, Stopped, run_evaluation, run_stage
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
+from prerlkit.train.step_data import make_sources
 from prerlkit.train.summary import Summary
-from prerlkit.train.taken_stage import TakenStage, take_stage
+from prerlkit.train.taken_stage import TakenStage, began_with, settle, take_stage
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
 
@@ -76,38 +75,38 @@ def run(
         PrerlkitError: with what to do next; the run folder then says `failed` and keeps its last checkpoint.
     """
     world.agree("recipe or options", (dump(recipe), existing), "Start all of them with the same command and files.")
-    written, recipe = recipe, bind(recipe, recipe_folder)  # what is written down has no path of this machine
-    check_processes(recipe, world.size)
-    take_device(world, recipe.model.device)
     writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
     writer.check(existing)
-    compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list[str]
-    changes = world.from_primary(compare_recipes)
+    begun = writer.files if existing == "resume" else None
+    resuming = bool(begun and list_steps(begun.checkpoints))  # a checkpoint has the weights
     with world.first_on_each_machine():
-        prepared = prepare(recipe, recipe_folder, callback.on_message)
-    world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
-    resuming = existing == "resume" and list_steps(writer.files.checkpoints)  # a checkpoint has the weights
-    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model.path)
+        written = settle(recipe, recipe_folder, begun, fetch=not resuming, report=callback.on_message)
+    recipe = bind(written, recipe_folder)  # what is written down has no path of this machine
+    check_processes(recipe, world.size)
+    take_device(world, recipe.model.device)
+    compare_recipes = partial(resume.check_recipe, written, begun) if begun else list[str]
+    changes = world.from_primary(compare_recipes)
+    prepared = _prepared(recipe, recipe_folder, callback, world)
+    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model)
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
         _judge(recipe, recipe_folder) as judge,
-        _engine(recipe, prepared, callback, world.rank) as (policy, engine),
+        _engine(recipe, prepared, callback, world.rank, taken) as (policy, engine),
         writer.locked(),
     ):
-        origin = resume.origin(prepared, written, recipe_folder)
-        writer.create(existing, origin)
+        began = world.from_primary(partial(began_with, recipe, recipe_folder, taken, writer.files))
+        origin = resume.origin(prepared, written, recipe_folder, began)
         world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
-        found = _begin(recipe, writer, origin, prepared, callback, world, existing)
-        writer.write_recipe(dump(written))
-        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
-        past = world.from_primary(writer.read_history)
+        found = _checkpoint(written, writer, existing, origin, prepared, callback, world)
+        past = _begin(written, writer, found, callback, world)
+        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin))
         context = RunContext(
             recipe,
             policy,
             engine,
             judge,
-            PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle),
+            make_sources(recipe, prepared, engine, judge, callback, world),
             prepared.prompts.eval,
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
@@ -121,26 +120,40 @@ def run(
         return _Stages(context, found, taken).run()
 
 
+def _prepared(recipe: Recipe, folder: Path | None, callback: Callback, world: World) -> Prepared:
+    """Return what needs no weights, the same in all processes."""
+    with world.first_on_each_machine():
+        prepared = prepare(recipe, folder, callback.on_message)
+    world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
+    return prepared
+
+
 def _begin(
+    recipe: Recipe, writer: RunWriter, found: Checkpoint | None, callback: Callback, world: World
+) -> list[tuple[str, Mapping[str, float]]]:
+    """Mark the run as running from the checkpoint on, and return its steps. `recipe`: as it is written down."""
+    writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
+    writer.restore_evaluations(world.from_primary(writer.read_evaluations))
+    writer.write_recipe(dump(recipe))
+    return world.from_primary(writer.read_history)
+
+
+def _checkpoint(
     recipe: Recipe,
     writer: RunWriter,
+    existing: Existing,
     origin: dict[str, Any],
     prepared: Prepared,
     callback: Callback,
     world: World,
-    existing: Existing,
 ) -> Checkpoint | None:
-    """Mark the run as running, restore its evaluations, and return the checkpoint that it resumes from."""
-    found = _checkpoint(recipe, writer, origin, prepared, callback, world) if existing == "resume" else None
-    writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
-    writer.restore_evaluations(world.from_primary(writer.read_evaluations))
-    return found
+    """Make the folder ready, and return the checkpoint to resume from: the newest that is whole.
 
-
-def _checkpoint(
-    recipe: Recipe, writer: RunWriter, origin: dict[str, Any], prepared: Prepared, callback: Callback, world: World
-) -> Checkpoint | None:
-    """Return the checkpoint to resume from: the newest that is whole. This recipe must be able to continue it."""
+    This recipe must be able to continue it.
+    """
+    writer.create(existing, origin)
+    if existing != "resume":
+        return None
     found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
     if found is None:
         callback.on_message(f"no checkpoint in {writer.files.path} yet: beginning with the first step")
@@ -150,7 +163,7 @@ def _checkpoint(
             f"This process sees no checkpoint in {writer.files.path}.",
             "To resume on several machines, the run folder must lie on a disk that all of them see.",
         )
-    resume.check_origin(found, origin, prepared.prompts)
+    resume.check_origin(found, origin, prepared)
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
     callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found
@@ -163,10 +176,12 @@ def _judge(recipe: Recipe, folder: Path | None) -> Runner:
 
 @contextmanager
 def _engine(
-    recipe: Recipe, prepared: Prepared, callback: Callback, rank: int
+    recipe: Recipe, prepared: Prepared, callback: Callback, rank: int, taken: TakenStage | None
 ) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
     policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
+    if taken:
+        taken.check(policy.adapters, recipe)  # again: on a loaded base fewer layers may take an adapter
     if quantized := quantized_layers(policy.base):
         callback.on_message(
             f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "
@@ -178,15 +193,13 @@ def _engine(
         )
     for note in policy.notes:
         callback.on_message(note)
-    check_vocabulary(policy.base, policy.tokens, chain(prepared.prompts.train, prepared.prompts.eval))
+    check_vocabulary(policy.base, policy.tokens, prepared.token_lists())
     if not policy.plain_head:
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
-    if not policy.share_contexts:
-        callback.on_message(
-            "this model's attention takes no packed rows: training gives each completion a padded row of its own"
-        )
+    if policy.rows_note:
+        callback.on_message(policy.rows_note)
     lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
     for line in lines:
         callback.on_message(line)

@@ -1,6 +1,6 @@
 """The loop. Read this first: `train_step` and `update_policy` are the algorithm, in the order in which it runs.
 
-    sample, judge            sample_and_judge             train/sample_and_judge.py
+    sample, judge            StepSource.take              train/step_data.py, train/sample_and_judge.py
     advantages, train batch  train_batch                  objective/advantage.py, train/batch.py
     loss and gradient        Updater.loss_and_gradient    train/step.py, objective/loss.py, policy/logprobs.py
     optimizer step           Updater.optimizer_step       train/step.py
@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from prerlkit.data.stream import PromptStream
 from prerlkit.evaluation.during_run import evaluate
 from prerlkit.evaluation.request import EvalSettings
 from prerlkit.metrics.catalogue import STAGE_KL, TOKENS_GENERATED
@@ -39,14 +38,14 @@ from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import reached
 from prerlkit.train.evaluation_part import EvaluationPart, identity
 from prerlkit.train.health import HealthWatch
-from prerlkit.train.metrics import peak_memory, step_metrics
+from prerlkit.train.metrics import peak_memory, update_metrics
 from prerlkit.train.optim import rate_at
 from prerlkit.train.pace import Pace
 from prerlkit.train.probe_runner import ProbeRunner
-from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
-from prerlkit.train.sample_and_judge import Judge, RolloutBatch, SamplingInterrupted, sample_and_judge
+from prerlkit.train.sample_and_judge import Judge, SamplingInterrupted, sample_and_judge
 from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater, UpdateStats
+from prerlkit.train.step_data import StepSource
 from prerlkit.types import Group, Prompt, StepRecord
 
 
@@ -62,7 +61,8 @@ class RunContext:
     policy: Policy
     engine: RolloutEngine
     judge: Judge
-    stream: PromptStream
+    sources: Mapping[str, StepSource]
+    """Of each stage, by its name."""
     eval_prompts: Sequence[Prompt]
     writer: RunWriter
     health: HealthWatch
@@ -137,55 +137,33 @@ def guarded(context: RunContext, stage: Stage) -> Iterator[None]:
 
 
 def train_step(context: RunContext, stage: Stage, updater: Updater, position: Position) -> Position:
-    """Do one step of the algorithm: sample, judge, update the policy, record. Return the position after it."""
+    """Do one step of the algorithm: take its sequences, update the policy, record. Return the position after it."""
     begun, step, seed = time.perf_counter(), position.stage_step, context.recipe.seed
 
     with context.writer.rescue(position, context.policy.adapters, updater.optimizer):
-        groups, rollout = sample_groups(
-            _sampler(context, stage, position), context.stream, position.prompts, stage.rollout
-        )
-        probed = context.probing.measure(stage, step, groups, context.past)
+        data = context.sources[stage.name].take(stage, position, context.past)
+        probed = context.probing.measure(stage, step, data.sampled, context.past)
 
     torch.manual_seed(derive(seed, "train", position.step))  # adapter dropout
     rate = rate_at(step, stage.steps, stage.learning_rate, stage.schedule)
-    sampled = time.perf_counter()
-    stats = update_policy(updater, groups, rate)
-    train_seconds, peak = context.world.maxima(time.perf_counter() - sampled, peak_memory())
-    probed = context.probing.finish(probed, stage, groups, context.past)
+    taken = time.perf_counter()
+    stats = update_policy(updater, data.groups, rate)
+    train_seconds, peak = context.world.maxima(time.perf_counter() - taken, peak_memory())
+    probed = context.probing.finish(probed, stage, data.sampled, context.past)
 
-    metrics = step_metrics(rollout, stats, rate, train_seconds, context.recipe.verifiers, peak)
-    metrics = {**metrics, **refill_metrics(groups, rollout, stage.rollout)}
-    if line := found_nothing(metrics, stage.name, context.past):
-        context.callback.on_message(line)
+    metrics = {**data.metrics, **update_metrics(stats, rate, data.seconds, train_seconds, peak)}
     metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
-    metrics = {**metrics, **_at_stage_end(context, stage, step, groups, metrics)}
+    metrics = {**metrics, **_at_stage_end(context, stage, step, data.sampled, metrics)}
     position = position.advance(
-        prompts=len(rollout.groups),
+        prompts=data.prompts,
         seconds=time.perf_counter() - begun,
-        generated=int(metrics[TOKENS_GENERATED.name]),
+        generated=int(metrics.get(TOKENS_GENERATED.name, 0)),
         trained=stats.tokens,
         skipped=stats.skipped,
     )
-    record = StepRecord(position.step, stage.name, metrics, groups, probed.details)
+    record = StepRecord(position.step, stage.name, metrics, data.sampled, probed.details)
     context.record(record, stage, position.stage_step)
     return position
-
-
-def _sampler(context: RunContext, stage: Stage, position: Position) -> Sample:
-    """Return a function that samples the step's prompts. A prompt that is drawn twice in a step has other samples."""
-
-    def sample(prompts_P: Sequence[Prompt], draw: int) -> RolloutBatch:
-        place = (position.step, draw) if draw else (position.step,)
-        return sample_and_judge(
-            context.engine,
-            context.judge,
-            prompts_P,
-            _sampling(stage, derive(context.recipe.seed, "rollout", *place)),
-            lambda done, n: context.callback.progress("rollout", done, n),
-            context.world,
-        )
-
-    return sample
 
 
 def _at_stage_end(
@@ -251,15 +229,3 @@ def run_evaluation(context: RunContext, name: str, position: Position) -> Positi
     context.writer.append_evaluation(result)
     context.callback.on_evaluate(result)
     return replace(position, seconds=position.seconds + result.seconds)
-
-
-def _sampling(stage: Stage, seed: int) -> Sampling:
-    rollout = stage.rollout
-    return Sampling(
-        samples=rollout.group_size,
-        max_new_tokens=rollout.max_new_tokens,
-        temperature=rollout.temperature,
-        seed=seed,
-        top_p=rollout.top_p,
-        top_k=rollout.top_k,
-    )

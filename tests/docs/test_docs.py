@@ -12,7 +12,7 @@ from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
 from prerlkit.recipe.probes import PROBES
 from prerlkit.recipe.schema import Recipe, VerifierConfig
-from prerlkit.train.metrics import step_metrics
+from prerlkit.train.metrics import rollout_metrics, update_metrics
 from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 from prerlkit.verify.registry import find
@@ -29,8 +29,9 @@ def test_every_metric_is_defined_and_nothing_else():
     page = text("metrics.md").partition("## Evaluations")[0]
     defined = re.findall(r"^\| `([a-z_/<>]+)` \|", page, re.MULTILINE)
     one, two = (VerifierConfig(name="<verifier>"), VerifierConfig(name="regex"))
-    recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one])
-    of_several = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [one, two])
+    updated = update_metrics(UpdateStats(), 0.0, 0.0, 0.0)
+    recorded = {**rollout_metrics(RolloutBatch((), 0.0, 0.0), [one]), **updated}
+    of_several = {**rollout_metrics(RolloutBatch((), 0.0, 0.0), [one, two]), **updated}
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
     by_name = ["reward/<verifier>", "stage/kl", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
     by_name += ["refill/attempts", "refill/groups", "refill/filled"]

@@ -14,7 +14,7 @@ from prerlkit.metrics.catalogue import CATALOGUE, OF_EVALUATIONS, OF_STEPS, STAG
 from prerlkit.metrics.metric import Metric, find, with_current_names
 from prerlkit.probes.registry import known_probes
 from prerlkit.recipe.schema import VerifierConfig
-from prerlkit.train.metrics import step_metrics
+from prerlkit.train.metrics import rollout_metrics, update_metrics
 from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
 
@@ -23,7 +23,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_a_step_records_what_the_catalogue_has_and_nothing_else():
-    recorded = step_metrics(RolloutBatch((), 0.0, 0.0), UpdateStats(), 0.0, 0.0, [VerifierConfig(name="math")])
+    sampled = rollout_metrics(RolloutBatch((), 0.0, 0.0), [VerifierConfig(name="math")])
+    recorded = {**sampled, **update_metrics(UpdateStats(), 0.0, 0.0, 0.0)}
     always = {metric.name for metric in OF_STEPS if not metric.optional}
     assert {STEP.name, STAGE.name, *recorded} == always
 

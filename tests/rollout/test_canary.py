@@ -26,7 +26,7 @@ class PolicySource:
 
     sizes = (0.0, 0.0)
 
-    def write_adapter(self, folder):
+    def write_adapter(self, folder, names=None):
         pass
 
     def score(self, sequences):

@@ -170,7 +170,7 @@ def test_a_rollout_that_is_broken_off_asks_for_nothing_more():
 
 def engine(servers, folder):
     clients = [ServerVllm(s.address, connections=4, serve="vllm serve x") for s in servers]
-    trainer = SimpleNamespace(release_memory=lambda: None, write_adapter=lambda folder: folder.mkdir(parents=True))
+    trainer = SimpleNamespace(release_memory=lambda: None, write_adapter=lambda folder, _: folder.mkdir(parents=True))
     notes = []
     client = DataParallelVllm(clients, at_once=4, report=notes.append)
     return notes, VllmEngine(client, trainer, lambda ids: "", (END,), folder)

@@ -221,9 +221,9 @@ def test_an_occupied_folder_is_refused_unless_said_otherwise(tiny_recipe, tmp_pa
 
 
 def test_a_failure_leaves_its_reason_and_the_metrics_so_far(tiny_recipe, tmp_path, monkeypatch):
-    from prerlkit.train import stage as stage_module
+    from prerlkit.train import step_data
 
-    real, calls = stage_module.sample_and_judge, []
+    real, calls = step_data.sample_and_judge, []
 
     def fail_at_the_fourth_step(engine, judge, prompts, sampling, *others):
         calls.extend([1] if sampling.temperature else [])  # evaluations are greedy
@@ -231,7 +231,7 @@ def test_a_failure_leaves_its_reason_and_the_metrics_so_far(tiny_recipe, tmp_pat
             raise PrerlkitError("the engine died")
         return real(engine, judge, prompts, sampling, *others)
 
-    monkeypatch.setattr(stage_module, "sample_and_judge", fail_at_the_fourth_step)
+    monkeypatch.setattr(step_data, "sample_and_judge", fail_at_the_fourth_step)
     with pytest.raises(PrerlkitError, match="the engine died"):
         go(tiny_recipe(), tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

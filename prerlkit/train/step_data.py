@@ -1,0 +1,139 @@
+"""Where the sequences of a step come from: a protocol, the source that samples, and the one that demonstrates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prerlkit.data.stream import PromptStream
+from prerlkit.probes.protocol import History
+from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.rollout.protocol import RolloutEngine, Sampling
+from prerlkit.runs.checkpoint import Position
+from prerlkit.seeds import derive
+from prerlkit.train.callbacks import Callback
+from prerlkit.train.distributed import World
+from prerlkit.train.metrics import rollout_metrics
+from prerlkit.train.prepare import Prepared
+from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
+from prerlkit.train.sample_and_judge import Judge, RolloutBatch, sample_and_judge
+from prerlkit.types import Group, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class StepData:
+    """The sequences of one step, the same in every process.
+
+    Attributes:
+        groups: those to train on.
+        sampled: those of them that the current policy sampled. Probes, the stage's KL and samples.jsonl use these.
+        metrics: measured on what was sampled.
+        prompts: how many prompts were taken from the run's stream.
+        seconds: that it took to sample and judge.
+    """
+
+    groups: tuple[Group, ...]
+    sampled: tuple[Group, ...]
+    metrics: Mapping[str, float]
+    prompts: int
+    seconds: float
+
+
+class StepSource(Protocol):
+    """Where the sequences of a stage's steps come from; chosen once for each stage, when the run is built."""
+
+    def take(self, stage: Stage, position: Position, past: History) -> StepData:
+        """Return the data of the step after `position`: a function of the position and the policy alone.
+
+        Args:
+            past: (stage, metrics) of the run's steps before.
+        """
+        ...
+
+
+class RolloutSource:
+    """Samples the step's prompts with the current policy and judges the completions."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        engine: RolloutEngine,
+        judge: Judge,
+        stream: PromptStream[Prompt],
+        callback: Callback,
+        world: World,
+    ) -> None:
+        self._recipe = recipe
+        self._engine = engine
+        self._judge = judge
+        self._stream = stream
+        self._callback = callback
+        self._world = world
+
+    def take(self, stage: Stage, position: Position, past: History) -> StepData:
+        """Sample and judge the groups of a step; see `StepSource`."""
+        groups, drawn = sample_groups(self._sampler(stage, position), self._stream, position.prompts, stage.rollout)
+        metrics = {
+            **rollout_metrics(drawn, self._recipe.verifiers),
+            **refill_metrics(groups, drawn, stage.rollout),
+        }
+        if line := found_nothing(metrics, stage.name, past):
+            self._callback.on_message(line)
+        return StepData(groups, groups, metrics, len(drawn.groups), drawn.rollout_seconds + drawn.verify_seconds)
+
+    def _sampler(self, stage: Stage, position: Position) -> Sample:
+        """Return a function that samples the step's prompts. A prompt drawn twice in a step has other samples."""
+
+        def sample(prompts_P: Sequence[Prompt], draw: int) -> RolloutBatch:
+            place = (position.step, draw) if draw else (position.step,)
+            return sample_and_judge(
+                self._engine,
+                self._judge,
+                prompts_P,
+                _sampling(stage, derive(self._recipe.seed, "rollout", *place)),
+                lambda done, n: self._callback.progress("rollout", done, n),
+                self._world,
+            )
+
+        return sample
+
+
+class DemonstrationSource:
+    """Takes the next demonstrations of a supervised stage. Nothing is sampled: there is nothing to measure.
+
+    The run's stream of prompts does not move: later stages get the prompts that they would get without this one.
+    """
+
+    def __init__(self, stream: PromptStream[Group]) -> None:
+        self._stream = stream
+
+    def take(self, stage: Stage, position: Position, past: History) -> StepData:
+        """Return the stage's next `prompts_per_step` demonstrations; see `StepSource`."""
+        count = stage.rollout.prompts_per_step
+        return StepData(tuple(self._stream.batch(position.stage_step * count, count)), (), {}, prompts=0, seconds=0.0)
+
+
+def make_sources(
+    recipe: Recipe, prepared: Prepared, engine: RolloutEngine, judge: Judge, callback: Callback, world: World
+) -> dict[str, StepSource]:
+    """Return the source of each stage, by the stage's name."""
+    stream = PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle)
+    sources: dict[str, StepSource] = dict.fromkeys(
+        (stage.name for stage in recipe.stages), RolloutSource(recipe, engine, judge, stream, callback, world)
+    )
+    for name, groups in prepared.demonstrations.items():
+        sources[name] = DemonstrationSource(PromptStream(groups, recipe.seed, recipe.data.shuffle))
+    return sources
+
+
+def _sampling(stage: Stage, seed: int) -> Sampling:
+    rollout = stage.rollout
+    return Sampling(
+        samples=rollout.group_size,
+        max_new_tokens=rollout.max_new_tokens,
+        temperature=rollout.temperature,
+        seed=seed,
+        top_p=rollout.top_p,
+        top_k=rollout.top_k,
+    )
