@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prerlkit.errors import UsageError
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
@@ -213,7 +214,10 @@ def _finish(process: Any, run: Path) -> None:
 def _completed(run: Path) -> bool:
     from prerlkit.runs.run import Run
 
-    return (run / "summary.json").exists() and Run.open(run).state == "completed"
+    try:
+        return Run.open(run).state == "completed"
+    except UsageError:  # hit before the recipe was written
+        return False
 
 
 def _steps(run: Path) -> int:
