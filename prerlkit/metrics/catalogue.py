@@ -71,6 +71,24 @@ REFILL_FILLED = Metric(
     optional=True,
     chart=MetricChart(11, "refill", "Groups with signal", note="Of the step's groups, after refilling."),
 )
+REPLAY_SHARE = Metric(
+    "replay/share",
+    "groups of the step that an earlier one sampled; this and the next two only with `rollout.replay`",
+    unit="share",
+    optional=True,
+    chart=MetricChart(12, "replay", "Replayed groups", note="Of the step's groups: an earlier step sampled them."),
+)
+REPLAY_AGE = Metric(
+    "replay/age",
+    "mean age of the replayed groups; 0 without any",
+    unit="steps",
+    optional=True,
+)
+REPLAY_WEIGHT = Metric(
+    "replay/weight",
+    "mean truncated importance weight of the replayed tokens; 1 without any",
+    optional=True,
+)
 UNJUDGED = Metric(
     "sample/unjudged",
     "completions without a verdict (the verifier crashed, ran out of time, or the gold answer can't be read)",
