@@ -2,7 +2,7 @@
 
 Those groups were sampled by earlier policies. Their recorded log-probs make truncated importance weights
 (`objective.loss.truncated_importance`). Source of the idea: ReMix, arXiv 2507.06892, which also makes more updates per
-rollout, replays a share that it holds constant, and adds a constraint that is not here.
+rollout and constrains the policy to the base and to the one before; neither is done here.
 """
 
 from __future__ import annotations
