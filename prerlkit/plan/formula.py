@@ -43,7 +43,7 @@ def by_formula(recipe: Recipe, config: str, device_type: str) -> tuple[Sizes, li
     item = BYTES[recipe.model.dtype]
     token = 2 * _layers(text) * text.hidden_size * item  # keys and values as wide as the model: no heads are shared
     dense = sum(numbers) * item
-    sizes = Sizes(sum(numbers), held, dense, max(numbers), token, text)
+    sizes = Sizes(sum(numbers), held, dense, max(numbers), token, text, not base._is_stateful)
     sides = sum(sum(p.shape[-2:]) for p in whole.parameters() if p.dim() >= 2)
     made, earlier = [], 0
     for stage in recipe.stages:

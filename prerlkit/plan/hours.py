@@ -23,9 +23,9 @@ class StepTokens:
     trained: int
 
 
-def shares_contexts(recipe: Recipe) -> bool:
+def shares_contexts(recipe: Recipe, plan: Plan) -> bool:
     """Whether a prompt goes through the model once for its group; a run measures it on the model (`packed.packs`)."""
-    return recipe.model.backend == "transformers"
+    return recipe.model.backend == "transformers" and plan.sizes.shares_contexts
 
 
 def tokens_of(stage: Stage, *, share_contexts: bool) -> StepTokens:
@@ -51,7 +51,7 @@ def guess_hours(recipe: Recipe, plan: Plan) -> float | None:
     if device.bandwidth is None or device.flops is None or not (sizes.decode_operations or plan.engine.at_once):
         return None
     passes = 3 if recipe.memory.gradient_checkpointing else 2
-    shared = shares_contexts(recipe)
+    shared = shares_contexts(recipe, plan)
     seconds = 0.0
     for stage in recipe.stages:
         rows = stage.rollout.prompts_per_step * stage.rollout.group_size

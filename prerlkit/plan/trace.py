@@ -53,6 +53,7 @@ class Sizes:
         config: transformers' own, of the text model.
         largest: numbers in the largest weight.
         cache_bytes_per_token: keys and values of one token over all layers, in the recipe's dtype.
+        shares_contexts: whether a packed row holds a context once for all its completions.
         decode_operations: operations of one decode step with the last stage's adapters; 0 where they were not traced.
     """
 
@@ -62,6 +63,7 @@ class Sizes:
     largest: int
     cache_bytes_per_token: int
     config: Any
+    shares_contexts: bool = True
     decode_operations: int = 0
 
 
@@ -91,13 +93,15 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
     tracker.hold(weights(base), BASE)
     dense = sum(p.numel() * p.element_size() for p in whole.parameters())
     text = base.config.get_text_config()
-    sizes = Sizes(sum(numbers), tracker.total, dense, max(numbers), cache_bytes, text)
+    # A run measures it (`packed.packs`). A model with a state along the row shares no context.
+    share = base.config._attn_implementation in NAMES.values() and not base._is_stateful
+    sizes = Sizes(sum(numbers), tracker.total, dense, max(numbers), cache_bytes, text, share)
     policy = make_policy(
         base,
         Tokens(None, (0,), StartToken(0, "", "plan")),
         recipe.memory.model_copy(update={"shard_base": False}),  # a plan is for one process
         plain_head=plain,
-        share_contexts=base.config._attn_implementation in NAMES.values(),  # a run measures it (`packed.packs`)
+        share_contexts=share,
     )
     traced = []
     with fake_tensors(device_type):

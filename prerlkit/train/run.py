@@ -197,10 +197,8 @@ def _engine(
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
-    if not policy.share_contexts:
-        callback.on_message(
-            "this model's attention takes no packed rows: training gives each completion a padded row of its own"
-        )
+    if policy.rows_note:
+        callback.on_message(policy.rows_note)
     lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
     for line in lines:
         callback.on_message(line)
