@@ -147,7 +147,8 @@ TRAINED_LOGPROB = Metric(
 IMPORTANCE_MEAN = Metric(
     "importance/mean",
     "mean of π/μ over the trained tokens, before the cap: π of the policy, μ of the engine that sampled, both behind "
-    "the prompt. Near 1 when the two are one model; 1 where no importance weights are used (`engine: hf`)",
+    "the prompt. Near 1 when the two are one model; 1 where no importance weights are used (`engine: hf` "
+    "without `rollout.replay`)",
     unit="ratio",
 )
 IMPORTANCE_CAPPED = Metric(
@@ -238,7 +239,7 @@ PEAK_MEMORY = Metric(
 
 OF_STEPS = (
     *(STEP, STAGE, REWARD, PASS_RATE, REWARD_OF, ZERO_SIGNAL),
-    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, UNJUDGED, TRUNCATED),
+    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, REPLAY_SHARE, REPLAY_AGE, REPLAY_WEIGHT, UNJUDGED, TRUNCATED),
     *(TOKENS_GENERATED, COMPLETION_LENGTH, TOKENS_TRAINED, LOSS, ENTROPY, KL, CLIP_FRACTION, TRAINED_LOGPROB),
     *(IMPORTANCE_MEAN, IMPORTANCE_CAPPED, IMPORTANCE_MISMATCH, CANARY_DRIFT, CANARY_GAIN),
     *(LEARNING_RATE, GRAD_NORM, SKIPPED_UPDATES, NONFINITE_UPDATES, STAGE_KL, HEALTH, PROBE),
