@@ -81,6 +81,6 @@ def _stage(
         ACTIVATIONS: rollout.max_sequences * rollout.max_prompt_tokens * text.hidden_size * item * 8,
     }
     peaks = {LOGPROBS: step, BACKWARD: step, STEP: resident} if trained else {}
-    peaks |= {ROLLOUT: sampling, EVALUATION: sampling}
+    peaks |= {EVALUATION: sampling} if stage.demonstrations else {ROLLOUT: sampling, EVALUATION: sampling}
     made = {name: Peak(sum(by_kind.values()), by_kind) for name, by_kind in peaks.items()}
     return Traced(stage.name, made, resident)

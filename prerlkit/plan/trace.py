@@ -152,6 +152,7 @@ def _outdone(recipe: Recipe, index: int) -> bool:
     stage, *after = recipe.stages[index : index + 2]
     return any(
         (other.rollout, other.adapter, other.optimizer) == (stage.rollout, stage.adapter, stage.optimizer)
+        and (other.demonstrations is None or stage.demonstrations is not None)  # else the next one samples less
         for other in after
     )
 

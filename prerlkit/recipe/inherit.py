@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-_SECTIONS = ("adapter", "rollout", "optimizer")
+from prerlkit.recipe.demonstrations import UNSAMPLED
+
+SECTIONS = ("adapter", "rollout", "optimizer")
+"""The sections that each stage has, and inherits key by key."""
 OF_AN_ADAPTER = ("rank", "alpha", "targets", "rslora")
 """Keys of `adapter` that an adapter that exists decides for itself."""
 
@@ -15,7 +18,7 @@ def inherited(data: Any) -> Any:
     """Return a recipe's data with its adapter, rollout and optimizer in each stage, under the stage's own keys.
 
     A stage that is taken (`from`) has no steps. Stages that have the adapter of a ground inherit only those of the
-    adapter's keys that an adapter leaves open.
+    adapter's keys that an adapter leaves open. A stage with demonstrations has the keys of sampling of `UNSAMPLED`.
     """
     if not isinstance(data, dict) or not isinstance(data.get("stages"), list | tuple):
         return data
@@ -23,8 +26,10 @@ def inherited(data: Any) -> Any:
     for number, stage in enumerate(data["stages"]):
         if isinstance(stage, dict):
             stage = {"objective": [], "learning_rate": 0.0, **stage, "steps": 0} if _taken(stage) else dict(stage)
-            for section in _SECTIONS:
+            for section in SECTIONS:
                 common, own = data.get(section), stage.get(section)
+                if section == "rollout" and stage.get("demonstrations") is not None:
+                    common = {**(common if isinstance(common, dict) else {}), **UNSAMPLED}
                 if isinstance(common, dict) and (own is None or isinstance(own, dict)):
                     if section == "adapter" and number < grounded:
                         common = {key: common[key] for key in common if key not in OF_AN_ADAPTER}

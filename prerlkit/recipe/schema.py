@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from prerlkit.objective.presets import ObjectiveChoice
 from prerlkit.plugins import built_in, is_file
+from prerlkit.recipe.demonstrations import Demonstrations, check_supervised
 from prerlkit.recipe.evaluation import Evaluation
 from prerlkit.recipe.inherit import OF_AN_ADAPTER, inherited, on_ground
 from prerlkit.recipe.model import Adapter, Model
@@ -126,6 +127,9 @@ class Stage(Settings):
         AfterValidator(_not_empty_where_trained),
     ]
     """A preset (`grpo`), a preset with overrides, the five choices in full, or a list of these (hybrid)."""
+    demonstrations: Demonstrations | None = None
+    """Answers that the stage learns from, with `objective: sft`; it then samples nothing, and a step trains on
+    `rollout.prompts_per_step` of them. null: it samples."""
     steps: NonNegativeInt
     """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up. transformers: `max_steps`; verl:
     `total_training_steps`."""
@@ -205,6 +209,8 @@ class Recipe(Settings):
                         f'stages: "{stage.name}" overrides rollout.{key}, which is one for the whole run; set it in '
                         "the recipe's own rollout"
                     )
+            if stage.source is None:
+                check_supervised(stage.name, stage.objective, stage.demonstrations, stage.rollout, stage.guard)
             if i and stage.source is not None:
                 raise ValueError(f'stages: "{stage.name}" has `from`, which goes with the first stage only')
             below = self.stages[i - 1] if i else None

@@ -106,7 +106,7 @@ def run(
             policy,
             engine,
             judge,
-            make_sources(recipe, prepared.prompts.train, engine, judge, callback, world),
+            make_sources(recipe, prepared, engine, judge, callback, world),
             prepared.prompts.eval,
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
@@ -192,7 +192,7 @@ def _engine(
         )
     for note in policy.notes:
         callback.on_message(note)
-    check_vocabulary(policy.base, policy.tokens, (*prepared.prompts.train, *prepared.prompts.eval))
+    check_vocabulary(policy.base, policy.tokens, prepared.token_lists())
     if not policy.plain_head:
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"

@@ -25,7 +25,7 @@ import torch
 
 from prerlkit.evaluation.during_run import evaluate
 from prerlkit.evaluation.request import EvalSettings
-from prerlkit.metrics.catalogue import STAGE_KL, TOKENS_GENERATED
+from prerlkit.metrics.catalogue import REPLAY_SHARE, STAGE_KL, TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
@@ -157,7 +157,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     train_seconds, peak = context.world.maxima(time.perf_counter() - taken, peak_memory())
     probed = context.probing.finish(probed, stage, data.sampled, context.past)
 
-    replay = stage.rollout.replay is not None
+    replay = REPLAY_SHARE.name in data.metrics
     metrics = {**data.metrics, **update_metrics(stats, rate, data.seconds, train_seconds, peak, replay)}
     metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
     metrics = {**metrics, **_at_stage_end(context, stage, step, data.sampled, metrics)}

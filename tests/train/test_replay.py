@@ -89,6 +89,13 @@ def test_it_is_off_by_default_and_brings_its_cap():
     assert (replaying.importance, replaying.replayed) == (2.0, 2)
 
 
+def test_a_supervised_stage_inherits_none(tiny_recipe):
+    sft = {"name": "start", "objective": "sft", "demonstrations": {"completion": "{answer}"}, "steps": 1}
+    recipe = tiny_recipe(rollout={**tiny_recipe()["rollout"], "prompts_per_step": 4, "replay": 0.5})
+    recipe["stages"] = [{**sft, "learning_rate": 1e-3}, *recipe["stages"]]
+    assert [stage.rollout.replayed for stage in Recipe.model_validate(recipe).stages] == [0, 2, 2]
+
+
 def replaying(recipe: dict, **changes) -> dict:
     """The tiny recipe with four prompts per step, half of them replayed, three steps in each stage."""
     stages = [{**stage, "steps": 3} for stage in recipe["stages"]]
