@@ -66,7 +66,7 @@ class ByPassRate:
     """Walks along the stream and passes over prompts whose last pass rate is outside of a range.
 
     One object serves one stage. What it draws is a function of the seed, the place in the stream and the rates, so a
-    resumed run draws the same. Where a whole round over the prompts holds none, it takes the next one.
+    resumed run draws the same. Where a whole round over the prompts holds none, it takes the next ones.
 
     Args:
         size: number of prompts.
@@ -93,13 +93,15 @@ class ByPassRate:
     def batch(self, start: int, count: int) -> Sequence[Prompt]:
         """Return the next `count` prompts of the walk, which has drawn `start` prompts."""
         place = self._places[start]
-        last = place + self._size  # a whole round since the last prompt that was drawn
+        last = place + self._size  # a whole round since the last prompt of the range
         found: list[Prompt] = []
         while len(found) < count:
             for prompt in self._stream.batch(place, count - len(found)):
-                if place >= last or self._takes(prompt, place):
+                if self._takes(prompt, place):
                     found.append(prompt)
                     last = place + self._size
+                elif place >= last:
+                    found.append(prompt)
                 place += 1
         self._places[start + count] = place
         return found
