@@ -10,7 +10,7 @@ from prerlkit.recipe.schema import Recipe, Stage
 
 _LAUNCH = 1e-5
 """Seconds that an eager operation takes at least: its launch. Ours, an order of magnitude."""
-_LAYER_OPERATIONS = 130
+_LAYER_OPERATIONS = 170
 """Operations of a layer in one step of decoding where a plan traced none: what the trace of `hf` counts for Qwen3."""
 _USE = 0.35
 """Share of a data sheet's figures that training and reading weights reach. Ours, an order of magnitude."""

@@ -11,7 +11,9 @@ import transformers
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import card
 from prerlkit.plan.header import BLOCK, TABLE, header_lines, table_row
+from prerlkit.plan.hours import guess_hours
 from prerlkit.plan.plan import make_plan
+from prerlkit.plan.traces import Traces
 from prerlkit.recipe.load import load, packaged
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "memory.md").read_text(encoding="utf-8")
@@ -70,3 +72,20 @@ def test_the_recipes_beside_math_dsrl_differ_in_their_stages_alone():
     for name in ("math_grpo", "math_hybrid", "math_nsr_prerl", "math_nsr_rl", "math_psr_prerl"):
         own = {"name": whole.name, "description": whole.description, "stages": whole.stages}
         assert load(name).recipe.model_copy(update=own) == whole
+
+
+@pytest.mark.slow
+def test_what_recipes_say_of_an_8_bit_copy_and_of_qwen3_4b_on_smaller_cards():
+    recipe = load("math_dsrl", ["rollout.vllm.quantization=fp8"]).recipe
+    config = find_config(recipe.model)
+    traces = Traces(config, "cuda")
+    for name, gpu in {"math_dsrl": "rtx4090", "math_dsrl_16gb": "rtx4060ti-16", "math_dsrl_12gb": "rtx4070"}.items():
+        plan = make_plan(recipe, config, card(gpu), traces)
+        head = " ".join(HEADS[name].replace("#", "").split())
+        if name == "math_dsrl_12gb":
+            assert not plan.fits
+            assert "Qwen3-4B does not fit" in head
+            continue
+        assert plan.fits
+        assert f"{int(plan.engine.at_once)} answers at once" in head
+        assert f"at most about {guess_hours(recipe, plan):.2g} hours" in head
