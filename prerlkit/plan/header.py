@@ -42,7 +42,7 @@ def header_lines(recipe: Recipe, plan: Plan) -> str:
     if plan.engine.unpacked:
         needs.append(f"{_gib(plan.engine.unpacked)} GiB of disk for vLLM's copy of the weights")
     hours = guess_hours(recipe, plan)
-    most = f"at most about {hours or 0:.2g} on an {plan.device.name} by data sheet"
+    most = f"at most about {rounded(hours or 0)} on an {plan.device.name} by data sheet"
     return _wrapped("Needs", "; ".join(needs)) + _wrapped("Hours", f"{most}: an estimate, every answer at its limit")
 
 
@@ -61,9 +61,14 @@ def table_row(name: str, recipe: Recipe, plan: Plan) -> str:
         _gib(vllm.total) if vllm.total else "",
         _gib(plan.host_needed) + (f" ({_gib(vllm.host)})" if vllm.host else ""),
         _gib(vllm.unpacked) if vllm.unpacked else "",
-        f"{guess_hours(recipe, plan) or 0:.2g}",
+        rounded(guess_hours(recipe, plan) or 0),
     )
     return f"| {' | '.join(cells)} |\n".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def rounded(hours: float) -> str:
+    """Return hours to two digits: 0.93, 38, 160."""
+    return f"{float(f'{hours:.2g}'):g}"
 
 
 def _gib(size: int) -> str:

@@ -10,7 +10,7 @@ import transformers
 
 from prerlkit.plan.config import find_config
 from prerlkit.plan.device import card
-from prerlkit.plan.header import BLOCK, TABLE, header_lines, table_row
+from prerlkit.plan.header import BLOCK, TABLE, header_lines, rounded, table_row
 from prerlkit.plan.hours import guess_hours
 from prerlkit.plan.plan import make_plan
 from prerlkit.plan.traces import Traces
@@ -88,4 +88,5 @@ def test_what_recipes_say_of_an_8_bit_copy_and_of_qwen3_4b_on_smaller_cards():
             continue
         assert plan.fits
         assert f"{int(plan.engine.at_once)} answers at once" in head
-        assert f"at most about {guess_hours(recipe, plan):.2g} hours" in head
+        assert f"at most about {rounded(guess_hours(recipe, plan))} hours" in head
+        assert f"{plan.needed / 2**30:.1f} GiB" in head
