@@ -95,6 +95,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
     if primary:
         callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")
         callback.on_message("loading libraries")
+        callback.progress("loading libraries", 0, 0)
     with quieted(not launch.verbose):
         from prerlkit.plan.fit import refuse_what_cannot_fit
         from prerlkit.recipe.plugins import bind
@@ -109,6 +110,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         if world:
             callback.on_message(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
         if not launch.force and (world is None or not recipe.memory.shard_base):  # a plan is for one device
+            callback.progress("memory plan", 0, 0)
             callback.on_message(refuse_what_cannot_fit(bind(recipe, launch.recipe_folder)))
         stop = StopSignal()
         watching = tracked(recipe, output, callback) if primary else nullcontext(callback)
