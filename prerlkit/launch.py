@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from prerlkit.errors import UsageError
+from prerlkit.paths import user_path
 from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def output_folder(recipe: Recipe) -> Path:
         raise UsageError(
             f"output.folder: {folder} has other fields than {{name}} and {{seed}}.", "Write those as text."
         )
-    return Path(folder.replace("{seed}", str(recipe.seed)).replace("{name}", recipe.name))
+    return user_path(folder.replace("{seed}", str(recipe.seed)).replace("{name}", recipe.name))
 
 
 @contextmanager
@@ -99,16 +100,20 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
     with quieted(not launch.verbose):
         from prerlkit.plan.fit import refuse_what_cannot_fit
         from prerlkit.recipe.plugins import bind
+        from prerlkit.runs.files import RunFiles
         from prerlkit.trackers.watching import tracked
         from prerlkit.train.callbacks import SilentCallback, StopSignal
         from prerlkit.train.distributed import ALONE
         from prerlkit.train.run import run
+        from prerlkit.train.taken_stage import settle
         from prerlkit.train.threads import chosen_threads
 
         if not primary:
             callback = SilentCallback()
         if world:
             callback.on_message(f"{world.size} processes share each step; this is the first, process id {os.getpid()}")
+        begun = RunFiles(output) if launch.existing == "resume" else None
+        recipe = settle(recipe, launch.recipe_folder, begun, fetch=world is None and not begun)
         if not launch.force and (world is None or not recipe.memory.shard_base):  # a plan is for one device
             callback.progress("memory plan", 0, 0)
             callback.on_message(refuse_what_cannot_fit(bind(recipe, launch.recipe_folder)))

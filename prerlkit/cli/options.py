@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from prerlkit.cli.visible import echo
 from prerlkit.errors import PrerlkitError, UsageError
 
 if TYPE_CHECKING:
+    from prerlkit.recipe.load import LoadedRecipe
     from prerlkit.trust import ForeignCode
 
 RecipeName = Annotated[
@@ -53,6 +55,23 @@ def say(verbose: bool) -> Callable[[str], None]:
 
         quiet_libraries()
     return lambda line: echo(line, err=True)
+
+
+def settled(loaded: LoadedRecipe) -> LoadedRecipe:
+    """Return the recipe with the settings of the adapter that it begins with; say it where that is not on this machine.
+
+    Raises:
+        UsageError: there is no such adapter, or no stage of this recipe can hold it.
+    """
+    if loaded.recipe.stages[0].source is None:
+        return loaded
+    from prerlkit.train.taken_stage import settle
+
+    recipe = settle(loaded.recipe, loaded.folder, fetch=False)
+    if recipe.open:
+        where = recipe.stages[0].source
+        echo(f"not checked: the adapter {where} is not on this machine; its rank is taken to be 32", err=True)
+    return replace(loaded, recipe=recipe)
 
 
 def say_unchecked(untrusted: Sequence[ForeignCode]) -> None:

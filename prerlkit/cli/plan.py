@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Gpu, Overrides, RecipeName, Trust, Verbose, Vram
+from prerlkit.cli.options import Gpu, Overrides, RecipeName, Trust, Verbose, Vram, settled
 
 
 @guarded
@@ -41,7 +41,7 @@ def plan(
     from prerlkit.trust import of_files, of_model, of_recipe, require
 
     console = wide_console()
-    loaded = load(recipe, overrides or [])
+    loaded = settled(load(recipe, overrides or []))
     # Tracing the training step runs the recipe's losses and the model's own code, but no verifier.
     traced = (*of_files(loaded.recipe, loaded.folder), *of_model(loaded.recipe.model))
     require(of_recipe(loaded.recipe, loaded.folder) if probe else traced, loaded.folder, trust)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prerlkit.cli.guard import guarded
-from prerlkit.cli.options import Overrides, RecipeName, Trust, say_unchecked
+from prerlkit.cli.options import Overrides, RecipeName, Trust, say_unchecked, settled
 from prerlkit.cli.visible import VisibleConsole, echo
 from prerlkit.errors import UsageError
 
@@ -63,13 +63,15 @@ def validate(recipe: RecipeName, overrides: Overrides = None, trust: Trust = Fal
     Code that the recipe brings is run only with --trust; without, its own settings stay unchecked.
     """
     from prerlkit.recipe.load import load
-    from prerlkit.train.validate import check_settings
+    from prerlkit.train.validate import check_settings, warnings
     from prerlkit.trust import left_out
 
-    loaded = load(recipe, overrides or [])
+    loaded = settled(load(recipe, overrides or []))
     unchecked = left_out(loaded.recipe, loaded.folder, trust)
     check_settings(loaded.recipe, loaded.folder, unchecked)
     say_unchecked(unchecked)
+    for line in warnings(loaded.recipe):
+        echo(line)
     echo(f"{loaded.path}: valid ({len(loaded.recipe.stages)} stages)")
 
 

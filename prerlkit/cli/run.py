@@ -20,6 +20,7 @@ from prerlkit.cli.options import (
     Verbose,
     Vram,
     say_unchecked,
+    settled,
 )
 from prerlkit.errors import UsageError
 
@@ -91,7 +92,7 @@ def run(
             loaded = load(recipe, [*(overrides or []), taken])
         folder = output or output_folder(loaded.recipe)
         if dry_run:
-            _dry_run(console, loaded, folder, trust, lambda: _device(loaded.recipe, vram, gpu))
+            _dry_run(console, settled(loaded), folder, trust, lambda: _device(loaded.recipe, vram, gpu))
             return
         from prerlkit.cli.render.display import Display
 
@@ -103,7 +104,7 @@ def _dry_run(console: Console, loaded: LoadedRecipe, folder: Path, trust: bool, 
     """Check all that needs no weights, and print it with the plan for `device`."""
     from prerlkit.cli.render.dry_run import print_dry_run
     from prerlkit.quiet import quiet_libraries
-    from prerlkit.train.validate import check_settings, check_trackers
+    from prerlkit.train.validate import check_settings, check_trackers, warnings
     from prerlkit.trust import left_out
 
     quiet_libraries()
@@ -112,6 +113,8 @@ def _dry_run(console: Console, loaded: LoadedRecipe, folder: Path, trust: bool, 
     say_unchecked(unchecked)
     check_trackers(loaded.recipe)
     print_dry_run(console, loaded, folder, device, unchecked)
+    for line in warnings(loaded.recipe):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:

@@ -64,13 +64,18 @@ def pass_rates(path: Path) -> dict[str, float]:
         try:
             kind, text, passed = line["kind"], normal(line["prompt"]), _verdicts(line)
         except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"{path}, line {number}: not a line of an evaluation ({type(error).__name__}: {error})",
-                "Name the samples.jsonl that `prerlkit eval` writes into a target's folder.",
-            ) from None
+            raise not_an_evaluation(path, number, error) from None
         verdicts.setdefault(text, {}).setdefault(kind, []).extend(passed)
     chosen = {text: kinds.get("sampled") or kinds.get("greedy") or [] for text, kinds in verdicts.items()}
     return {text: sum(passed) / len(passed) for text, passed in chosen.items() if passed}
+
+
+def not_an_evaluation(path: Path, number: int, error: Exception) -> UsageError:
+    """Return the error for a line of a file that `prerlkit eval` did not write."""
+    return UsageError(
+        f"{path}, line {number}: not a line of an evaluation ({type(error).__name__}: {error})",
+        "Name the samples.jsonl that `prerlkit eval` writes into a target's folder.",
+    )
 
 
 def normal(text: str) -> str:

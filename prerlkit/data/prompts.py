@@ -15,7 +15,7 @@ from prerlkit.data.sources import load_rows, name
 from prerlkit.data.template import keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import Data, HeldOut, Source
+from prerlkit.recipe.sources import Data, Filter, HeldOut, Source
 from prerlkit.seeds import derive
 from prerlkit.types import Prompt
 
@@ -63,13 +63,13 @@ def build(
     if isinstance(data.eval, HeldOut):
         train, held_out = _split(data, renderer, _numbered("train", data.train, folder), seed, notes)
     else:
-        train = renderer.draft(_filtered(data, _numbered("train", data.train, folder), notes))
+        train = renderer.draft(filtered(data.filters, _numbered("train", data.train, folder), notes))
         rows = _numbered("eval", data.eval, folder)
-        held_out = renderer.draft(_filtered(data, rows, notes) if data.filter_eval else rows)
+        held_out = renderer.draft(filtered(data.filters, rows, notes) if data.filter_eval else rows)
     train = in_range(data.pass_rate, train, folder, notes)[: data.max_rows or None]
     _refuse_overlap(train, held_out)
     sets = [
-        _fitting(renderer.tokenize(prompts), max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out)
+        fitting(renderer.tokenize(prompts), max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out)
     ]
     if repeated := len(sets[0]) - len({normal(prompt.text) for prompt in sets[0]}):
         notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a row of its own")
@@ -103,8 +103,8 @@ def build_eval(
     renderer = Renderer(data, tokenizer)
     notes = list(renderer.notes)
     rows = _numbered("eval", data.eval, folder)
-    drafts = renderer.draft(_filtered(data, rows, notes) if data.filter_eval else rows)
-    return tuple(_fitting(renderer.tokenize(drafts), max_prompt_tokens, long_prompts, notes)), tuple(notes)
+    drafts = renderer.draft(filtered(data.filters, rows, notes) if data.filter_eval else rows)
+    return tuple(fitting(renderer.tokenize(drafts), max_prompt_tokens, long_prompts, notes)), tuple(notes)
 
 
 Numbered = dict[str, dict[str, Any]]
@@ -115,11 +115,12 @@ def _numbered(which: str, source: Source, folder: Path | None) -> Numbered:
     return {f"{which}/{number}": row for number, row in enumerate(load_rows(source, folder=folder))}
 
 
-def _filtered(data: Data, rows: Numbered, notes: list[str]) -> Numbered:
-    kept = {where: row for where, row in rows.items() if all(keeps(rule, row, where) for rule in data.filters)}
+def filtered(filters: Sequence[Filter], rows: Numbered, notes: list[str], key: str = "data.filters") -> Numbered:
+    """Return the rows that fit all filters. Raises UsageError where none does. `key`: the recipe's, for the error."""
+    kept = {where: row for where, row in rows.items() if all(keeps(rule, row, where) for rule in filters)}
     which = next(iter(rows)).split("/")[0]
     if not kept:
-        raise UsageError(f"data.filters keep none of the {len(rows):,} {which} rows")
+        raise UsageError(f"{key} keep none of the {len(rows):,} {which} rows")
     if len(kept) < len(rows):
         notes.append(f"filters left out {len(rows) - len(kept):,} of {len(rows):,} {which} rows")
     return kept
@@ -133,7 +134,7 @@ def _split(
     Filters pick train rows only, unless filter_eval: so the draw comes before them, or after.
     """
     assert isinstance(data.eval, HeldOut)
-    kept = _filtered(data, rows, notes)
+    kept = filtered(data.filters, rows, notes)
     pool = renderer.draft(kept if data.filter_eval else rows)
     first = {normal(prompt.text): prompt for prompt in reversed(pool)}  # reversed: the earliest row of a text stays
     texts = sorted(first, key=lambda text: int(first[text].id.split("/")[1]))
@@ -168,10 +169,8 @@ def _refuse_overlap(train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None
         )
 
 
-def _fitting(
-    prompts: list[Prompt], most: int, long_prompts: Literal["error", "drop"], notes: list[str]
-) -> list[Prompt]:
-    """The prompts of at most `most` tokens."""
+def fitting(prompts: list[Prompt], most: int, long_prompts: Literal["error", "drop"], notes: list[str]) -> list[Prompt]:
+    """Return the prompts of at most `most` tokens. Raises UsageError for longer ones, unless they are dropped."""
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= most]
     if len(fitting) == len(prompts):
         return prompts

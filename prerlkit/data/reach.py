@@ -99,9 +99,10 @@ class PuzzleSettings(Settings):
 
 @generator("reach", PuzzleSettings)
 def reach(settings: PuzzleSettings, rows: int, seed: int) -> list[dict[str, Any]]:
-    """Columns question (`9 3 4 get 33 :`), answer (`33`), numbers (`9 3 4`); the first `rows` problems of the part.
+    """Columns question (`9 3 4 get 33 :`), answer (`33`), numbers (`9 3 4`) and solution, one that hits the target
+    (`9 * 4 = 36 , 36 - 3 = 33 .`); the first `rows` problems of the part.
 
-    The seed decides the order in which a question gives its numbers.
+    The seed decides the order in which a question gives its numbers, and which of the solutions it is.
     """
     exist = problems(settings.part)
     if rows > len(exist):
@@ -110,9 +111,14 @@ def reach(settings: PuzzleSettings, rows: int, seed: int) -> list[dict[str, Any]
             "Ask for fewer rows, or take another part.",
         )
     draws = np.random.Philox(derive(seed, "reach", settings.part)).random_raw(3 * rows).reshape(rows, 3)
+    picks = np.random.Philox(derive(seed, "reach", settings.part, "solution")).random_raw(rows)
     made = []
-    for problem, order in zip(exist[:rows], np.argsort(draws, axis=1, kind="stable"), strict=True):
+    for problem, order, pick in zip(exist[:rows], np.argsort(draws, axis=1, kind="stable"), picks, strict=True):
         numbers = " ".join(str(problem.numbers[int(place)]) for place in order)
         answer = str(problem.target)
-        made.append({"question": f"{numbers} get {answer} :", "answer": answer, "numbers": numbers})
+        hits = [text for text, result in expressions(problem.numbers).items() if result == problem.target]
+        solution = hits[int(pick) % len(hits)]
+        made.append(
+            {"question": f"{numbers} get {answer} :", "answer": answer, "numbers": numbers, "solution": solution}
+        )
     return made

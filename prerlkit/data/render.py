@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,13 +53,21 @@ class Renderer:
         return [replace(prompt, token_ids=tuple(own)) for prompt, own in zip(prompts, ids, strict=True)]
 
     def _render(self, row: Mapping[str, Any], where: str) -> str:
-        text = self._template.fill(row, where)
-        if not self._data.chat:
-            return text
+        return self.render_text(self._template.fill(row, where), where)
+
+    def render_text(self, text: str, where: str) -> str:
+        """Return `text` as a prompt: in the chat's form as the user's turn, or as it is. `where`: its row."""
+        return self.render([{"role": "user", "content": text}], where) if self._data.chat else text
+
+    def render(self, turns: Sequence[Mapping[str, Any]], where: str) -> str:
+        """Return messages in the chat's form, up to where the answer begins; `data.system` goes before them.
+
+        Messages that begin with a system prompt keep their own. `where`: their row.
+        """
         from jinja2 import TemplateError
 
-        turns = [{"role": "user", "content": text}]
-        if self._data.system is not None:
+        turns = list(turns)
+        if self._data.system is not None and turns[0].get("role") != "system":
             turns.insert(0, {"role": "system", "content": self._data.system})
         options = self._data.template_options
         try:

@@ -1,36 +1,38 @@
-"""The order in which prompts come: a pure function of seed and position, so that to resume is to know one number."""
+"""The order of prompts or demonstrations: a pure function of seed and position; to resume is to know one number."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from prerlkit.seeds import derive
-from prerlkit.types import Prompt
+
+T = TypeVar("T")
 
 
-class PromptStream:
+class PromptStream(Generic[T]):
     """The endless sequence of epochs over `prompts`; nothing in it moves.
 
     Args:
-        prompts: the train prompts, at least one.
+        prompts: the train prompts, or a supervised stage's demonstrations; at least one.
         seed: the recipe's.
         shuffle: each epoch in an order of its own, decided by (seed, epoch); False: always as given.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], seed: int, shuffle: bool) -> None:
+    def __init__(self, prompts: Sequence[T], seed: int, shuffle: bool) -> None:
         if not prompts:
             raise ValueError("a stream needs at least one prompt")
         self._prompts = tuple(prompts)
         self._seed = seed
         self._shuffle = shuffle
 
-    def batch(self, start: int, count: int) -> list[Prompt]:
+    def batch(self, start: int, count: int) -> list[T]:
         """Prompts number start … start + count - 1 since the run began, across the end of an epoch if need be."""
         if start < 0 or count < 0:
             raise ValueError(f"start and count must not be negative, not {start} and {count}")
-        found: list[Prompt] = []
+        found: list[T] = []
         while len(found) < count:
             epoch, place = divmod(start + len(found), len(self._prompts))
             order = self.order(epoch)[place : place + count - len(found)]

@@ -16,32 +16,43 @@ Row = Mapping[str, Any]
 
 
 class Template:
-    """`data.prompt`, taken apart once. Only plain `{column}` fields: a row's text is never looked into or run.
+    """`data.prompt` or another text with columns, taken apart once.
+
+    It has only plain `{column}` fields: a row's text is never looked into or run.
+
+    Args:
+        key: the recipe's key that holds it, for errors.
 
     Raises:
         UsageError: on building, for unbalanced braces, `{}`, `{a.b}`, `{a[0]}`, `{a!r}`, `{a:…}`, or no field at all.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, key: str = "data.prompt") -> None:
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise UsageError(f"data.prompt: {error}", "Write {{ and }} for braces that are meant as such.") from error
+            raise UsageError(f"{key}: {error}", "Write {{ and }} for braces that are meant as such.") from error
         for _, field, spec, conversion in parts:
             if field is not None and (not field or spec or conversion or re.search(r"[.\[\]{}]", field)):
                 raise UsageError(
-                    f'data.prompt: "{{{field}{"!" + conversion if conversion else ""}{":" + spec if spec else ""}}}" '
+                    f'{key}: "{{{field}{"!" + conversion if conversion else ""}{":" + spec if spec else ""}}}" '
                     "is not a plain {column}",
                     "Only a column's name may stand in braces; write {{ and }} for braces that are meant as such.",
                 )
         self._parts = [(literal, field) for literal, field, _, _ in parts]
-        if not any(field for _, field in self._parts):
-            raise UsageError(f'data.prompt: "{text}" names no column, so that all prompts would be the same')
+        self._key = key
+        if not self.columns:
+            raise UsageError(f'{key}: "{text}" names no column, so that all rows would have the same text')
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it names."""
+        return tuple(field for _, field in self._parts if field)
 
     def fill(self, row: Row, where: str) -> str:
         """The text for a row. `where` names it in errors (`train/17`)."""
         return "".join(
-            literal + (_field(column(row, field, where, "data.prompt"), where, field) if field else "")
+            literal + (_field(column(row, field, where, self._key), where, field) if field else "")
             for literal, field in self._parts
         )
 

@@ -53,13 +53,19 @@ def most_steps(recipe: Recipe, asked: int | None) -> int:
     """Return how many steps each run has: `asked`, or those of the first stage.
 
     Raises:
-        UsageError: the first stage is not trained: it is taken from another run, or has no steps.
+        UsageError: the first stage is taken from another run, is supervised, or has no steps.
     """
     stage = recipe.stages[0]
     if stage.source is not None:
         raise UsageError(
             f'stage "{stage.name}" is taken from {stage.source} (`from`): it has no dose to find.',
             "Remove `from` from the recipe, and give the stage its steps.",
+        )
+    if stage.demonstrations is not None:
+        raise UsageError(
+            f'stage "{stage.name}" learns from demonstrations: a dose is of a stage that samples, whose guard ends it '
+            "when its policy collapses.",
+            "Give a recipe that begins with the stage in question.",
         )
     if not (asked or stage.steps):
         raise UsageError(f'stage "{stage.name}" has 0 steps: it has no dose to find.', "Give --steps.")

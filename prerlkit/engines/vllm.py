@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prerlkit.cache import cache_root
 from prerlkit.engines.engine import CACHE, OTHER, WEIGHTS, Engine, EngineContext, Reservation, Shared
 from prerlkit.errors import UsageError
+from prerlkit.paths import user_path
 from prerlkit.policy.layout import stored_modules
 from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.rollout import MAX_RANK
@@ -105,7 +106,7 @@ class VllmRollouts(Engine):
         same = (copied or recipe.model.quantization == "none") and settings.quantization == "none"
         # once: it begins at the bare base
         canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
-        held = EngineFolder(Path(settings.shared_folder or cache_root()))
+        held = EngineFolder(user_path(settings.shared_folder or cache_root()))
         model = held.path / "base" if copied else context.model
 
         def decode(ids: Sequence[int]) -> str:
@@ -129,9 +130,8 @@ class VllmRollouts(Engine):
             if copied:
                 on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
                 _write_dense(context, model)
-            names = stored_modules(
-                model, policy.adapters.found.linear, trust_remote_code=recipe.model.trust_remote_code
-            )
+            own_code = recipe.model.trust_remote_code
+            names = stored_modules(model, policy.adapters.found.linear, trust_remote_code=own_code)
             return _WithFolder(RestartingEngine(start, on_message), held)
         except BaseException:
             held.remove()
@@ -258,7 +258,8 @@ def trainer_growth(recipe: Recipe, config: Any) -> int:
         moments = 2 * number if stage.optimizer.name == "adamw" else 2  # two of a byte each in 8 bit
         if index and stage.reincarnation != "stack":
             below -= recipe.stages[index - 1].adapter.rank * sides * number
-        most = max(most, below + size * (2 * number + moments))
+        trained = number + moments if stage.source is None else 0  # a gradient and its moments
+        most = max(most, below + size * (number + trained))
         below += size * number
     return int(most * (1 + FRAGMENTATION))
 

@@ -229,6 +229,12 @@ OF_STEPS = (
 )
 """All of metrics.jsonl, in the order of the page; what a probe measures is in the probe's own file."""
 
+OF_SAMPLES = (
+    *(REWARD, PASS_RATE, ZERO_SIGNAL, UNJUDGED, TRUNCATED, TOKENS_GENERATED, COMPLETION_LENGTH, ENTROPY),
+    *(CANARY_DRIFT, CANARY_GAIN, ROLLOUT_SECONDS, WEIGHT_SYNC_SECONDS, VERIFY_SECONDS),
+)
+"""Those of every step that samples; the steps of a supervised stage don't have them."""
+
 EVAL_ACCURACY = Metric("eval/accuracy", "greedy answers that passed", "share", "higher")
 EVAL_AVERAGE = Metric("eval/average", "avg@k: samples that passed, mean over prompts", "share", "higher")
 EVAL_PASS_AT = Metric("eval/pass@<k>", "pass@k (unbiased estimator)", "share", "higher")

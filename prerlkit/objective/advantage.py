@@ -16,6 +16,7 @@ from prerlkit.objective.choices import (
     Aggregate,
     Constant,
     ConstantLength,
+    Demonstrated,
     FileAdvantage,
     GroupMean,
     GroupStd,
@@ -70,6 +71,8 @@ def advantages(verdicts_G: Sequence[Verdict], choice: Advantage) -> tuple[float 
             values = _leave_one_out(rewards)
         case MaxRl():
             values = _relative(rewards)
+        case Demonstrated():
+            values = [1.0] * len(judged)
         case FileAdvantage():
             values = file_advantages(choice, rewards, [passed for _, passed in judged])
     remaining = iter(values)

@@ -57,6 +57,12 @@ class Constant(Settings):
     """Weight of a failed sample."""
 
 
+class Demonstrated(Settings):
+    """1 for every answer: the stage learns from demonstrations, which have no rewards (supervised fine-tuning)."""
+
+    kind: Literal["demonstrated"] = "demonstrated"
+
+
 class Clip(Settings):
     """PPO's clipped ratio (arXiv 1707.06347) with dual clip (arXiv 1912.09729) where the advantage is negative."""
 
@@ -158,6 +164,7 @@ Advantage = Annotated[
     | Annotated[Rloo, Tag("rloo")]
     | Annotated[MaxRl, Tag("max_rl")]
     | Annotated[Constant, Tag("constant")]
+    | Annotated[Demonstrated, Tag("demonstrated")]
     | Annotated[FileAdvantage, Tag(FILE)],
     Discriminator(kind),
     _word,
@@ -182,8 +189,8 @@ class Objective(Settings):
     samples: Samples
     """Which samples carry gradient, by the sign of the advantage. What is left out never reaches the model."""
     advantage: Advantage
-    """group_mean | group_std | rloo | max_rl | constant | path/to/file.py:Name. TRL: `scale_rewards`; verl:
-    `adv_estimator`."""
+    """group_mean | group_std | rloo | max_rl | constant | demonstrated | path/to/file.py:Name. TRL: `scale_rewards`;
+    verl: `adv_estimator`."""
     loss: Loss
     """clip | reinforce | gspo | cispo | path/to/file.py:Name. TRL: `loss_type`,
     `importance_sampling_level`; verl: `loss_mode`."""

@@ -37,6 +37,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "max-rl": _preset("conditional", "all", "max_rl", _CLIP_HIGHER, "token_mean"),
     "gspo": _preset("conditional", "all", "group_std", "gspo", "sequence_mean"),
     "cispo": _preset("conditional", "all", "group_std", "cispo", "token_mean"),
+    # Supervised fine-tuning on a stage's `demonstrations`: the mean of −log π over the answers' tokens.
+    "sft": _preset("conditional", "all", "demonstrated", "reinforce", "token_mean"),
     "w-reinforce": _preset("conditional", "all", {"kind": "constant", "positive": 0.1}, "reinforce", "token_mean"),
 }
 

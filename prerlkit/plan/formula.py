@@ -43,7 +43,7 @@ def by_formula(recipe: Recipe, config: str, device_type: str) -> tuple[Sizes, li
     item = BYTES[recipe.model.dtype]
     token = 2 * _layers(text) * text.hidden_size * item  # keys and values as wide as the model: no heads are shared
     dense = sum(numbers) * item
-    sizes = Sizes(sum(numbers), held, dense, max(numbers), token, text)
+    sizes = Sizes(sum(numbers), held, dense, max(numbers), token, text, not base._is_stateful)
     sides = sum(sum(p.shape[-2:]) for p in whole.parameters() if p.dim() >= 2)
     made, earlier = [], 0
     for stage in recipe.stages:
@@ -64,7 +64,8 @@ def _stage(
     """Return a stage's peaks. `adapters`: bytes of the frozen ones below, and of the one that trains."""
     rollout, memory = stage.rollout, recipe.memory
     below, own = adapters
-    resident = {BASE: held, ADAPTERS: below + own, OPTIMIZER: int(2.1 * own), GRADIENTS: own}
+    trained = own if stage.source is None else 0
+    resident = {BASE: held, ADAPTERS: below + own, OPTIMIZER: int(2.1 * trained), GRADIENTS: trained}
     tokens = max(memory.microbatch_tokens, rollout.max_prompt_tokens + rollout.max_new_tokens)
     kept = _layers(text) + _KEPT if memory.gradient_checkpointing else _layers(text) * _KEPT
     step = {
@@ -79,6 +80,7 @@ def _stage(
         LOGITS: rollout.max_sequences * text.vocab_size * (item + 12),
         ACTIVATIONS: rollout.max_sequences * rollout.max_prompt_tokens * text.hidden_size * item * 8,
     }
-    peaks = {LOGPROBS: step, BACKWARD: step, STEP: resident, ROLLOUT: sampling, EVALUATION: sampling}
+    peaks = {LOGPROBS: step, BACKWARD: step, STEP: resident} if trained else {}
+    peaks |= {EVALUATION: sampling} if stage.demonstrations else {ROLLOUT: sampling, EVALUATION: sampling}
     made = {name: Peak(sum(by_kind.values()), by_kind) for name, by_kind in peaks.items()}
     return Traced(stage.name, made, resident)

@@ -23,21 +23,26 @@ class StepTokens:
     trained: int
 
 
-def shares_contexts(recipe: Recipe) -> bool:
+def shares_contexts(recipe: Recipe, plan: Plan) -> bool:
     """Whether a prompt goes through the model once for its group; a run measures it on the model (`packed.packs`)."""
-    return recipe.model.backend == "transformers"
+    return recipe.model.backend == "transformers" and plan.sizes.shares_contexts
 
 
 def tokens_of(stage: Stage, *, share_contexts: bool) -> StepTokens:
     """What a step generates, and what goes through the model in training."""
-    rollout = stage.rollout
+    rollout, draws = stage.rollout, draws_of(stage)
     rows = rollout.prompts_per_step * rollout.group_size
     trained = 0
     for objective in stage.objective:
         contexts = rollout.prompts_per_step if share_contexts else rows
         prompt = rollout.max_prompt_tokens if objective.space == "conditional" else 1
         trained += contexts * prompt + rows * rollout.max_new_tokens
-    return StepTokens((1 + rollout.refill) * rows * rollout.max_new_tokens, trained)
+    return StepTokens(draws * rows * rollout.max_new_tokens, trained)
+
+
+def draws_of(stage: Stage) -> int:
+    """Return how often a step draws its prompts at most: 0 in a supervised stage."""
+    return 0 if stage.demonstrations else 1 + stage.rollout.refill  # each refill draws as many prompts at most
 
 
 def guess_hours(recipe: Recipe, plan: Plan) -> float | None:
@@ -51,7 +56,7 @@ def guess_hours(recipe: Recipe, plan: Plan) -> float | None:
     if device.bandwidth is None or device.flops is None or not (sizes.decode_operations or plan.engine.at_once):
         return None
     passes = 3 if recipe.memory.gradient_checkpointing else 2
-    shared = shares_contexts(recipe)
+    shared = shares_contexts(recipe, plan)
     seconds = 0.0
     for stage in recipe.stages:
         rows = stage.rollout.prompts_per_step * stage.rollout.group_size
@@ -59,8 +64,7 @@ def guess_hours(recipe: Recipe, plan: Plan) -> float | None:
         waves = -(-rows // together)
         decode = _decode_seconds(plan, together, recipe.longest, device.bandwidth)
         operations = 2 * passes * sizes.parameters * tokens_of(stage, share_contexts=shared).trained
-        draws = 1 + stage.rollout.refill  # each refill draws as many prompts at most
-        step = draws * waves * stage.rollout.max_new_tokens * decode + operations / (_USE * device.flops)
+        step = draws_of(stage) * waves * stage.rollout.max_new_tokens * decode + operations / (_USE * device.flops)
         seconds += stage.steps * step
     return seconds / 3600
 

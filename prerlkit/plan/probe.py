@@ -57,10 +57,11 @@ def extrapolate(recipe: Recipe, lines: Sequence[Mapping[str, Any]]) -> TwoSteps:
     last = {str(line["stage"]): line for line in lines}
     seconds = {name: float(line[catalogue.STEP_SECONDS.name]) for name, line in last.items()}
     total = sum(stage.steps * seconds.get(stage.name, 0.0) for stage in recipe.stages) + _measuring(recipe, lines)
-    generated = sum(float(line[catalogue.TOKENS_GENERATED.name]) for line in last.values())
-    sampled = sum(float(line[catalogue.ROLLOUT_SECONDS.name]) for line in last.values())
+    sampling = [line for line in last.values() if catalogue.TOKENS_GENERATED.name in line]  # no supervised stage
+    generated = sum(float(line[catalogue.TOKENS_GENERATED.name]) for line in sampling)
+    sampled = sum(float(line[catalogue.ROLLOUT_SECONDS.name]) for line in sampling)
     if generated and sampled:
-        mean = sum(float(line[catalogue.COMPLETION_LENGTH.name]) for line in last.values()) / len(last)
+        mean = sum(float(line[catalogue.COMPLETION_LENGTH.name]) for line in sampling) / len(sampling)
         completions = recipe.evaluation.prompts * (recipe.evaluation.greedy + recipe.evaluation.samples)
         total += evaluations(recipe) * completions * mean * sampled / generated
     peak = max((float(line[catalogue.PEAK_MEMORY.name]) for line in lines), default=0.0)

@@ -70,12 +70,13 @@ class Load:
 
 
 def loads(recipe: Recipe, stage: Stage) -> Iterator[Load]:
-    """The stage's rollouts, and the evaluations around it."""
+    """The stage's rollouts, none in a supervised one, and the evaluations around it."""
     rollout, evaluation = stage.rollout, recipe.evaluation
     width, limit = rollout.max_prompt_tokens, rollout.max_sequences
     new, cut = rollout.max_new_tokens, (rollout.top_p, rollout.top_k)
     sampling = Sampling(rollout.group_size, new, rollout.temperature, 0, *cut)
-    yield Load(ROLLOUT, rollout.prompts_per_step, width, limit, sampling)
+    if stage.demonstrations is None:
+        yield Load(ROLLOUT, rollout.prompts_per_step, width, limit, sampling)
     if not (evaluation.when or evaluation.every):
         return
     for _, drawn in EvalSettings.of_run(recipe).passes():

@@ -53,6 +53,7 @@ class Sizes:
         config: transformers' own, of the text model.
         largest: numbers in the largest weight.
         cache_bytes_per_token: keys and values of one token over all layers, in the recipe's dtype.
+        shares_contexts: whether a packed row holds a context once for all its completions.
         decode_operations: operations of one decode step with the last stage's adapters; 0 where they were not traced.
     """
 
@@ -62,6 +63,7 @@ class Sizes:
     largest: int
     cache_bytes_per_token: int
     config: Any
+    shares_contexts: bool = True
     decode_operations: int = 0
 
 
@@ -91,13 +93,15 @@ def trace(recipe: Recipe, config: str, device_type: str, parts: Parts = Parts())
     tracker.hold(weights(base), BASE)
     dense = sum(p.numel() * p.element_size() for p in whole.parameters())
     text = base.config.get_text_config()
-    sizes = Sizes(sum(numbers), tracker.total, dense, max(numbers), cache_bytes, text)
+    # A run measures it (`packed.packs`). A model with a state along the row shares no context.
+    share = base.config._attn_implementation in NAMES.values() and not base._is_stateful
+    sizes = Sizes(sum(numbers), tracker.total, dense, max(numbers), cache_bytes, text, share)
     policy = make_policy(
         base,
         Tokens(None, (0,), StartToken(0, "", "plan")),
         recipe.memory.model_copy(update={"shard_base": False}),  # a plan is for one process
         plain_head=plain,
-        share_contexts=base.config._attn_implementation in NAMES.values(),  # a run measures it (`packed.packs`)
+        share_contexts=share,
     )
     traced = []
     with fake_tensors(device_type):
@@ -124,10 +128,10 @@ def _stage(
     if device_type == "cuda":
         for group in updater.optimizer.param_groups:
             group["foreach"] = True  # torch's own choice there: more at once, more held
-    if parts.training:
+    if parts.training and stage.source is None:
         for groups in worst_case.batches(stage, recipe.memory, share_contexts=policy.share_contexts):
             made.at_most(train(tracker, updater, groups))
-    else:
+    elif stage.source is None:  # a stage that is taken makes no step: no gradient, no moments
         _leave_behind(tracker, updater, policy)
     tracker.hold(optimizer_state(updater.optimizer), OPTIMIZER)
     tracker.hold([p.grad for p in policy.adapters.trainable if p.grad is not None], GRADIENTS)
@@ -148,6 +152,7 @@ def _outdone(recipe: Recipe, index: int) -> bool:
     stage, *after = recipe.stages[index : index + 2]
     return any(
         (other.rollout, other.adapter, other.optimizer) == (stage.rollout, stage.adapter, stage.optimizer)
+        and (other.demonstrations is None or stage.demonstrations is not None)  # else the next one samples less
         for other in after
     )
 

@@ -10,8 +10,9 @@ from prerlkit.plan.phases import BACKWARD, LOGPROBS, STEP
 from prerlkit.plan.trace import Parts, Sizes, Traced, trace
 from prerlkit.plan.trace_cache import TraceCache
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
+from prerlkit.recipe.optimizer import Schedule
 from prerlkit.recipe.output import Health, Output
-from prerlkit.recipe.schema import Memory, Recipe, Schedule
+from prerlkit.recipe.schema import Memory, Recipe
 
 _DRAWING = ("engine", "engine_settings", "vllm", "max_sequences")
 """Of a rollout: how its completions are drawn. The steps that train on them take as much whoever drew them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,6 @@ from prerlkit.policy.shard import shard_base
 from prerlkit.policy.tokens import Tokens
 from prerlkit.recipe.model import Model
 from prerlkit.rollout.leftovers import leftover_note
-from prerlkit.types import Prompt
 
 HEAD_TOLERANCE = 1e-3
 """Relative difference under which head(decoder(x)) counts as the model's own logits."""
@@ -157,11 +156,11 @@ def _versions(base: nn.Module) -> int:
     return sum(parameter._version for parameter in base.parameters())
 
 
-def check_vocabulary(base: Any, tokens: Tokens, prompts: Iterable[Prompt]) -> None:
+def check_vocabulary(base: Any, tokens: Tokens, texts: Iterable[Sequence[int]]) -> None:
     """Raise UsageError for a token in use that the model has no embedding of."""
     rows = base.get_input_embeddings().weight.shape[0]
     used = {*tokens.end_ids, *([tokens.start.id] if tokens.start_token else [])}
-    largest = max((*used, *(max(prompt.token_ids) for prompt in prompts)))
+    largest = max((*used, *map(max, texts)))
     if largest >= rows:
         raise UsageError(
             f"The tokenizer is larger than the model's embedding: token {largest} "

@@ -45,6 +45,11 @@ class Sequences:
         return Packed.of(self.contexts, self.completions).to(self._device)
 
     @cached_property
+    def whole(self) -> Packed:
+        """One row without padding, a completion's context in front of each."""
+        return Packed.whole(self.contexts, self.completions).to(self._device)
+
+    @cached_property
     def padded(self) -> tuple[Tensor, Tensor]:
         """tokens_BL, a right-padded row a completion behind its context, and before_N, where each target is predicted.
 
@@ -66,6 +71,7 @@ def token_logprobs(
     chunk: int = 1024,
     plain_head: bool = True,
     share_contexts: bool = False,
+    pack_whole: bool = False,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """log π(y_t | context, y_<t) at `temperature` of every completion token, in float32.
@@ -74,15 +80,19 @@ def token_logprobs(
         base: the causal LM, adapters applied.
         chunk: positions whose logits exist at the same time: [chunk, V].
         plain_head: whether head(decoder(x)) is the model's own logits (`base.head_is_plain`).
-        share_contexts: one packed row, each context in it once, for models that can (`packed.packs`); False is a
-            padded row a completion, its context in each.
+        share_contexts: one packed row, each context in it once, for models that can (`packed.packs`).
+        pack_whole: one packed row of whole sequences, for models that can (`packed.packs_whole`). Where both are False
+            each completion is a padded row behind its context.
         entropy: also give the entropy of the distribution each token was drawn from, nats.
 
     Returns:
         logprobs_N, and entropy_N or None. Both carry gradient where grad is enabled.
     """
     model, head = (base.get_decoder(), base.get_output_embeddings()) if plain_head else (base, torch.nn.Identity())
-    states_ND = packed_states(model, sequences.packed) if share_contexts else _padded_states(model, sequences)
+    if share_contexts or pack_whole:
+        states_ND = packed_states(model, sequences.packed if share_contexts else sequences.whole)
+    else:
+        states_ND = _padded_states(model, sequences)
     targets_N = sequences.targets_N
     if not entropy and isinstance(head, torch.nn.Linear) and _is_dense(head):
         return head_logprobs(head, states_ND, targets_N, temperature, chunk), None

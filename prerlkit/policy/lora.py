@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from prerlkit.recipe.model import Adapter
 
@@ -25,6 +27,21 @@ def lora_config(settings: Adapter, targets: list[str], **more: Any) -> LoraConfi
         task_type="CAUSAL_LM",
         **more,
     )
+
+
+def factor_shapes(base: Any, layers: Iterable[str], rank: int) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the factors A and B of an adapter on these layers, under PEFT's file names.
+
+    Args:
+        base: without adapters; it may be one without weights.
+    """
+    modules, shapes = dict(base.named_modules()), {}
+    for name in layers:
+        layer = modules[name]
+        width, out = (layer.nx, layer.nf) if isinstance(layer, Conv1D) else (layer.in_features, layer.out_features)
+        shapes[f"base_model.model.{name}.lora_A.weight"] = (rank, width)
+        shapes[f"base_model.model.{name}.lora_B.weight"] = (out, rank)
+    return shapes
 
 
 class CastLinear(nn.Linear):

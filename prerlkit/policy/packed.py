@@ -4,12 +4,17 @@ A context (a prompt, the start token) stands in the row once, whatever the numbe
 completion's tokens follow. Position ids say where a token stands in its own sequence. Attention alone takes the row
 apart, into blocks of sequences of about one length, where a completion's queries meet the keys of its context and its
 own (`attention.py` calls `attend`).
+
+Layers with a state that runs along the row (gated delta nets, convolutions) can't share a context. For them each
+completion has its context in front of it, and their kernels learn where a sequence begins, as from transformers'
+`DataCollatorWithFlattening`. Without such kernels there is no packed row (`packs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -54,6 +59,7 @@ class Packed:
         blocks: every token is a query in exactly one of them.
         restore_M: where each token's output lies when the blocks' outputs [B·T] stand one after the other.
         scores_N: the place whose state predicts each completion token, completion by completion.
+        boundaries: arguments of the model that say where each sequence begins; none where contexts are shared.
     """
 
     tokens_M: Tensor
@@ -61,11 +67,12 @@ class Packed:
     blocks: tuple[Block, ...]
     restore_M: Tensor
     scores_N: Tensor
+    boundaries: Mapping[str, Any] = field(default_factory=dict)
     _seen: dict[int, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, contexts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]) -> Packed:
-        """Completions and the context in front of each; equal contexts are packed once. None may be empty."""
+        """Return a row of completions and the context in front of each, equal contexts once. None may be empty."""
         tokens: list[int] = []
         positions: list[int] = []
         own: list[range] = []  # the places of each sequence
@@ -89,6 +96,26 @@ class Packed:
         blocks, restore = _blocks(own, before, len(tokens))
         return cls(torch.tensor(tokens), torch.tensor(positions), blocks, restore, torch.tensor(scores))
 
+    @classmethod
+    def whole(cls, contexts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]) -> Packed:
+        """Return a row of whole sequences: a completion's context in front of each. None may be empty."""
+        rows = [x + y[:-1] for x, y in zip(contexts, completions, strict=True)]  # the last token predicts nothing
+        ends = list(accumulate(map(len, rows), initial=0))
+        own = [range(start, end) for start, end in pairwise(ends)]
+        blocks, restore = _blocks(own, [range(0)] * len(own), ends[-1])
+        scores = [torch.arange(places.start + len(x) - 1, places.stop) for places, x in zip(own, contexts, strict=True)]
+        starts = torch.tensor(ends, dtype=torch.int32)
+        longest = max(map(len, rows))
+        sequences = torch.arange(len(rows), dtype=torch.int32).repeat_interleave(starts.diff())
+        boundaries = {
+            "seq_idx": sequences[None],
+            **dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), starts),
+            **dict.fromkeys(("max_length_q", "max_length_k"), longest),
+        }
+        tokens = torch.tensor([token for row in rows for token in row])
+        positions = torch.cat([torch.arange(len(row)) for row in rows])
+        return cls(tokens, positions, blocks, restore, torch.cat(scores), boundaries)
+
     def to(self, device: torch.device) -> Packed:
         return Packed(
             self.tokens_M.to(device),
@@ -96,6 +123,7 @@ class Packed:
             tuple(block.to(device) for block in self.blocks),
             self.restore_M.to(device),
             self.scores_N.to(device),
+            {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.boundaries.items()},
         )
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, window: int | None, attend: Attend) -> Tensor:
@@ -172,19 +200,37 @@ def packs(base: Any) -> bool:
     context = tuple(range(1, 34))
     contexts = [context, tuple(range(40)), context]
     completions = [(4, 5), (6, 7, 8, 9, 10, 11, 12, 13, 14, 15), (5, 4, 3)]
-    packed = Packed.of(contexts, completions).to(base.device)
+    return _as_one_by_one(base, Packed.of(contexts, completions), contexts, completions)
+
+
+@torch.no_grad()
+def packs_whole(base: Any) -> bool:
+    """Whether a model computes a packed row of whole sequences as it does them one by one: no state crosses over.
+
+    Measured on the model, every place but the last of each sequence: a state that leaks shows most at its beginning.
+    """
+    contexts = [(3,), (7, 8), (3,)]
+    completions = [tuple(range(1, 36)), tuple(range(9, 50)), tuple(range(40, 4, -1))]  # more than 32 tokens, as above
+    return _as_one_by_one(base, Packed.whole(contexts, completions), contexts, completions)
+
+
+def _as_one_by_one(
+    base: Any, packed: Packed, contexts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]
+) -> bool:
+    """Whether a packed row gives the states of its sequences one by one, all together and at the worst place."""
     model = base.get_decoder()
     try:
-        ours_ND = packed_states(model, packed)
+        ours_ND = packed_states(model, packed.to(base.device)).float()
         plain = [
             model(input_ids=torch.tensor([x + y], device=base.device), use_cache=False)[0][0, len(x) - 1 : -1]
             for x, y in zip(contexts, completions, strict=True)
         ]
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False
     plain_ND = torch.cat(plain).float()
     within = 1e-3 if base.dtype == torch.float32 else 0.05  # 16-bit models round; a wrong row is off by its own size
-    return bool((ours_ND.float() - plain_ND).norm() <= within * plain_ND.norm())
+    apart_N, size_N = (ours_ND - plain_ND).norm(dim=1), plain_ND.norm(dim=1)
+    return bool(apart_N.norm() <= within * size_N.norm()) and bool((apart_N <= 10 * within * size_N).all())
 
 
 def packed_states(model: Any, packed: Packed) -> Tensor:
@@ -196,6 +242,7 @@ def packed_states(model: Any, packed: Packed) -> Tensor:
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.tokens_M.device),
         use_cache=False,
         packed=packed,
+        **packed.boundaries,
     )[0]
     states_ND: Tensor = out_1MD[0].index_select(0, packed.scores_N)
     return states_ND

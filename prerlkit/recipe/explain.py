@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prerlkit.plugins import FILE
+from prerlkit.recipe.inherit import SECTIONS
 from prerlkit.recipe.overrides import split
 from prerlkit.recipe.peers import translated
 from prerlkit.recipe.schema import Recipe
 from prerlkit.suggest import nearest
 
-_INHERITED = ("adapter", "rollout", "optimizer")
 _SHOWN = 12
 
 
@@ -70,7 +70,7 @@ def _short(value: Any) -> str:
 
 def _only_inherited(loc: tuple[int | str, ...], source: Any) -> bool:
     """Whether the mistake stands in the recipe's own section, from which the stage inherited it."""
-    if len(loc) < 4 or loc[0] != "stages" or loc[2] not in _INHERITED:
+    if len(loc) < 4 or loc[0] != "stages" or loc[2] not in SECTIONS:
         return False
     try:
         return loc[3] not in source["stages"][loc[1]][loc[2]]

@@ -7,13 +7,27 @@ them overrides only the keys it gives. The result is written into each stage: a 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from prerlkit.objective.presets import ObjectiveChoice
 from prerlkit.plugins import built_in, is_file
+from prerlkit.recipe.demonstrations import Demonstrations, check_supervised
+from prerlkit.recipe.evaluation import Evaluation
+from prerlkit.recipe.inherit import OF_AN_ADAPTER, inherited, on_ground
 from prerlkit.recipe.model import Adapter, Model
+from prerlkit.recipe.optimizer import Optimizer, Schedule
 from prerlkit.recipe.output import Health, Output
 from prerlkit.recipe.probes import Guard, ProbeChoices, Until
 from prerlkit.recipe.rollout import ENGINES, Rollout
@@ -21,7 +35,6 @@ from prerlkit.recipe.sources import Data
 from prerlkit.secrets import named_like_secret
 from prerlkit.settings import (
     Bool,
-    Fraction,
     Int,
     NonNegativeFloat,
     NonNegativeInt,
@@ -58,23 +71,6 @@ class VerifierConfig(Settings):
     """Names of environment variables that this verifier gets, such as a service's key. It sees no other ones."""
 
 
-class Optimizer(Settings):
-    """What an update is, apart from its learning rate, which belongs to the stage."""
-
-    name: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
-    """The 8-bit ones are bitsandbytes'. transformers: `optim`."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    epsilon: PositiveFloat = 1e-8
-    """transformers: `adam_epsilon`."""
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
-    """The gradient's norm is clipped here. 1.0: the paper. verl: `grad_clip`, `clip_grad`."""
-    updates_per_rollout: PositiveInt = 1
-    """Optimizer steps from one rollout batch, each on its share of the prompts. 1 (the paper) is on-policy: the ratio
-    is exactly 1 and no clip bound acts. TRL's `num_iterations` and verl's `ppo_epochs` pass over all prompts in each
-    update; nearer are TRL's `steps_per_generation` and verl's `ppo_mini_batch_size` (prompts in one update)."""
-
-
 class Memory(Settings):
     """Knobs that trade time for memory and change nothing else."""
 
@@ -92,17 +88,6 @@ class Memory(Settings):
     """Several processes share the base's layers out among them (FSDP2), where it doesn't fit one device."""
 
 
-class Schedule(Settings):
-    """The learning rate over a stage's steps."""
-
-    kind: Literal["constant", "linear", "cosine"] = "constant"
-    """constant, or decay to `final` of the rate by a line or half a cosine."""
-    warmup_steps: NonNegativeInt = 0
-    """Steps over which the rate rises from 0. verl: `lr_warmup_steps`."""
-    final: Fraction = 0.0
-    """Where the decay ends, as a share of the learning rate. verl: `min_lr_ratio`."""
-
-
 _RUN_WIDE = ("engine", "engine_settings", "vllm", "max_prompt_tokens", "long_prompts", "max_sequences")
 """Keys of `rollout` that are settled once, when the run is built."""
 
@@ -117,20 +102,34 @@ def _not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
+def _not_empty_where_trained(value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+    return value if info.data.get("source") is not None else _not_empty(value)
+
+
+def _positive_where_trained(value: float, info: ValidationInfo) -> float:
+    if not value and info.data.get("source") is None:
+        raise PydanticCustomError("greater_than", "Input should be greater than 0")
+    return value
+
+
 class Stage(Settings):
     """One stage: an objective, a number of steps, and how it takes over from the stage before."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Names its folder and its lines in metrics.jsonl."""
     source: Annotated[str | None, Field(alias="from")] = None
-    """A first stage that is taken from elsewhere instead of being trained: `RUN_FOLDER`, `RUN_FOLDER:STAGE`, or the
-    folder of a LoRA adapter in PEFT's layout. Its `steps` are then 0. null: it is trained."""
+    """A first stage that is taken from elsewhere instead of being trained: `RUN_FOLDER`, `RUN_FOLDER:STAGE`, the folder
+    of a LoRA adapter in PEFT's layout, or the Hub id of one (`name/adapter`, `name/adapter@revision`). Its `steps` are
+    then 0. Without an `objective` its adapter has the settings of the one that it takes. null: it is trained."""
     objective: Annotated[
         tuple[ObjectiveChoice, ...],
         BeforeValidator(_objectives, json_schema_input_type=ObjectiveChoice | tuple[ObjectiveChoice, ...]),
-        AfterValidator(_not_empty),
+        AfterValidator(_not_empty_where_trained),
     ]
     """A preset (`grpo`), a preset with overrides, the five choices in full, or a list of these (hybrid)."""
+    demonstrations: Demonstrations | None = None
+    """Answers that the stage learns from, with `objective: sft`; it then samples nothing, and a step trains on
+    `rollout.prompts_per_step` of them. null: it samples."""
     steps: NonNegativeInt
     """Rollout batches. 10–25 is the paper's range for the NSR-PreRL warm-up. transformers: `max_steps`; verl:
     `total_training_steps`."""
@@ -139,7 +138,7 @@ class Stage(Settings):
     guard: Guard | None = None
     """End the stage when its policy collapses, and restore the last good adapter. Meant for stages that train on
     negative samples. null: no."""
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[NonNegativeFloat, AfterValidator(_positive_where_trained)]
     """LoRA wants about ten times what full fine-tuning wants. verl: `lr`."""
     schedule: Annotated[Schedule, BeforeValidator(word_to_kind, json_schema_input_type=str | Schedule)] = Schedule()
     """transformers: `lr_scheduler_type`."""
@@ -154,27 +153,6 @@ class Stage(Settings):
     """Overrides of the recipe's rollout, key by key."""
     optimizer: Optimizer = Optimizer()
     """Overrides of the recipe's optimizer, key by key."""
-
-
-class Evaluation(Settings):
-    """Held-out accuracy, measured the same way each time."""
-
-    when: tuple[Literal["before", "between", "after"], ...] = ("before", "between", "after")
-    """before the first stage, between stages, after the last."""
-    every: NonNegativeInt = 0
-    """Also every so many steps within a stage. 0: no. transformers: `eval_steps`; verl: `test_freq`."""
-    prompts: PositiveInt = 200
-    """How many eval prompts, the first ones of the eval set."""
-    greedy: Bool = True
-    """One greedy answer a prompt: accuracy with its 95 % interval."""
-    samples: NonNegativeInt = 0
-    """k samples a prompt for avg@k and pass@k. 0: none. TRL: `num_generations_eval`."""
-    pass_at: tuple[PositiveInt, ...] = (1,)
-    """The k's of pass@k (unbiased estimator, arXiv 2107.03374); none may exceed `samples`."""
-    temperature: PositiveFloat = 1.0
-    """Of those samples."""
-    max_new_tokens: PositiveInt | None = None
-    """null: the rollout's."""
 
 
 class Recipe(Settings):
@@ -213,20 +191,7 @@ class Recipe(Settings):
     @classmethod
     def _inherit(cls, data: Any) -> Any:
         """Write the recipe's adapter, rollout and optimizer into each stage, under the stage's own keys."""
-        if not isinstance(data, dict) or not isinstance(data.get("stages"), list | tuple):
-            return data
-        stages = []
-        for stage in data["stages"]:
-            if isinstance(stage, dict):
-                stage = dict(stage)
-                if stage.get("from") is not None:
-                    stage["steps"] = 0
-                for section in ("adapter", "rollout", "optimizer"):
-                    common, own = data.get(section), stage.get(section)
-                    if isinstance(common, dict) and (own is None or isinstance(own, dict)):
-                        stage[section] = {**common, **(own or {})}
-            stages.append(stage)
-        return {**data, "stages": stages}
+        return inherited(data)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -244,6 +209,8 @@ class Recipe(Settings):
                         f'stages: "{stage.name}" overrides rollout.{key}, which is one for the whole run; set it in '
                         "the recipe's own rollout"
                     )
+            if stage.source is None:
+                check_supervised(stage.name, stage.objective, stage.demonstrations, stage.rollout, stage.guard)
             if i and stage.source is not None:
                 raise ValueError(f'stages: "{stage.name}" has `from`, which goes with the first stage only')
             below = self.stages[i - 1] if i else None
@@ -252,7 +219,7 @@ class Recipe(Settings):
                     f'stages: "{stage.name}" is a fresh adapter above "{below.name}" and one of them is DoRA. DoRA is '
                     "not a sum of products, so the two can't become one adapter: set dora: false, or continue"
                 )
-            if below and stage.reincarnation == "continue" and stage.adapter != below.adapter:
+            if below and stage.reincarnation == "continue" and stage.adapter != below.adapter and not self.open:
                 raise ValueError(
                     f'stages: "{stage.name}" continues the adapter of "{below.name}" but asks for other adapter '
                     "settings; leave `adapter` out there, or stack"
@@ -265,6 +232,36 @@ class Recipe(Settings):
         if self.model.id.startswith("pypi:") and not self.model.sha256:
             raise ValueError("model.sha256: a pypi: model needs the SHA-256 of its wheel, in parts of the joined file")
         return self
+
+    @property
+    def on_ground(self) -> int:
+        """How many of the first stages have the settings of an adapter that exists; 0 where the run begins without."""
+        return on_ground([{**dict(stage), "from": stage.source} for stage in self.stages])
+
+    @property
+    def open(self) -> bool:
+        """Whether those settings are not read yet. `with_ground` writes them into the stages."""
+        of_ground = self.stages[: self.on_ground]
+        return any(not stage.adapter.model_fields_set.issuperset(OF_AN_ADAPTER) for stage in of_ground)
+
+    def with_ground(self, settings: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with rank, alpha, targets and rslora of the adapter that it begins with.
+
+        Raises:
+            ValidationError: a stage that continues it asks for others, or the engine refuses the sum of ranks.
+        """
+        data = self.model_dump(mode="json")
+        for stage in data["stages"][: self.on_ground]:
+            stage["adapter"] = {**settings, **stage["adapter"]}
+        return Recipe.model_validate(data)
+
+    @model_serializer(mode="wrap")
+    def _without_open_settings(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if self.open and "stages" in data:
+            for stage, plain in zip(self.stages[: self.on_ground], data["stages"], strict=False):
+                plain["adapter"] = {k: v for k, v in plain["adapter"].items() if k in stage.adapter.model_fields_set}
+        return data
 
     @property
     def stacked_rank(self) -> int:

@@ -47,8 +47,10 @@ def stage_rows(run: Run) -> tuple[list[str], list[list[str]]]:
                 else f"{done[name]} of {stage.get('steps', '?')}{early.get(name, '')}",
                 str(stage.get("reincarnation", "?")) if n else "fresh",
                 f"{stage.get('learning_rate', '?')}",
-                f"{rollout.get('prompts_per_step', '?')} × {rollout.get('group_size', '?')}",
-                f"≤ {rollout.get('max_new_tokens', '?')}",
+                f"{rollout.get('prompts_per_step', '?')} demonstrations"
+                if stage.get("demonstrations")
+                else f"{rollout.get('prompts_per_step', '?')} × {rollout.get('group_size', '?')}",
+                "none" if stage.get("demonstrations") else f"≤ {rollout.get('max_new_tokens', '?')}",
                 f"{'DoRA' if adapter.get('dora') else 'LoRA'} r={adapter.get('rank', '?')}",
             ]
         )

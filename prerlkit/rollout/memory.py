@@ -55,10 +55,41 @@ def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, lengt
         sequences, length: decoded at once, and tokens of each.
         item: bytes of a number of the adapter and the cache.
     """
-    sequence = -(-(length + 1) // BLOCK) * BLOCK * config.num_hidden_layers * 2 * key_width(config) * item
+    sequence = _sequence(config, length, item)
     adapter = rank * adapter_sides(config) * item  # vLLM pads each slot to max_lora_rank
     pinned = int(weights * _pinned_share(config)) + 2 * adapter  # its factors are small: at worst the next power of two
     return EngineMemory(weights, adapter, sequences * sequence, sequence, pinned)
+
+
+def _sequence(config: Any, length: int, item: int) -> int:
+    """Bytes of one sequence in vLLM's cache: keys and values, and states of layers that have no keys.
+
+    vLLM 0.32 gives both pages of one size: a block holds as many tokens as make it as large as a state. With prefix
+    caching (`mamba_cache_mode: align`) a layer keeps two states of a sequence.
+    """
+    linear = _linear_layers(config)
+    token, state = 2 * key_width(config) * item, _state(config, item) if linear else 0
+    block = max(BLOCK, -(-state // token))
+    keys = -(-(length + 1) // block) * block * token
+    return (config.num_hidden_layers - linear) * keys + linear * 2 * state
+
+
+def _linear_layers(config: Any) -> int:
+    """How many layers are gated delta nets (Qwen3.5): a state of one size instead of keys."""
+    types = getattr(config, "layer_types", None) or ()
+    return types.count("linear_attention") if hasattr(config, "linear_num_value_heads") else 0
+
+
+def _delta_net(config: Any) -> tuple[int, int]:
+    """Width of a gated delta net's queries and keys together with its values, and of the values alone."""
+    values = config.linear_num_value_heads * config.linear_value_head_dim
+    return 2 * config.linear_num_key_heads * config.linear_key_head_dim + values, values
+
+
+def _state(config: Any, item: int) -> int:
+    """Bytes of a gated delta net's state of one sequence: of its convolution, and in float32 of its recurrence."""
+    mixed, values = _delta_net(config)
+    return int((config.linear_conv_kernel_dim - 1) * mixed * item + 4 * values * config.linear_key_head_dim)
 
 
 def quantized_weights(config: Any, weights: int) -> int:
@@ -102,8 +133,14 @@ def adapter_sides(config: Any) -> int:
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     queries = config.num_attention_heads * _head_width(config)
     # (in + out) of q and o, k and v, gate, up and down
-    sides = 2 * (hidden + queries) + 2 * (hidden + keys) + 3 * (hidden + inner)
-    return int(sides * config.num_hidden_layers)
+    attention, mlp = 2 * (hidden + queries) + 2 * (hidden + keys), 3 * (hidden + inner)
+    sides, linear = (attention + mlp) * config.num_hidden_layers, _linear_layers(config)
+    if linear:  # these models gate their attention: q gives twice the width
+        sides += (config.num_hidden_layers - linear) * queries
+        mixed, values = _delta_net(config)
+        inputs = 4 * hidden + mixed + values + 2 * config.linear_num_value_heads  # qkv, z, b and a
+        sides += linear * (inputs + values + hidden - attention)
+    return int(sides)
 
 
 def _head_width(config: Any) -> int:

@@ -13,6 +13,7 @@ from prerlkit.policy import source
 from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.load import LoadedRecipe
 from prerlkit.recipe.plugins import model_near
+from prerlkit.train.prepare import demonstrations_of
 from prerlkit.trust import REMOTE_CODE, ForeignCode
 
 NOT_CHECKED = "not checked"
@@ -46,7 +47,7 @@ def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> I
         tokens = read_tokens(str(here), recipe.model)
         yield "start token", f"{tokens.start} precedes y in P(y); {len(tokens.end_ids)} end tokens"
         prompts = build_for(recipe, tokens.tokenizer, loaded.folder)
-        for note in prompts.notes:
+        for note in (*prompts.notes, *demonstrations_of(recipe, prompts, tokens, loaded.folder)[1]):
             yield "data", note
         if tries:
             yield from _gold(loaded, from_prompts(prompts, ROWS))

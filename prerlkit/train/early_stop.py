@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prerlkit.errors import UsageError
-from prerlkit.metrics.catalogue import OF_STEPS, STAGE, STEP
+from prerlkit.metrics.catalogue import LOSS, OF_SAMPLES, OF_STEPS, STAGE, STEP, TRAINED_LOGPROB
 from prerlkit.metrics.metric import UNREPEATABLE
 from prerlkit.probes.protocol import History
 from prerlkit.probes.registry import known_probes, make_probes, metric_names
@@ -64,10 +64,16 @@ def check_until(recipe: Recipe) -> None:
     always |= set(verifier_metrics((), recipe.verifiers))
     measured = {name for probe in make_probes(recipe) for name in metric_names(probe)}
     of_probes = {probe.name: metric_names(probe) for probe in known_probes()}
-    for name, rule in ((stage.name, rule) for stage in recipe.stages for rule in rules(stage)):
-        if rule.metric in measured:
+    updates = always - {metric.name for metric in OF_SAMPLES} - set(verifier_metrics((), recipe.verifiers))
+    for stage, rule in [(one, rule) for one in recipe.stages for rule in rules(one)]:
+        metric, where = rule.metric, f'stages: "{stage.name}".until.metric'
+        if stage.demonstrations is not None and metric not in updates and metric in always | measured:
+            raise UsageError(
+                f"{where}: {metric} is measured on samples, and a stage with demonstrations does not sample.",
+                f"Choose {LOSS.name}, {TRAINED_LOGPROB.name} or another metric of updates.",
+            )
+        if metric in measured:
             continue
-        metric, where = rule.metric, f'stages: "{name}".until.metric'
         if metric.startswith(UNREPEATABLE):
             raise UsageError(
                 f"{where}: {metric} differs from run to run, so that no run could be repeated.",

@@ -34,12 +34,12 @@ _PACKAGES = (
 
 
 def describe(
-    prepared: Prepared, device: torch.device, recipe_folder: Path | None, plugins: Mapping[str, str]
+    prepared: Prepared, device: torch.device, recipe_folder: Path | None, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of environment.json. No environment variables: they hold secrets.
 
     Args:
-        plugins: SHA-256 of each file that the recipe names, by its name there.
+        origin: of `resume.origin`: SHA-256 of each file that the recipe names, and of the adapter that it begins with.
     """
     versions = {"prerlkit": prerlkit.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
@@ -62,7 +62,8 @@ def describe(
     return {
         "versions": versions,
         "hardware": hardware,
-        "plugins": dict(plugins),
+        "plugins": dict(origin["plugins"]),
+        **({"taken": dict(origin["taken"])} if origin["taken"] else {}),
         "recipe_folder": str(recipe_folder.resolve()) if recipe_folder else None,
         "model": {
             "origin": prepared.model.origin,

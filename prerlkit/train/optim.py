@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prerlkit.recipe.schema import Optimizer, Schedule
+from prerlkit.recipe.optimizer import Optimizer, Schedule
 
 
 def make_optimizer(

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
+from prerlkit.data.demonstrations import build_demonstrations
 from prerlkit.data.prompts import PromptSets, build_for
 from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
 from prerlkit.policy.context import context_note, read_config
 from prerlkit.policy.source import ResolvedModel
-from prerlkit.policy.tokens import Tokens, read_tokens, turn_end_note
+from prerlkit.policy.tokens import Tokens, answer_end, read_tokens, turn_end_note
 from prerlkit.policy.unsloth import check_usable
 from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe
-from prerlkit.train.validate import check_settings
+from prerlkit.train.validate import check_settings, warnings
+from prerlkit.types import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,36 @@ class Prepared:
     """What a run knows before it loads weights.
 
     Attributes:
+        demonstrations: of each supervised stage, by its name.
         notes: lines a person should read once.
     """
 
     model: ResolvedModel
     tokens: Tokens
     prompts: PromptSets
+    demonstrations: Mapping[str, tuple[Group, ...]]
     notes: tuple[str, ...]
 
     def fingerprint(self) -> tuple[object, ...]:
-        """What every process of a run must have in common: the model's commit, special tokens, and all prompts."""
+        """What every process of a run must have in common: the model's commit, special tokens, and all the data."""
         prompts = [(p.id, p.token_ids, p.answer) for p in (*self.prompts.train, *self.prompts.eval)]
         digest = hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest()
-        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, digest
+        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, digest, repr(self.demonstrated())
+
+    def demonstrated(self) -> dict[str, str]:
+        """Return the SHA-256 of each supervised stage's demonstrations, in order, by the stage's name."""
+        digests = {}
+        for name, groups in self.demonstrations.items():
+            tokens = [(group.prompt.token_ids, group.completions[0].token_ids) for group in groups]
+            digests[name] = hashlib.sha256(repr(tokens).encode()).hexdigest()
+        return digests
+
+    def token_lists(self) -> Iterator[tuple[int, ...]]:
+        """Yield the tokens of every text that the model will read."""
+        yield from (prompt.token_ids for prompt in (*self.prompts.train, *self.prompts.eval))
+        for group in (group for groups in self.demonstrations.values() for group in groups):
+            yield group.prompt.token_ids
+            yield group.completions[0].token_ids
 
 
 def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -> Prepared:
@@ -57,29 +76,27 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
     model = source.resolve(recipe.model, report=report)
     tokens = read_tokens(model.path, recipe.model)
     prompts = build_for(recipe, tokens.tokenizer, folder)
+    demonstrations, demonstration_notes = demonstrations_of(recipe, prompts, tokens, folder)
     tried = try_gold(recipe.verifiers, from_prompts(prompts, ROWS), folder)
     notes = (
         f"model {model.origin}",
         f"start token of P(y): {tokens.start}",
         *prompts.notes,
+        *demonstration_notes,
         *tried,
-        *_warnings(recipe),
+        *warnings(recipe),
         *_short_context(recipe, prompts, read_config(model.path)),
         *filter(None, [turn_end_note(tokens, recipe.data.template_options)] if recipe.data.chat else []),
     )
-    return Prepared(model, tokens, prompts, notes)
+    return Prepared(model, tokens, prompts, demonstrations, notes)
 
 
-def _warnings(recipe: Recipe) -> Sequence[str]:
-    """Settings that are allowed and cost something a person should know."""
-    lines = []
-    for stage in recipe.stages:
-        if stage.rollout.top_p < 1.0 or stage.rollout.top_k:
-            lines.append(
-                f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
-                "log-probs are of the whole one, so its gradient is biased"
-            )
-    return lines
+def demonstrations_of(
+    recipe: Recipe, prompts: PromptSets, tokens: Tokens, folder: Path | None
+) -> tuple[dict[str, tuple[Group, ...]], tuple[str, ...]]:
+    """Return the demonstrations of each supervised stage, and notes; see `build_demonstrations`."""
+    end_id = answer_end(tokens, chat=recipe.data.chat, options=recipe.data.template_options)
+    return build_demonstrations(recipe, prompts, tokenizer=tokens.tokenizer, end_id=end_id, folder=folder)
 
 
 def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:

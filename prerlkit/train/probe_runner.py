@@ -54,8 +54,8 @@ class ProbeRunner:
         self._waiting: dict[str, Look] = {}  # from one look at a step to the next, in the first process
 
     def measure(self, stage: Stage, step: int, groups: tuple[Group, ...], past: History) -> ProbeMetrics:
-        """What is due in `step` (from 0) of `stage`, before its update."""
-        due = [probe for probe in self._probes if step % probe.every == 0]
+        """What is due in `step` (from 0) of `stage`, before its update; nothing where nothing was sampled."""
+        due = [probe for probe in self._probes if groups and step % probe.every == 0]
         if not due:
             return ProbeMetrics()
         looks = {probe.name: probe.measure for probe in due}

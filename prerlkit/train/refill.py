@@ -20,7 +20,7 @@ Sample = Callable[[Sequence[Prompt], int], RolloutBatch]
 
 
 def sample_groups(
-    sample: Sample, stream: PromptStream, start: int, rollout: Rollout
+    sample: Sample, stream: PromptStream[Prompt], start: int, rollout: Rollout
 ) -> tuple[tuple[Group, ...], RolloutBatch]:
     """Sample the groups of one step, and draw as many prompts again as groups with signal are missing.
 

@@ -41,26 +41,35 @@ trades time for memory, and which servers sample (not whether servers do). A mod
 the commit that it means may not be another."""
 
 
-def origin(prepared: Prepared, recipe: Recipe, folder: Path | None) -> dict[str, Any]:
+def origin(
+    prepared: Prepared, recipe: Recipe, folder: Path | None, taken: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What a run is made of beside its recipe; kept in every checkpoint.
 
-    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order), `plugins` (SHA-256 of
-    each file that the recipe names for a loss, an advantage or an engine, by its name there), `recipe` (resolved). The
-    recipe itself and not its digest, so that a refusal names the key that changed.
+    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order, and of demonstrations),
+    `plugins` (SHA-256 of each file that the recipe names for a loss, an advantage or an engine, by its name there),
+    `recipe` (resolved), `taken` (place and SHA-256 of the adapter that the first stage is taken from). The recipe
+    itself and not its digest, so that a refusal names the key that changed.
 
     Args:
         folder: the recipe's, which files are relative to.
+        taken: of `taken_stage.TakenStage.origin`; None where the first stage is trained.
     """
     prompts = prepared.prompts
     return {
         "recipe": recipe.model_dump(mode="json"),
         "revision": prepared.model.revision,
-        "data": {"train": _digest(prompts.train), "eval": _digest(prompts.eval)},
+        "data": {
+            "train": _digest(prompts.train),
+            "eval": _digest(prompts.eval),
+            **{f"demonstrations of {name}": digest for name, digest in prepared.demonstrated().items()},
+        },
         "plugins": {
             name: sha256(located(name, folder, key))
             for key, name in plugin_files(recipe).items()
             if not key.startswith("probes")  # a probe changes no run, and may change when it continues
         },
+        "taken": dict(taken) if taken else None,
     }
 
 
@@ -119,10 +128,11 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
                 "Resume with the version of prerlkit that wrote it (environment.json, versions).",
             ) from error
         _compare(before, now, str(found.folder))
-    for part in ("train", "eval"):
-        if was.get("data", {}).get(part) != here["data"][part]:
+    for part, digest in here["data"].items():
+        if was.get("data", {}).get(part) != digest:
+            what = f"{part} prompts" if part in ("train", "eval") else part
             raise UsageError(
-                f"The {part} prompts are not those that {found.folder} was made from: rows, their order, the template "
+                f"The {what} are not those that {found.folder} was made from: rows, their order, the template "
                 "or the tokenizer changed.",
                 "Put the data back as it was, or start a new run in another --output.",
             )
@@ -132,6 +142,12 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
                 f"{name} is not the file that {found.folder} was made with: its content changed.",
                 "Restore it, or start a new run in another --output.",
             )
+    began, now_there = was.get("taken"), here.get("taken")
+    if began and now_there and began["sha256"] != now_there["sha256"]:
+        raise UsageError(
+            f"{now_there['place']} is not the adapter that {found.folder} began with: its files changed.",
+            "Restore it, or start a new run in another --output. Where it is gone, a run resumes with its own copy.",
+        )
     if was.get("revision") != here["revision"]:
         raise UsageError(
             f"The model is at commit {here['revision']}, but this run was started at {was.get('revision')}.",

@@ -47,7 +47,7 @@ from prerlkit.train.stage_kl import StageKl
 from prerlkit.train.step import Updater
 from prerlkit.train.step_data import make_sources
 from prerlkit.train.summary import Summary
-from prerlkit.train.taken_stage import TakenStage, take_stage
+from prerlkit.train.taken_stage import TakenStage, began_with, settle, take_stage
 from prerlkit.train.validate import check_processes
 from prerlkit.verify.pool.runner import Runner
 
@@ -75,39 +75,39 @@ def run(
         PrerlkitError: with what to do next; the run folder then says `failed` and keeps its last checkpoint.
     """
     world.agree("recipe or options", (dump(recipe), existing), "Start all of them with the same command and files.")
-    written, recipe = recipe, bind(recipe, recipe_folder)  # what is written down has no path of this machine
-    check_processes(recipe, world.size)
-    take_device(world, recipe.model.device)
     writer = RunWriter(output, primary=world.primary, keep=recipe.output.keep_checkpoints)
     writer.check(existing)
-    compare_recipes = partial(resume.check_recipe, written, writer.files) if existing == "resume" else list[str]
-    changes = world.from_primary(compare_recipes)
+    begun = writer.files if existing == "resume" else None
+    resuming = bool(begun and list_steps(begun.checkpoints))  # a checkpoint has the weights
     callback.progress("model and prompts", 0, 0)
     with world.first_on_each_machine():
-        prepared = prepare(recipe, recipe_folder, callback.on_message)
-    world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
-    resuming = existing == "resume" and list_steps(writer.files.checkpoints)  # a checkpoint has the weights
-    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model.path)
+        written = settle(recipe, recipe_folder, begun, fetch=not resuming, report=callback.on_message)
+    recipe = bind(written, recipe_folder)  # what is written down has no path of this machine
+    check_processes(recipe, world.size)
+    take_device(world, recipe.model.device)
+    compare_recipes = partial(resume.check_recipe, written, begun) if begun else list[str]
+    changes = world.from_primary(compare_recipes)
+    prepared = _prepared(recipe, recipe_folder, callback, world)
+    taken = None if resuming else take_stage(recipe, recipe_folder, prepared.model)
     for line in (*changes, *prepared.notes):
         callback.on_message(line)
     with (
         _judge(recipe, recipe_folder) as judge,
-        _engine(recipe, prepared, callback, world.rank) as (policy, engine),
+        _engine(recipe, prepared, callback, world.rank, taken) as (policy, engine),
         writer.locked(),
     ):
-        origin = resume.origin(prepared, written, recipe_folder)
-        writer.create(existing, origin)
+        began = world.from_primary(partial(began_with, recipe, recipe_folder, taken, writer.files))
+        origin = resume.origin(prepared, written, recipe_folder, began)
         world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
-        found = _begin(recipe, writer, origin, callback, world, existing)
-        writer.write_recipe(dump(written))
-        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin["plugins"]))
+        found = _begin(written, writer, origin, callback, world, existing)
+        writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin))
         past = world.from_primary(writer.read_history)
         context = RunContext(
             recipe,
             policy,
             engine,
             judge,
-            make_sources(recipe, prepared.prompts.train, engine, judge, callback, world),
+            make_sources(recipe, prepared, engine, judge, callback, world),
             prepared.prompts.eval,
             writer,
             HealthWatch(recipe.health, callback.on_message, past),
@@ -121,6 +121,14 @@ def run(
         return _Stages(context, found, taken).run()
 
 
+def _prepared(recipe: Recipe, folder: Path | None, callback: Callback, world: World) -> Prepared:
+    """Return what needs no weights, the same in all processes."""
+    with world.first_on_each_machine():
+        prepared = prepare(recipe, folder, callback.on_message)
+    world.agree("model or prompts", prepared.fingerprint(), "Give all machines the same files, and model.revision.")
+    return prepared
+
+
 def _begin(
     recipe: Recipe,
     writer: RunWriter,
@@ -129,10 +137,16 @@ def _begin(
     world: World,
     existing: Existing,
 ) -> Checkpoint | None:
-    """Mark the run as running, restore its evaluations, and return the checkpoint that it resumes from."""
+    """Make the folder ready, mark the run as running, and return the checkpoint that it resumes from.
+
+    Args:
+        recipe: as it is written down.
+    """
+    writer.create(existing, origin)
     found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
     writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
     writer.restore_evaluations(world.from_primary(writer.read_evaluations))
+    writer.write_recipe(dump(recipe))
     return found
 
 
@@ -162,11 +176,13 @@ def _judge(recipe: Recipe, folder: Path | None) -> Runner:
 
 @contextmanager
 def _engine(
-    recipe: Recipe, prepared: Prepared, callback: Callback, rank: int
+    recipe: Recipe, prepared: Prepared, callback: Callback, rank: int, taken: TakenStage | None
 ) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
     callback.progress("loading the model", 0, 0)
     policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
+    if taken:
+        taken.check(policy.adapters, recipe)  # again: on a loaded base fewer layers may take an adapter
     if quantized := quantized_layers(policy.base):
         callback.on_message(
             f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "
@@ -178,15 +194,13 @@ def _engine(
         )
     for note in policy.notes:
         callback.on_message(note)
-    check_vocabulary(policy.base, policy.tokens, (*prepared.prompts.train, *prepared.prompts.eval))
+    check_vocabulary(policy.base, policy.tokens, prepared.token_lists())
     if not policy.plain_head:
         callback.on_message(
             "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
         )
-    if not policy.share_contexts:
-        callback.on_message(
-            "this model's attention takes no packed rows: training gives each completion a padded row of its own"
-        )
+    if policy.rows_note:
+        callback.on_message(policy.rows_note)
     lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
     for line in lines:
         callback.on_message(line)

@@ -161,6 +161,7 @@ class Updater:
         """Compute loss and gradient of this process's rows, one micro-batch at a time; gradients are in `.grad`."""
         self.optimizer.zero_grad(set_to_none=True)
         stats, done, rows = UpdateStats(), 0, sum(len(part.rows) for part in batch.parts)
+        self._progress(done, rows)
         self.policy.base.train()  # adapter dropout and gradient checkpointing; the base's own dropouts are 0
         for part in batch.parts:
             for micro in self._micro_batches(part.rows):

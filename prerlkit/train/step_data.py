@@ -1,4 +1,4 @@
-"""Where the sequences of a step come from: a protocol that each stage's source follows, and the source that samples."""
+"""Where the sequences of a step come from: a protocol, the source that samples, and the one that demonstrates."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from prerlkit.seeds import derive
 from prerlkit.train.callbacks import Callback
 from prerlkit.train.distributed import World
 from prerlkit.train.metrics import rollout_metrics
+from prerlkit.train.prepare import Prepared
 from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
 from prerlkit.train.sample_and_judge import Judge, RolloutBatch, sample_and_judge
 from prerlkit.types import Group, Prompt
@@ -59,7 +60,7 @@ class RolloutSource:
         recipe: Recipe,
         engine: RolloutEngine,
         judge: Judge,
-        stream: PromptStream,
+        stream: PromptStream[Prompt],
         callback: Callback,
         world: World,
     ) -> None:
@@ -98,13 +99,32 @@ class RolloutSource:
         return sample
 
 
+class DemonstrationSource:
+    """Takes the next demonstrations of a supervised stage. Nothing is sampled: there is nothing to measure.
+
+    The run's stream of prompts does not move: later stages get the prompts that they would get without this one.
+    """
+
+    def __init__(self, stream: PromptStream[Group]) -> None:
+        self._stream = stream
+
+    def take(self, stage: Stage, position: Position, past: History) -> StepData:
+        """Return the stage's next `prompts_per_step` demonstrations; see `StepSource`."""
+        count = stage.rollout.prompts_per_step
+        return StepData(tuple(self._stream.batch(position.stage_step * count, count)), (), {}, prompts=0, seconds=0.0)
+
+
 def make_sources(
-    recipe: Recipe, prompts: Sequence[Prompt], engine: RolloutEngine, judge: Judge, callback: Callback, world: World
+    recipe: Recipe, prepared: Prepared, engine: RolloutEngine, judge: Judge, callback: Callback, world: World
 ) -> dict[str, StepSource]:
-    """Return the source of each stage, by the stage's name. `prompts`: the train prompts."""
-    stream = PromptStream(prompts, recipe.seed, recipe.data.shuffle)
-    rollouts = RolloutSource(recipe, engine, judge, stream, callback, world)
-    return {stage.name: rollouts for stage in recipe.stages}
+    """Return the source of each stage, by the stage's name."""
+    stream = PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle)
+    sources: dict[str, StepSource] = dict.fromkeys(
+        (stage.name for stage in recipe.stages), RolloutSource(recipe, engine, judge, stream, callback, world)
+    )
+    for name, groups in prepared.demonstrations.items():
+        sources[name] = DemonstrationSource(PromptStream(groups, recipe.seed, recipe.data.shuffle))
+    return sources
 
 
 def _sampling(stage: Stage, seed: int) -> Sampling:

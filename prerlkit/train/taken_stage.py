@@ -1,10 +1,13 @@
-"""A first stage that is taken from another run or a PEFT folder (`from`) instead of being trained, checked."""
+"""A first stage that is taken from another run, a PEFT folder or the Hub (`from`) instead of being trained, checked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -12,12 +15,17 @@ from torch import Tensor
 from prerlkit.errors import UsageError
 from prerlkit.policy.adapters import AdapterStack, weights_digest
 from prerlkit.policy.identity import check_base
+from prerlkit.policy.layout import empty_model
+from prerlkit.policy.lora import factor_shapes
 from prerlkit.policy.save import WEIGHTS
+from prerlkit.policy.source import ResolvedModel
+from prerlkit.recipe.inherit import OF_AN_ADAPTER
 from prerlkit.recipe.load import load
-from prerlkit.recipe.schema import Recipe, Stage
-from prerlkit.runs.run import Run
-from prerlkit.suggest import nearest
-from prerlkit.train.peft_start import is_peft_folder, read_peft_folder
+from prerlkit.recipe.schema import Recipe
+from prerlkit.runs.files import RunFiles
+from prerlkit.runs.jsonl import read_json
+from prerlkit.train.peft_start import PeftAdapter, digest
+from prerlkit.train.start_place import Place, Report, check_named_base, locate
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,118 +33,162 @@ class TakenStage:
     """The adapter of another run's finished stage, or of a PEFT folder.
 
     Attributes:
-        place: `RUN:STAGE`, or the PEFT folder.
-        base: the name of its base that a PEFT folder records, which is not checked; null for a run, which is.
+        place: where it is taken from, for messages.
         tensors: its factors, under PEFT's file names.
+        base: a line on whether its base is this run's; "" for a run's, which is checked.
+        sha256: of its files.
     """
 
     place: str
     tensors: dict[str, Tensor]
-    base: str | None = None
+    base: str
+    sha256: str
 
     @property
     def note(self) -> str:
         """A line for the log."""
         text = f"taken from {self.place}, SHA-256 of its weights {weights_digest(self.tensors)[:12]}"
-        if self.base is None:
-            return text
-        return f"{text}; its base is called {self.base or 'nothing'} there, not checked: PEFT keeps no fingerprint"
+        return f"{text}; {self.base}" if self.base else text
 
-    def load(self, adapters: AdapterStack, name: str) -> None:
-        """Set the adapter of stage `name` to these factors.
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the run's checkpoints and environment.json say of it."""
+        return {"place": self.place, "sha256": self.sha256}
 
-        Raises:
-            UsageError: they are on other layers, or of other shapes.
+    def check(self, adapters: AdapterStack, recipe: Recipe) -> None:
+        """Raise UsageError where its factors are on other layers than the first stage's adapter, or of other shapes.
+
+        Args:
+            adapters: none yet, on this run's base, which needs no weights.
         """
-        own = {key: tensor.shape for key, tensor in adapters.state(name).items()}
-        given = {key: tensor.shape for key, tensor in self.tensors.items()}
+        stage = recipe.stages[0]
+        own = factor_shapes(adapters.base, adapters.adapted(stage.adapter), stage.adapter.rank)
+        given = {k: tuple(t.shape) for k, t in self.tensors.items() if k.endswith((".lora_A.weight", ".lora_B.weight"))}
         if different := sorted(k for k in own.keys() | given.keys() if own.get(k) != given.get(k)):
             key = different[0]
-            there, here = (tuple(shapes[key]) if key in shapes else "absent" for shapes in (given, own))
+            there, here = (shapes.get(key, "absent") for shapes in (given, own))
             raise UsageError(
-                f'stages: "{name}".from: {len(different)} tensors of {self.place} differ from those of the stage\'s '
-                f"adapter, such as {key}: {there} there, {here} here.",
-                "Set `adapter.targets` to the layers that it was trained on, and `model.id` to its base.",
+                f'stages: "{stage.name}".from: {len(different)} tensors of {self.place} differ from those of the '
+                f"stage's adapter, such as {key}: {there} there, {here} here.",
+                "Set `model.id` to the base that it was trained on, and `adapter.targets`, where it is set, to its "
+                "layers.",
             )
+
+    def load(self, adapters: AdapterStack, name: str) -> None:
+        """Set the adapter of stage `name` to these factors."""
         adapters.load_state(name, self.tensors)
 
 
-def take_stage(recipe: Recipe, recipe_folder: Path | None, base: str) -> TakenStage | None:
-    """Return the adapter that the first stage's `from` names; None without `from`.
+def settle(
+    recipe: Recipe, recipe_folder: Path | None, run: RunFiles | None = None, *, fetch: bool, report: Report = None
+) -> Recipe:
+    """Return the recipe with the settings of the adapter that it begins with, read from the adapter's files.
+
+    Other recipes are returned as they are, and a recipe whose adapter is on the Hub and not on this machine where it
+    may not be fetched.
 
     Args:
         recipe_folder: relative paths are taken from the working directory, then from here.
-        base: folder of this run's base model.
+        run: of the run that may be resumed. It keeps the settings where the adapter is gone.
+        fetch: whether the network may be used.
+
+    Raises:
+        UsageError: there is no such adapter, or no stage of this recipe can hold it.
+        PrerlkitError: the Hub can't be reached, or doesn't have it.
+    """
+    if recipe.stages[0].source is None:
+        return recipe
+    started = load(str(run.recipe)).recipe if run and run.recipe.is_file() else None
+    try:
+        place = locate(recipe, recipe_folder, fetch=fetch, report=report)
+    except UsageError:
+        if started is None:
+            raise
+        place = None
+    settings = _settings(recipe, place) if place else None
+    if settings is None and started is not None:
+        settings = started.stages[0].adapter.model_dump(mode="json", include=set(OF_AN_ADAPTER))
+    if not recipe.on_ground or settings is None:
+        return recipe
+    try:
+        return recipe.with_ground(settings)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f'stages: "{recipe.stages[0].name}".from: with rank {settings["rank"]}: {message}') from None
+
+
+def _settings(recipe: Recipe, place: Place) -> Mapping[str, Any]:
+    """The settings of the adapter there, which must fit the recipe."""
+    stage, following = recipe.stages[0], recipe.stages[1:2]
+    if place.recorded is not None:
+        place.check_fits(recipe)
+        return place.recorded.adapter.model_dump(mode="json", include=set(OF_AN_ADAPTER))
+    adapter = PeftAdapter.read(place.folder, place.key)
+    if not recipe.on_ground:
+        adapter.check_uniform("a stage with an objective has one rank and one scale")
+        adapter.check_settings(stage.adapter)
+    else:
+        adapter.check_settings(stage.adapter, stage.adapter.model_fields_set & {"rank", "alpha", "rslora"})
+        if any(later.reincarnation == "continue" for later in following):
+            adapter.check_uniform("a stage that trains it on has one rank and one scale")
+    adapter.check_shapes()
+    return adapter.settings
+
+
+def take_stage(recipe: Recipe, recipe_folder: Path | None, base: ResolvedModel) -> TakenStage | None:
+    """Return the adapter that the first stage's `from` names; None without `from`. The base's weights aren't loaded.
+
+    Args:
+        recipe: settled.
+        base: this run's.
 
     Raises:
         UsageError: no such folder or stage, one that is not finished, or one that does not fit this recipe.
     """
-    stage = recipe.stages[0]
-    if stage.source is None:
+    if recipe.stages[0].source is None:
         return None
-    key = f'stages: "{stage.name}".from'
-    for folder in (Path(stage.source), *([recipe_folder / stage.source] if recipe_folder else [])):
-        if is_peft_folder(folder):
-            tensors, base_name = read_peft_folder(folder, stage.adapter, key)
-            return TakenStage(str(folder), tensors, base_name)
-    run, name = _find(stage.source, stage.name, recipe_folder, key)
-    recorded = load(str(run.files.recipe)).recipe
-    place = f"{run.folder}:{name}"
-    _check_fits(recipe, stage, recorded, name, place, key)
-    fingerprint = run.environment.get("model", {}).get("fingerprint")
-    if fingerprint:
-        check_base(fingerprint, base, adapter=place, base=recipe.model.id)
-    file = run.files.adapters / name / WEIGHTS
+    place = locate(recipe, recipe_folder, fetch=True)
+    assert place is not None  # what can't be fetched raises
+    if place.fingerprint:
+        check_base(place.fingerprint, base.path, adapter=place.label, base=recipe.model.id)
+    taken = _of_stage(place) if place.recorded else _of_peft(place, recipe, base)
+    taken.check(AdapterStack(empty_model(base.path, trust_remote_code=recipe.model.trust_remote_code)), recipe)
+    return taken
+
+
+def _of_peft(place: Place, recipe: Recipe, base: ResolvedModel) -> TakenStage:
+    adapter = PeftAdapter.read(place.folder, place.key)
+    note = "" if place.fingerprint else check_named_base(adapter, recipe.model, base)
+    return TakenStage(place.label, adapter.load(recipe.stages[0].adapter), note, digest(place.folder))
+
+
+def _of_stage(place: Place) -> TakenStage:
+    file = place.folder / WEIGHTS
     if not file.is_file():
-        raise UsageError(
-            f"{key}: {place} is not finished: there is no {file}.", f"Finish it: prerlkit resume {run.folder}."
-        )
+        raise UsageError(f"{place.key}: {place.label} is not finished: there is no {file}.", place.finish)
     try:
-        return TakenStage(place, load_file(file))
+        return TakenStage(place.label, load_file(file), "", digest(place.folder))
     except (OSError, SafetensorError) as error:
-        raise UsageError(f"{key}: {file} can't be read: {error}", "Restore the run folder from a copy.") from error
-
-
-def _find(source: str, own: str, recipe_folder: Path | None, key: str) -> tuple[Run, str]:
-    """Return the run and the name of its stage, by default that of this recipe's stage."""
-    whole, _, last = source.rpartition(":")
-    for text, name in ((source, own), (whole, last)):
-        for place in (Path(text), *([recipe_folder / text] if recipe_folder else [])):
-            if text and place.is_dir():
-                run = Run.open(place)
-                names = [str(stage["name"]) for stage in run.recipe.get("stages") or ()]
-                if name not in names:
-                    raise UsageError(
-                        f'{key}: {place} has no stage "{name}"{nearest(name, names)}',
-                        f"Name one of its stages: {place}:{names[0]}." if names else "Name another run.",
-                    )
-                return run, name
-    raise UsageError(
-        f"{key}: there is no run folder {source}.",
-        "Give the folder of a run, FOLDER:STAGE, or a PEFT adapter's folder.",
-    )
-
-
-def _check_fits(recipe: Recipe, stage: Stage, recorded: Recipe, name: str, place: str, key: str) -> None:
-    index = [other.name for other in recorded.stages].index(name)
-    theirs = recorded.stages[index]
-    while index and recorded.stages[index].reincarnation == "continue":
-        index -= 1
-    if index:
         raise UsageError(
-            f'{key}: the adapter of {place} lies on that of "{recorded.stages[index - 1].name}", and is not the policy '
-            "alone.",
-            "Take a stage that a run began with, or one that continues it.",
-        )
-    own, other = stage.adapter.model_dump(), theirs.adapter.model_dump()
-    if different := [f"{k} {other[k]!r} there, {own[k]!r} here" for k in own if own[k] != other[k]]:
-        raise UsageError(
-            f"{key}: the adapter of {place} has other settings: {'; '.join(different)}.",
-            "Set the stage's `adapter` as it is there.",
-        )
-    if recipe.model.quantization != recorded.model.quantization:
-        raise UsageError(
-            f"{key}: {place} was trained on a base with model.quantization {recorded.model.quantization}, this recipe "
-            f"has {recipe.model.quantization}.",
-            "Use the same quantization.",
-        )
+            f"{place.key}: {file} can't be read: {error}", "Restore the run folder from a copy."
+        ) from error
+
+
+def began_with(
+    recipe: Recipe, recipe_folder: Path | None, taken: TakenStage | None, files: RunFiles
+) -> Mapping[str, Any] | None:
+    """Return place and SHA-256 of the adapter that a run begins or began with; None for a first stage that trains.
+
+    Args:
+        taken: None for a run that resumes. It says what the files are now, or what it recorded where they are gone.
+    """
+    if taken:
+        return taken.origin
+    text, recorded = recipe.stages[0].source, read_json(files.environment).get("taken")
+    if text is None or (recorded and str(recorded.get("place")).startswith(f"{text}@")):
+        return recorded  # a commit of the Hub doesn't change
+    try:
+        place = locate(recipe, recipe_folder, fetch=False)
+        return {"place": place.label, "sha256": digest(place.folder)} if place else recorded
+    except (UsageError, OSError):
+        return recorded

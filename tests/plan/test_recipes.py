@@ -15,7 +15,7 @@ from prerlkit.recipe.load import load, packaged
 
 HEADS = {name: path.read_text(encoding="utf-8").split("\nname:")[0] for name, path in packaged().items()}
 CARDS = {name: found[1] for name, head in HEADS.items() if (found := re.search(r"--gpu (\S+)", head))}
-PLANNED = ("regex_format", "math_dsrl", "gsm8k_dsrl")
+PLANNED = ("regex_format", "math_dsrl", "gsm8k_dsrl", pytest.param("math_dsrl_qwen3_5", marks=pytest.mark.slow))
 """Each of another model size or engine; the rest would take minutes."""
 HEADS_PLANNED_WITH = "5.24."
 """The transformers of the headers' figures. Others copy more or less: 5.16 makes 5.34 GiB of regex_format's 5.2."""

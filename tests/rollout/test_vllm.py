@@ -156,6 +156,25 @@ def test_pinned_host_memory_by_hand():
     assert need.pinned - 2 * need.adapter == pytest.approx((36 * 256 + 1024) << 20)
 
 
+def test_memory_of_a_hybrid_of_gated_delta_nets_and_attention():
+    """Adapters on all linear layers as the model has them; keys of a quarter of its layers, two states of the others.
+
+    Qwen3.5-4B: a state of 32 heads of 128 by 128 in float32 and of a convolution 3 wide over 8,192 channels is
+    2,146,304 bytes; 4,096 bytes of keys and values a token make 524 tokens as large.
+    """
+    from prerlkit.plan.config import find_config
+    from prerlkit.policy.blank import blank_base
+    from prerlkit.policy.layers import find_layers
+    from prerlkit.recipe.model import Model
+
+    model = Model(id="Qwen/Qwen3.5-4B", dtype="bfloat16")
+    base = blank_base(find_config(model), model, "cpu")
+    weights = dict(base.named_modules())
+    need = engine_memory(base.config, weights=1000, rank=64, sequences=64, length=3072)
+    assert need.adapter == 2 * 64 * sum(sum(weights[name].weight.shape) for name in find_layers(base).linear)
+    assert need.sequence == 8 * 6 * 524 * 4096 + 24 * 2 * 2_146_304
+
+
 def test_weights_in_8_bits_by_hand():
     """Qwen3-4B: the 36 layers' 3.63 of its 4.02 billion numbers take a byte each, the table two."""
     config = AutoConfig.for_model("qwen3", **QWEN3_4B)

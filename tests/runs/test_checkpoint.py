@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.model import Adapter
-from prerlkit.recipe.schema import Optimizer
+from prerlkit.recipe.optimizer import Optimizer
 from prerlkit.runs import checkpoint
 from prerlkit.runs.checkpoint import Checkpoint, Damaged, Position
 from prerlkit.runs.checkpoints import Checkpoints, list_steps, newest_whole

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prerlkit.recipe.schema import Optimizer, Schedule
+from prerlkit.recipe.optimizer import Optimizer, Schedule
 from prerlkit.train.optim import make_optimizer, rate_at
 
 

@@ -84,7 +84,8 @@ class Display:
         self._progress.update(self._work, completed=done, total=of)
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
-        self._rewards.append(record.metrics[catalogue.REWARD.name])
+        if catalogue.REWARD.name in record.metrics:
+            self._rewards.append(record.metrics[catalogue.REWARD.name])
         if self._stage is not None:
             self._progress.update(self._stage, completed=done)
         self._print(Text(step_line(record, done, steps)))
@@ -140,6 +141,8 @@ class Display:
 def step_line(record: StepRecord, done: int, steps: int) -> str:
     """One step in one line, the same on a terminal and in a log file."""
     m, known = record.metrics, catalogue
+    if known.REWARD.name not in m:
+        return _supervised_line(record, done, steps)
     shares = {"pass": known.PASS_RATE, "no signal": known.ZERO_SIGNAL, "truncated": known.TRUNCATED}
     shares["unjudged"] = known.UNJUDGED
     return (
@@ -151,6 +154,15 @@ def step_line(record: StepRecord, done: int, steps: int) -> str:
         f"{_rate(m, known.TOKENS_GENERATED, known.ROLLOUT_SECONDS)}+"
         f"{_rate(m, known.TOKENS_TRAINED, known.TRAIN_SECONDS)} tok/s  {m[known.STEP_SECONDS.name]:.1f} s"
         + (f" + {m[known.PROBES_SECONDS.name]:.1f} s probes" if known.PROBES_SECONDS.name in m else "")
+        + ("  skipped: no gradient" if m[known.SKIPPED_UPDATES.name] else "")
+    )
+
+
+def _supervised_line(record: StepRecord, done: int, steps: int) -> str:
+    m, known = record.metrics, catalogue
+    return (
+        f"{record.stage} {done:>3}/{steps}  loss {m[known.LOSS.name]:.4f}  grad {m[known.GRAD_NORM.name]:.2f}  "
+        f"{_rate(m, known.TOKENS_TRAINED, known.TRAIN_SECONDS)} tok/s  {m[known.STEP_SECONDS.name]:.1f} s"
         + ("  skipped: no gradient" if m[known.SKIPPED_UPDATES.name] else "")
     )
 

@@ -110,9 +110,13 @@ def _stages(recipe: Recipe) -> Table:
             stage.reincarnation if index else "fresh",
             "\n".join(o.weighted(o.choices) for o in stage.objective),
             _steps(stage),
-            f"{stage.learning_rate:g} {stage.schedule.kind}",
-            f"{rollout.prompts_per_step} × {rollout.group_size}" + refill,
-            f"{rollout.max_new_tokens} ({(1 + rollout.refill) * samples * rollout.max_new_tokens:,} a step)",
+            f"{stage.learning_rate:g} {stage.schedule.kind}" if stage.learning_rate else "",
+            f"{rollout.prompts_per_step} demonstrations"
+            if stage.demonstrations
+            else f"{rollout.prompts_per_step} × {rollout.group_size}" + refill,
+            "none"
+            if stage.demonstrations
+            else f"{rollout.max_new_tokens} ({(1 + rollout.refill) * samples * rollout.max_new_tokens:,} a step)",
         )
     return table
 

@@ -53,7 +53,7 @@ def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
         console.print(f"host memory: {gib(made.host_needed)} for all processes (an estimate)", soft_wrap=True)
     if made.engine.at_once:
         _print_engine(console, recipe, made)
-    shared = shares_contexts(recipe)
+    shared = shares_contexts(recipe, made)
     for stage in recipe.stages:
         tokens = tokens_of(stage, share_contexts=shared)
         console.print(
