@@ -124,6 +124,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         with _signals(stop, callback), watching as watched, threads as note:
             if note:
                 callback.on_message(note)
+            watched.progress("model and prompts", 0, 0)
             return run(
                 recipe,
                 output,

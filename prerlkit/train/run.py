@@ -79,7 +79,6 @@ def run(
     writer.check(existing)
     begun = writer.files if existing == "resume" else None
     resuming = bool(begun and list_steps(begun.checkpoints))  # a checkpoint has the weights
-    callback.progress("model and prompts", 0, 0)
     with world.first_on_each_machine():
         written = settle(recipe, recipe_folder, begun, fetch=not resuming, report=callback.on_message)
     recipe = bind(written, recipe_folder)  # what is written down has no path of this machine
