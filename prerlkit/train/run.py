@@ -277,10 +277,8 @@ class _Stages:
     def _do(self, index: int, stage: Stage) -> None:
         context, recipe = self._context, self._context.recipe
         kept, self._optimizer = (self._optimizer if stage.keep_optimizer else None), None
-        progress = partial(context.callback.progress, "training")
-        updater = Updater(
-            context.policy, stage, recipe.memory, context.world, kept, context.callback.on_message, progress
-        )
+        report, progress = context.callback.on_message, partial(context.callback.progress, "training")
+        updater = Updater(context.policy, stage, recipe.memory, context.world, kept, report, progress)
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)

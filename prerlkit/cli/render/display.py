@@ -113,7 +113,7 @@ class Display:
             f"peak memory {summary.peak_memory_bytes / 2**30:.1f} GiB"
         )
         if summary.exit_reason == "stopped":
-            console.print(f"go on with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
+            console.print(f"continue with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
             return
         console.print(f"adapter      {folder / 'adapter'}  (all stages as one PEFT adapter)")
         console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
