@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prerlkit.data.sources import name as source_name
 from prerlkit.publish.curves import INSTALL
 from prerlkit.publish.export import vllm_rank
+from prerlkit.recipe.demonstrations import Demonstrations
 from prerlkit.recipe.model import PACKAGE, PYPI
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSource, ReasoningGymSource
@@ -117,7 +119,9 @@ def _dataset(recipe: Recipe) -> dict[str, str]:
 
 
 def _hub_ids(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(s.id for s in (recipe.data.train, recipe.data.eval) if isinstance(s, HubSource)))
+    demonstrated = [stage.demonstrations.source for stage in recipe.stages if stage.demonstrations]
+    sources = (recipe.data.train, recipe.data.eval, *demonstrated)
+    return list(dict.fromkeys(source.id for source in sources if isinstance(source, HubSource)))
 
 
 def _what(run: TrainedRun, facts: Facts) -> str:
@@ -206,7 +210,20 @@ def _training(run: TrainedRun) -> str:
         "The whole recipe is in `recipe.yaml`; `prerlkit run recipe.yaml` repeats the run.\n\n"
         + "\n".join(rows)
         + f"\n\nData: {data}. Verifier: {verifiers}. Seed: {recipe.seed}."
+        + "".join(
+            f" Demonstrations of stage {s.name}: {_origin(s.demonstrations)}."
+            for s in recipe.stages
+            if s.demonstrations
+        )
     )
+
+
+def _origin(demonstrations: Demonstrations) -> str:
+    if demonstrations.samples is not None:
+        return "samples that passed in an evaluation"
+    if demonstrations.source is None:
+        return "a column of the training rows"
+    return "a local file" if isinstance(demonstrations.source, FileSource) else source_name(demonstrations.source)
 
 
 def _results(run: TrainedRun, facts: Facts) -> str:

@@ -92,6 +92,7 @@ def runs(module_recipe, tmp_path_factory):
     ending = {"steps": 4, "until": {"metric": "probe/alignment", "above": -2.0, "window": 2}}
     probes = [{"name": name, "every": 1} for name in ("alignment", "thoughts", "exploration", "drift")]
     merged = [recipe["stages"][0], {**recipe["stages"][1], "reincarnation": "merge"}]
+    sft = {"objective": "sft", "demonstrations": {"completion": "{answer}"}, "rollout": {"prompts_per_step": 3}}
     scenarios = {
         "even": longer(recipe, 2),
         "uneven": longer(recipe, 3, stages=kl, **updates),
@@ -99,6 +100,7 @@ def runs(module_recipe, tmp_path_factory):
         "nothing": {**recipe, "rollout": {**recipe["rollout"], "group_size": 1}},
         "merge": longer(recipe, 2, stages=merged),
         "refill": _refilling(recipe),
+        "supervised": longer(recipe, 2, stages=[{**recipe["stages"][0], **sft}, recipe["stages"][1]]),
         "probed": longer(recipe, 3, probes=probes, stages=[{**recipe["stages"][0], **ending}, recipe["stages"][1]]),
         "sharded": longer(recipe, 3, memory={"shard_base": True, "gradient_checkpointing": True}, stages=kl),
         "sharded-cache": longer(recipe, 2, memory={"shard_base": True, "microbatch_tokens": 128}, **updates),
@@ -148,7 +150,9 @@ def same_adapter(one: Path, two: Path) -> float:
     return max(float(tensor.abs().max()) for tensor in a.values())
 
 
-@pytest.mark.parametrize("name", ["even", "uneven", "nothing", "merge", "refill", "probed", "sharded", "sharded-cache"])
+@pytest.mark.parametrize(
+    "name", ["even", "uneven", "nothing", "merge", "refill", "supervised", "probed", "sharded", "sharded-cache"]
+)
 def test_two_processes_leave_the_adapter_samples_and_metrics_of_one(runs, name):
     one, two = runs / f"{name}-one", runs / f"{name}-two"
     assert same_adapter(one, two) > 0.01
