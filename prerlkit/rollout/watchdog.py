@@ -14,7 +14,7 @@ import select
 import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,8 @@ _SECONDS = 0.5
 """Between two looks at the trainer."""
 _STARTING_SECONDS = 0.05
 """The same while the engine starts: what a killed trainer leaves can't be found any more, only remembered."""
+_STARTED, _KILL = b"started\n", b"kill\n"
+"""What the trainer writes to the watchdog, which answers with an empty line."""
 
 
 class Watchdog:
@@ -51,38 +53,54 @@ class Watchdog:
 
         It returns when the watchdog has seen them: a trainer that is killed right after it leaves no engine.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with suppress(OSError):
-            self._process.stdin.write(b"started\n")
-            self._process.stdin.flush()
-            self._process.stdout.readline()
+        self._send(_STARTED)
+
+    def kill(self) -> None:
+        """Kill the engine's processes. Its files stay: another engine may be started on them."""
+        self._send(_KILL)
 
     def stop(self) -> None:
         """End it without a kill: the engine is closed."""
         self._process.kill()
         self._process.communicate()
 
+    def _send(self, order: bytes) -> None:
+        """Return when the watchdog has done what `order` says, or is gone."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(OSError):
+            self._process.stdin.write(order)
+            self._process.stdin.flush()
+            self._process.stdout.readline()
+
 
 def watch(trainer: int, folder: str) -> None:
-    """Wait until this process's parent `trainer` is gone, then kill the engine's processes and delete `folder`."""
+    """Wait until this process's parent `trainer` or its pipe is gone, then kill the engine and delete `folder`."""
     others = {os.getpid(), *(child.pid for child in _descendants(trainer))}
     print(flush=True)
     engine: set[psutil.Process] = set()  # by process id and start time: a later process with that id is another one
     starting = True
     while os.getppid() == trainer:
-        if not starting:
-            time.sleep(_SECONDS)
-            continue
-        starting = not select.select([sys.stdin], [], [], _STARTING_SECONDS)[0]
-        engine |= {child for child in _descendants(trainer) if child.pid not in others}
-        if not starting:
-            with suppress(OSError):  # the trainer is gone: that is why there was something to read
+        readable = select.select([0], [], [], _STARTING_SECONDS if starting else _SECONDS)[0]
+        if starting:
+            engine |= {child for child in _descendants(trainer) if child.pid not in others}
+        if readable:
+            order = os.read(0, 100)
+            if not order:
+                break
+            starting = False
+            if order == _KILL:
+                _kill(engine)
+            with suppress(OSError):  # the trainer is gone by now
                 print(flush=True)
-    for process in engine:
+    _kill(engine)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _descendants(process: int) -> list[psutil.Process]:

@@ -18,12 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.files import new_folder, write_json
+from prerlkit.files import is_inside, new_folder, write_json
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs.checksums import sha256
 
 _TENSOR = "$tensor"
 """Key that represents a tensor in the JSON part of an optimizer's state."""
+_MOST = 10**15
+"""No count of a run is larger."""
 _STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
 
 
@@ -125,19 +127,21 @@ class Checkpoint:
         try:
             sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
             for name, expected in sums.items():
+                if not is_inside(name):
+                    raise Damaged(f"{_CHECKSUMS} names {name[:100]}, which is not in its folder")
                 if sha256(folder / name) != expected:
                     raise Damaged(f"{name} is not what was written (its SHA-256 differs)")
             state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
             missing = {_STATE, _OPTIMIZER, *map(_adapter_file, state["stages"])} - set(sums)
             if missing:
                 raise Damaged(f"{min(missing)} has no checksum")
-            position = Position(**state["position"])
+            position = _position(state["position"])
             return cls(folder, position, tuple(state["stages"]), state["origin"], state["optimizer"])
         except FileNotFoundError as error:
             raise Damaged(f"{Path(error.filename).name} is missing") from None
         except OSError as error:
             raise Damaged(f"it can't be read: {error}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Damaged(f"its JSON is not what was written: {error}") from None
 
     def adapter(self, stage: str) -> Path:
@@ -161,6 +165,16 @@ class Checkpoint:
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimizer's state into the current stage's."""
         optimizer.load_state_dict(_unflatten(load_file(self.folder / _OPTIMIZER), dict(self._layout)))
+
+
+def _position(values: Mapping[str, Any]) -> Position:
+    """Return a position from JSON. Raises ValueError for a number that is none, negative or not whole."""
+    position = Position(**values)
+    for name, value in asdict(position).items():
+        allowed = int | float if name == "seconds" else int
+        if isinstance(value, bool) or not isinstance(value, allowed) or not 0 <= value < _MOST:
+            raise ValueError(f"position.{name} is {value!r:.60}")
+    return position
 
 
 def _adapter_file(stage: str) -> str:

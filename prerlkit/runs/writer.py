@@ -197,6 +197,8 @@ def _check_content(files: RunFiles, existing: Existing) -> None:
             f"{files.path} is not a run (no recipe.yaml), so there is nothing to resume.",
             "Choose the run's folder, or another --output.",
         )
+    if existing == "resume":
+        _refuse_links(files)
     if existing == "refuse" and occupied:
         raise UsageError(
             f"{files.path} exists and is not empty.",
@@ -207,6 +209,21 @@ def _check_content(files: RunFiles, existing: Existing) -> None:
             f"{files.path} does not look like a run (no recipe.yaml), so --overwrite will not delete it.",
             "Choose another --output, or delete it yourself.",
         )
+
+
+def _refuse_links(files: RunFiles) -> None:
+    """Refuse a run folder that somebody sent with links in it: what they point to would be written and deleted.
+
+    Raises:
+        UsageError: naming the link.
+    """
+    own = [path for path in vars(files).values() if path != files.path]
+    for path in [*own, *files.adapters.glob("*"), *files.checkpoints.glob("*")]:
+        if path.is_symlink():
+            raise UsageError(
+                f"{path} is a link. A run doesn't write through links in its folder.",
+                "Put what it points to in its place, if it is this run's.",
+            )
 
 
 def _content(folder: Path) -> list[Path]:

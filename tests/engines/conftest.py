@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+FOLDER = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,16 @@ def small(tmp_path_factory, make_model, make_tokenizer):
     make_model(hidden_size=128, intermediate_size=256).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def in_process(vllm):
+    """The module `in_process.py`, under a name that an engine's process can import too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        import in_process
+
+        yield in_process
 
 
 @pytest.fixture

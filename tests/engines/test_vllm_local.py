@@ -1,4 +1,7 @@
-"""vLLM in a process beside the training: started once for all these tests, on a random model in float32."""
+"""vLLM in a process next to the training: started twice for all these tests, on a random model in float32.
+
+As on a CPU the worker is a process of its own; as on CUDA it is inside the engine's and is scheduled asynchronously.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from prerlkit.errors import CanaryError, EngineError
+from prerlkit.errors import CanaryError, EngineError, UsageError
 from prerlkit.policy import save
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.canary import Canary, CanaryEngine
@@ -19,8 +22,8 @@ from prerlkit.types import Prompt
 PROMPTS = tuple(Prompt(f"p{i}", "", tuple(range(40 + i, 64 + i))) for i in range(4))
 
 
-@pytest.fixture(scope="module")
-def started(vllm, small, tmp_path_factory):
+@pytest.fixture(scope="module", params=["as on CUDA", "as on a CPU"])
+def started(request, vllm, in_process, small, tmp_path_factory):
     """A policy without adapters, its trainer's side, and the engine that holds its copy."""
     from prerlkit.policy.policy import load_policy
     from prerlkit.policy.tokens import read_tokens
@@ -33,7 +36,10 @@ def started(vllm, small, tmp_path_factory):
     canary = Canary(policy, PROMPTS, "float32")
     targets = policy.adapters.linear_names
     way = tmp_path_factory.mktemp("way")
-    client = LocalVllm(LocalSettings(small, "float32", targets, 8, 128, 8, False, True, 0.3, 32 << 20), way)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "as on CUDA":
+            patch.setattr(vllm, "LLM", in_process.as_on_cuda())
+        client = LocalVllm(LocalSettings(small, "float32", targets, 8, 128, 8, False, True, 0.3, 32 << 20), way)
     engine = VllmEngine(client, policy, policy.tokenizer.decode, policy.end_ids, way / "x")
     yield SimpleNamespace(policy=policy, engine=engine, client=client, canary=canary)
     engine.close()
@@ -136,6 +142,21 @@ def test_greedy_is_the_likeliest_token(started):
         with torch.no_grad():
             logits = started.policy.base(input_ids=torch.tensor([PROMPTS[p].token_ids])).logits[0, -1]
         assert logits[completion.token_ids[0]] == pytest.approx(logits.max().item(), abs=1e-3)
+
+
+def test_a_rollout_that_is_given_up_leaves_nothing_in_the_next(started):
+    whole = sample(started.engine, seed=7)
+    given_up = started.engine.generate(PROMPTS, Sampling(8, 90, 1.0, 1))
+    next(given_up)
+    given_up.close()
+    assert sample(started.engine, seed=7) == whole
+
+
+def test_a_request_that_vllm_refuses_is_named_and_harms_no_other(started):
+    long = Prompt("long", "", tuple(range(40, 240)))
+    with pytest.raises(UsageError, match="200 input tokens"):  # no death: another engine would refuse it too
+        list(started.engine.generate([*PROMPTS, long], Sampling(2, 6, 1.0, 1)))
+    assert len(sample(started.engine)) == 8
 
 
 def test_the_cpu_build_has_no_sleep_and_the_run_knows(started):

@@ -16,24 +16,26 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from prerlkit.errors import EngineError
+from prerlkit.errors import EngineError, UsageError
 from prerlkit.rollout import vllm_local
 from prerlkit.rollout.leftovers import EngineFolder, leftover_engines, leftover_note, sweep
 from prerlkit.rollout.protocol import Sampling
 from prerlkit.rollout.vllm import AbortedError, Request
 
 FAKE = """
-import queue, subprocess, sys
+import queue, subprocess, sys, time
 from types import SimpleNamespace
 
 class SamplingParams(SimpleNamespace): ...
 
 class Core:
     def __init__(self, process):
-        self.process = process
+        self.process, self.closes = process, True
         self.resources = SimpleNamespace(engine_dead=False)
         self.outputs_queue, self.utility_results = queue.Queue(), {}
     def shutdown(self):
+        while not self.closes:
+            time.sleep(0.1)
         self.process.kill(); self.process.wait()
 
 class Engine:
@@ -78,6 +80,7 @@ def fake_vllm(tmp_path, monkeypatch):
     for folder in (package, package / "v1", package / "v1" / "engine"):
         (folder / "__init__.py").write_text("")
     (package / "__init__.py").write_text(FAKE)
+    (package / "exceptions.py").write_text("class VLLMClientError(Exception): ...\n")
     (package / "v1" / "engine" / "exceptions.py").write_text("class EngineDeadError(Exception): ...\n")
     for name in [name for name in sys.modules if name.split(".")[0] == "vllm"]:
         monkeypatch.delitem(sys.modules, name)
@@ -159,6 +162,48 @@ def test_a_closed_engine_leaves_no_process(fake_vllm, tmp_path):
     assert len(started) == 2  # the engine and its watchdog
     client.close()
     assert all(gone(pid) for pid in started)
+
+
+def test_an_engine_that_does_not_close_is_killed_and_its_files_stay(fake_vllm, tmp_path, monkeypatch):
+    monkeypatch.setattr(vllm_local, "CLOSE_SECONDS", 0.2)
+    (tmp_path / "files").mkdir()
+    client = vllm_local.LocalVllm(SETTINGS, tmp_path / "files")
+    core = client._engine.engine_core
+    core.closes = False
+    client.close()
+    assert core.process.wait(20) == -signal.SIGKILL
+    assert (tmp_path / "files").exists()  # the next engine is started on them
+
+
+def test_an_engine_whose_close_fails_is_killed_and_the_failure_is_raised(fake_vllm, tmp_path, monkeypatch):
+    client = vllm_local.LocalVllm(SETTINGS, tmp_path / "files")
+    process = client._engine.engine_core.process
+    monkeypatch.setattr(client._engine.engine_core, "shutdown", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        client.close()
+    assert process.wait(20) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "VLLMClientError"])
+def test_what_vllm_refuses_is_no_death_of_the_engine(client, monkeypatch, kind):
+    from vllm.exceptions import VLLMClientError
+
+    def refuse(*_, **__):
+        raise {"ValueError": ValueError, "VLLMClientError": VLLMClientError}[kind]("the prompt is too long\nand more")
+
+    monkeypatch.setattr(client._engine, "add_request", refuse)
+    with pytest.raises(UsageError, match="refused a request: the prompt is too long"):
+        sample(client)
+
+
+def test_a_start_that_settings_forbid_says_why(fake_vllm, tmp_path, monkeypatch):
+    from vllm import LLM
+
+    text = "1 validation error for VllmConfig\n  Value error, it wants Triton. [type=value_error, input_value=1]\n more"
+    monkeypatch.setattr(LLM, "__init__", lambda *_, **__: (_ for _ in ()).throw(ValueError(text)))
+    with pytest.raises(EngineError, match=r"did not start: Value error, it wants Triton\.\n") as caught:
+        vllm_local.LocalVllm(SETTINGS, tmp_path / "files")
+    assert "[type" not in caught.value.message
 
 
 def test_folders_of_dead_runs_are_swept_and_those_of_live_ones_stay(tmp_path):

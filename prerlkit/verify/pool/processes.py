@@ -75,21 +75,21 @@ def kill_tree(pid: int | None, mark: str) -> None:
             os.killpg(pid, signal.SIGKILL)
         _send(pid, signal.SIGKILL)
     deadline = time.monotonic() + _PATIENCE
-    while (found := _marked(mark, besides=pid)) and time.monotonic() < deadline:
+    while (found := _with_mark(mark, exclude=pid)) and time.monotonic() < deadline:
         for child in found:
             _send(child, signal.SIGKILL)
         time.sleep(0.001)
 
 
-def _marked(mark: str, besides: int | None) -> list[int]:
-    """Living processes that carry the worker's mark in the environment that they were started with."""
+def _with_mark(mark: str, exclude: int | None) -> list[int]:
+    """Return the living processes with the worker's mark in the environment that they were started with."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for entry in _process_folders():
         try:
-            if int(entry.name) != besides and wanted in (entry / "environ").read_bytes().split(b"\0"):
+            if int(entry.name) != exclude and wanted in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
-        except OSError:  # gone, or somebody else's
+        except OSError:  # gone, or another user's
             continue
     return found
 
