@@ -189,7 +189,9 @@ def _training(run: TrainedRun) -> str:
         + "\n".join(rows)
         + f"\n\nData: {data}. Verifier: {verifiers}. Seed: {recipe.seed}."
         + "".join(
-            f" Demonstrations of stage {s.name}: {origin(s.demonstrations)}." for s in recipe.stages if s.demonstrations
+            f" Demonstrations of stage {s.name}: {_text(origin(s.demonstrations))}."
+            for s in recipe.stages
+            if s.demonstrations
         )
     )
 
