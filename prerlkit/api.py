@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prerlkit.errors import UsageError
+from prerlkit.paths import user_path
 
 if TYPE_CHECKING:
     from prerlkit.evaluation.harness.results import Results
@@ -53,7 +54,9 @@ def run(
     from prerlkit.train.callbacks import SilentCallback
 
     loaded, folder = _recipe(recipe, overrides or {})
-    launch = Launch(loaded, folder, Path(output) if output else output_folder(loaded), existing, force, trust=trust)
+    launch = Launch(
+        loaded, folder, user_path(output) if output else output_folder(loaded), existing, force, trust=trust
+    )
     with processes() as world:
         return run_recipe(launch, callback or SilentCallback(), world)
 
@@ -113,7 +116,7 @@ def evaluate(
 
     names = [targets] if isinstance(targets, str | Path) else list(targets)
     found = plan([str(name) for name in names], EvalRequest.of(request))
-    where = Path(output or Path("evals") / found.task.name)
+    where = user_path(output or Path("evals") / found.task.name)
     return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
 
 

@@ -22,6 +22,7 @@ RANKS = {
             "seeds",
             "suggest",
             "files",
+            "paths",
             "cache",
             "secrets",
             "quiet",

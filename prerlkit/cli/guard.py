@@ -7,12 +7,14 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from prerlkit.cli.visible import VisibleConsole, visible
 from prerlkit.errors import PrerlkitError, ShownElsewhereError
+from prerlkit.paths import user_path
 from prerlkit.secrets import redact
 
 _FULL = "Free some space, then give the command again; `run` and `sweep` continue from there (`run` with --resume)."
@@ -29,12 +31,15 @@ _NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "can't start ne
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Show a PrerlkitError as one paragraph on stderr and exit with its code; a traceback only with `verbose`."""
+    """Show a PrerlkitError as one paragraph on stderr and exit with its code; a traceback only with `verbose`.
+
+    Paths among the options get the home folder for `~`: a shell leaves it in `--output=~/runs`.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **options: Any) -> None:
         try:
-            command(*args, **options)
+            command(*args, **{name: _with_home(value) for name, value in options.items()})
         except ShownElsewhereError as error:
             raise typer.Exit(error.exit_code) from None
         except PrerlkitError as error:
@@ -65,6 +70,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _with_home(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_home(item) for item in value]
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def _address_space_hint(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prerlkit.cache import cache_root
 from prerlkit.engines.engine import CACHE, OTHER, WEIGHTS, Engine, EngineContext, Reservation, Shared
 from prerlkit.errors import UsageError
-from prerlkit.policy.layout import stored_modules
+from prerlkit.paths import user_path
 from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.rollout import MAX_RANK
 from prerlkit.rollout import vllm_local, vllm_server
@@ -105,7 +105,7 @@ class VllmRollouts(Engine):
         same = (copied or recipe.model.quantization == "none") and settings.quantization == "none"
         # once: it begins at the bare base
         canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
-        held = EngineFolder(Path(settings.shared_folder or cache_root()))
+        held = EngineFolder(user_path(settings.shared_folder or cache_root()))
         model = held.path / "base" if copied else context.model
 
         def decode(ids: Sequence[int]) -> str:
@@ -129,9 +129,10 @@ class VllmRollouts(Engine):
             if copied:
                 on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
                 _write_dense(context, model)
-            names = stored_modules(
-                model, policy.adapters.found.linear, trust_remote_code=recipe.model.trust_remote_code
-            )
+            own_code = recipe.model.trust_remote_code
+            from prerlkit.policy.layout import stored_modules  # imports torch, and recipes are checked without
+
+            names = stored_modules(model, policy.adapters.found.linear, trust_remote_code=own_code)
             return _WithFolder(RestartingEngine(start, on_message), held)
         except BaseException:
             held.remove()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prerlkit.publish.card_data import evaluated_dataset, hub_ids, origin
 from prerlkit.publish.curves import INSTALL
 from prerlkit.publish.export import vllm_rank
 from prerlkit.recipe.model import PACKAGE, PYPI
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSource, ReasoningGymSource
 from prerlkit.runs.trained import TrainedRun
 
 Kind = Literal["adapter", "merged"]
+
+_MARKS = re.compile(r"[\\`*\[\]<>|!~]|(?<!\w)[_#](?!\w)")
+"""What Markdown and HTML could see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def _metadata(run: TrainedRun, facts: Facts) -> str:
     relation: dict[str, Any] = {"base_model": facts.base} if facts.base else {}
     if facts.base:
         relation["base_model_relation"] = "adapter" if facts.kind == "adapter" else "finetune"
-    names = _hub_ids(run.recipe)
+    names = hub_ids(run.recipe)
     data = ModelCardData(
         license=facts.license,
         library_name="peft" if facts.kind == "adapter" else "transformers",
@@ -84,7 +88,7 @@ def _index(run: TrainedRun) -> list[Any]:
     done = [e for e in run.evaluations if e["name"] != "before"]
     if not done:
         return []
-    dataset = _dataset(run.recipe)
+    dataset = evaluated_dataset(run.recipe)
     figures = []
     if done[-1].get("accuracy"):
         figures.append(("accuracy", "greedy accuracy", done[-1]["accuracy"]["value"]))
@@ -96,35 +100,11 @@ def _index(run: TrainedRun) -> list[Any]:
     ]
 
 
-def _dataset(recipe: Recipe) -> dict[str, str]:
-    source = recipe.data.train if isinstance(recipe.data.eval, HeldOut) else recipe.data.eval
-    rest = " (held-out rows of the training source)" if isinstance(recipe.data.eval, HeldOut) else ""
-    match source:
-        case HubSource():
-            config = {"dataset_config": source.config} if source.config else {}
-            return {
-                "dataset_type": source.id,
-                "dataset_name": source.id + rest,
-                "dataset_split": source.split,
-                **config,
-            }
-        case GeneratorSource():
-            return {"dataset_type": f"prerlkit-{source.name}", "dataset_name": f"{source.name}, generated{rest}"}
-        case ReasoningGymSource():
-            return {"dataset_type": "reasoning-gym", "dataset_name": f"reasoning-gym {source.task}{rest}"}
-        case FileSource():
-            return {"dataset_type": "local-file", "dataset_name": f"a local file{rest}"}
-
-
-def _hub_ids(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(s.id for s in (recipe.data.train, recipe.data.eval) if isinstance(s, HubSource)))
-
-
 def _what(run: TrainedRun, facts: Facts) -> str:
     form = "A LoRA adapter" if facts.kind == "adapter" else f"A merged model in {facts.record.get('dtype', '16 bit')}"
     base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.base else base_name(run.recipe)
     stages = " → ".join(stage.name for stage in run.recipe.stages)
-    about = f" {run.recipe.description}." if run.recipe.description else ""
+    about = f" {_text(run.recipe.description)}." if run.recipe.description else ""
     part = "" if run.complete else f" **This is a checkpoint of step {run.step} of an unfinished run.**"
     if (scale := facts.record.get("lora_scale", 1)) != 1:
         part += f" **Merged with {scale:g} times the trained change: not the policy that is measured below.**"
@@ -138,11 +118,13 @@ def _what(run: TrainedRun, facts: Facts) -> str:
 def base_name(recipe: Recipe) -> str:
     """What a person may read about the base: never a path of this machine."""
     if recipe.model.id.startswith(PYPI):
-        return f"`{recipe.model.id.removeprefix(PYPI)}` (a PyPI wheel)"
+        return f"{_text(recipe.model.id.removeprefix(PYPI))} (a PyPI wheel)"
     if recipe.model.id.startswith(PACKAGE):
         return f"`{recipe.model.id}` (a model that comes with prerlkit)"
     return (
-        "a model that is not on the Hub" if "/" in recipe.model.id and recipe.model.id[0] in "/~." else recipe.model.id
+        "a model that is not on the Hub"
+        if "/" in recipe.model.id and recipe.model.id[0] in "/~."
+        else _text(recipe.model.id)
     )
 
 
@@ -200,12 +182,17 @@ def _training(run: TrainedRun) -> str:
         lora = f"{'DoRA' if stage.adapter.dora else 'LoRA'} r={stage.adapter.rank}, alpha={stage.adapter.alpha:g}"
         over = stage.reincarnation if index else "fresh"
         rows.append(f"| {stage.name} | {objectives} | {stage.steps} | {stage.learning_rate:g} | {over} | {lora} |")
-    data = _dataset(recipe)["dataset_name"]
-    verifiers = ", ".join(use.name.rpartition("/")[2] for use in recipe.verifiers)
+    data = _text(evaluated_dataset(recipe)["dataset_name"])
+    verifiers = ", ".join(_text(use.name.rpartition("/")[2]) for use in recipe.verifiers)
     return (
         "The whole recipe is in `recipe.yaml`; `prerlkit run recipe.yaml` repeats the run.\n\n"
         + "\n".join(rows)
         + f"\n\nData: {data}. Verifier: {verifiers}. Seed: {recipe.seed}."
+        + "".join(
+            f" Demonstrations of stage {s.name}: {_text(origin(s.demonstrations))}."
+            for s in recipe.stages
+            if s.demonstrations
+        )
     )
 
 
@@ -217,13 +204,18 @@ def _results(run: TrainedRun, facts: Facts) -> str:
         for one in done:
             passes = ", ".join(f"pass@{k} {_percent(v)}" for k, v in one.get("pass_at", {}).items()) or "–"
             greedy = _percent(one["accuracy"]) if one.get("accuracy") else "–"
-            lines.append(f"| {one['name']} | {one['step']} | {one['prompts']} | {greedy} | {passes} |")
+            lines.append(f"| {_text(one['name'])} | {one['step']} | {one['prompts']} | {greedy} | {passes} |")
         lines.append("\n95 % intervals in brackets: Wilson for greedy accuracy, bootstrap over problems for pass@k.")
     else:
         lines.append("No evaluation was made.")
     if facts.curves:
         lines.append("\n![training curves](curves.png)")
     return "\n".join(lines)
+
+
+def _text(text: object) -> str:
+    """Return text of the run as text in the card, in one line. Others may have written it."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def _percent(estimate: dict[str, float]) -> str:
@@ -282,4 +274,4 @@ def _not_run(run: TrainedRun, facts: Facts) -> str:
 
 def _versions(run: TrainedRun) -> str:
     versions = run.environment.get("versions", {})
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "Not recorded."
+    return ", ".join(_text(f"{name} {version}") for name, version in versions.items()) or "Not recorded."

@@ -15,6 +15,7 @@ from torch import Tensor
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
+from prerlkit.paths import user_path
 from prerlkit.policy.adapters import ROOT
 from prerlkit.policy.gguf import quiet_transformers
 from prerlkit.policy.identity import write_base
@@ -108,9 +109,9 @@ def export(
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
         PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
     """
-    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
-    folder = Path(output).expanduser() if output else trained.folder / "export"
+    folder = user_path(output) if output else trained.folder / "export"
     if folder.exists() and not ((folder / RECORD).is_file() and overwrite):
         what = "an export; add --overwrite to replace it" if (folder / RECORD).is_file() else "something else"
         raise UsageError(f"{folder} exists and holds {what}.", "Or choose another folder with -o.")

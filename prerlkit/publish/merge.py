@@ -21,12 +21,14 @@ from torch import Tensor
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import new_folder, write_json
+from prerlkit.paths import user_path
 from prerlkit.policy.layout import TensorGroup
 from prerlkit.policy.tokens import load_tokenizer
 from prerlkit.policy.weights import INDEX, Weights
 from prerlkit.publish import fold, proof
 from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
+from prerlkit.publish.leaks import check_inside
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.streamed import StreamedModel
@@ -94,9 +96,9 @@ def merge(
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
         PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
     """
-    trained = TrainedRun.open(Path(run), checkpoint=checkpoint, weights=True)
+    trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
-    folder = Path(output).expanduser() if output else trained.folder / "merged"
+    folder = user_path(output) if output else trained.folder / "merged"
     _check(trained, folder, lora_scale, overwrite)
     source = trained.resolve_base(base, report)
     model = trained.recipe.model
@@ -233,6 +235,7 @@ def _write_rest(plan: _MergePlan, work: Path) -> None:
     for pattern in _COPIED:
         for file in source.glob(pattern):
             if file.is_file() and not any(file.match(no) for no in _NOT_COPIED):
+                check_inside(file, source)
                 shutil.copyfile(file, work / file.name)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     for key in ("quantization_config", "_name_or_path", "torch_dtype"):

@@ -50,6 +50,14 @@ SIGLIP = {
     "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
     "patch_size": 14,
 }  # fmt: skip
+GEMMA4 = {
+    "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "global_head_dim": 16,
+    "final_logit_softcapping": 2.0, "pad_token_id": 0,  # 30 as published: tiny models have tiny logits
+}  # fmt: skip
+GEMMA4_VISION = {
+    "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "head_dim": 8, "position_embedding_size": 64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,15 @@ ROWS = (
     Row("Gemma 4, text", "gemma4_text", {
         "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "global_head_dim": 8,
         "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}),
+    Row("Gemma 4 E2B, with vision", "gemma4", {"vision_config": GEMMA4_VISION}, {
+        **GEMMA4, "num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8, "num_kv_shared_layers": 2,
+        "use_double_wide_mlp": True}, "Gemma4ForConditionalGeneration"),
+    Row("Gemma 4 31B, with vision", "gemma4", {"vision_config": GEMMA4_VISION}, {
+        **GEMMA4, "hidden_size_per_layer_input": 0, "attention_k_eq_v": True}, "Gemma4ForConditionalGeneration"),
+    Row("Gemma 4 26B-A4B, with vision", "gemma4", {"vision_config": GEMMA4_VISION}, {
+        **GEMMA4, "hidden_size_per_layer_input": 0, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
+        "moe_intermediate_size": 24}, "Gemma4ForConditionalGeneration"),
     Row("gpt-oss", "gpt_oss", {**MOE, "sliding_window": 8, "rope_parameters": {
         "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}}),
     Row("LFM2", "lfm2", {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "conv_L_cache": 3}),

@@ -1,0 +1,11 @@
+"""Paths as people give them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def user_path(path: str | Path) -> Path:
+    """Return the path with the home folder for `~`; a user who is not known stays as written."""
+    return Path(os.path.expanduser(path))
