@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from safetensors import SafetensorError
@@ -46,7 +48,7 @@ def new_file(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
     temporary = _temporary(path)
     discarded: list[bool] = []
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file, lambda: discarded.append(True)
             file.flush()
             os.fsync(file.fileno())
@@ -60,12 +62,34 @@ def new_file(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
 def keep_copy(path: Path) -> Path:
     """Keep the present content of `path` under another name, `<name>.damaged-<n>`, and return that."""
     copies = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
-    copy = next(name for name in copies if not name.exists())
+    copy = next(name for name in copies if not os.path.lexists(name))  # a link to nothing is there too
     try:
         os.link(path, copy)  # no byte is written: the disk may be full
     except OSError:  # a disk without hard links
-        shutil.copy2(path, copy)
+        with path.open("rb") as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target)
     return copy
+
+
+def open_regular(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file that is no link, pipe or device. What others put at its name would lead to another file, or block.
+
+    Args:
+        flags, mode: as of `os.open`.
+
+    Raises:
+        OSError: it can't be opened, or is something else than a file.
+    """
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK) and path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, and links are not followed here", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return handle
 
 
 def _temporary(path: Path) -> Path:
@@ -73,9 +97,25 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}")
 
 
+def is_inside(name: str) -> bool:
+    """Return whether a relative path, which a file of others may hold, stays in its folder. Links are not looked at."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def stays_in(file: Path, folder: Path) -> bool:
+    """Return whether a file is in a folder also when links are followed.
+
+    A model in the Hub's cache is a folder of links to its blobs, which count as in it.
+    """
+    root = folder.resolve()
+    places = [root, *([root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [])]
+    return any(file.resolve().is_relative_to(place) for place in places)
+
+
 def append_text(path: Path, text: str) -> None:
     """Add `text` at the end and sync it. When that fails, a full disk for instance, the file is as it was before."""
-    with path.open("ab") as file:
+    with open(open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
         before = file.tell()
         try:
             file.write(text.encode("utf-8"))
@@ -105,7 +145,7 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what `write_text` and `new_folder` of a killed process left behind in `folder`."""
     for path in folder.glob(".*"):
         if is_leftover(path):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

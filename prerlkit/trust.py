@@ -21,6 +21,7 @@ from prerlkit.files import write_text
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.plugins import bind, plugin_files
 from prerlkit.recipe.schema import Recipe, VerifierConfig
+from prerlkit.recipe.trackers import TrackioSettings
 from prerlkit.verify.foreign import code_of
 from prerlkit.verify.judging.http import is_local
 
@@ -108,8 +109,28 @@ def of_files(recipe: Recipe, folder: Path | None) -> tuple[ForeignCode, ...]:
 
 
 def of_recipe(recipe: Recipe, folder: Path | None) -> tuple[ForeignCode, ...]:
-    """Return all code that a run of the recipe would import from elsewhere than installed packages."""
-    return (*of_verifiers(recipe.verifiers, folder), *of_files(recipe, folder), *of_model(recipe.model))
+    """Return all code that a run of the recipe would import from elsewhere than installed packages, and what it sends.
+
+    A tracker's Space receives the Hub's token of this user. A vLLM server elsewhere receives prompts and VLLM_API_KEY.
+    """
+    code = (*of_verifiers(recipe.verifiers, folder), *of_files(recipe, folder), *of_model(recipe.model))
+    return (*code, *of_hosts(recipe))
+
+
+def of_hosts(recipe: Recipe) -> tuple[ForeignCode, ...]:
+    """Return what a run would send to hosts that its recipe names for rollouts and trackers."""
+    named = []
+    if recipe.rollout.engine == "vllm":
+        for server in recipe.rollout.vllm.server or ():
+            if not is_local(server):
+                named.append(("rollout.vllm.server", "sends prompts, adapters' paths and VLLM_API_KEY", server))
+    for use in recipe.output.trackers:
+        if isinstance(use, TrackioSettings) and use.space:
+            named.append(("output.trackers", "trackio sends metrics and the Hub's token", use.space))
+    return tuple(
+        ForeignCode(key, what, place, f"sha256:{hashlib.sha256(place.encode()).hexdigest()}", True)
+        for key, what, place in named
+    )
 
 
 def untrusted(found: Sequence[ForeignCode], folder: Path | None) -> tuple[ForeignCode, ...]:
@@ -148,7 +169,9 @@ def left_out(recipe: Recipe, folder: Path | None, trust: bool) -> tuple[ForeignC
 
 def store() -> Path:
     """Return the file of what the user has allowed: `$XDG_CONFIG_HOME/prerlkit/trusted.json`, or below `~/.config`."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # as the XDG specification says: a relative one may lie in what somebody sent
+        base = os.path.expanduser("~/.config")
     return Path(base) / "prerlkit" / "trusted.json"
 
 

@@ -22,7 +22,7 @@ from prerlkit.metrics.catalogue import (
     EVAL_PASS_AT,
     REWARD,
 )
-from prerlkit.runs.run import Run
+from prerlkit.runs.run import Run, reading_runs
 from prerlkit.suggest import nearest
 
 DEFAULT = (EVAL_ACCURACY.name, EVAL_AVERAGE.name, EVAL_PASS_AT.of("*"), REWARD.name)
@@ -114,6 +114,7 @@ class Comparison:
         }
 
 
+@reading_runs()
 def compare(
     runs: Sequence[Run],
     *,

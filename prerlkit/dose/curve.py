@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.evaluation.effect_words import THOUGHTS
-from prerlkit.runs.run import Run
+from prerlkit.runs.run import Run, reading_runs
 
 KL_RANGE = (0.02, 0.2)
 """Nats a token, of the policy to the one that the stage began with. Ours: the manipulation check of the laboratory."""
@@ -70,6 +70,7 @@ class Proposal:
     why: str
 
 
+@reading_runs()
 def read_curve(folders: Mapping[float, Path]) -> DoseCurve:
     """Return the curve of the runs in `folders`, by their rate. A run that has not begun is left out."""
     stage, samples, start, rows, collapsed = "", 0, None, list[DoseRow](), dict[float, int]()

@@ -19,6 +19,7 @@ from rich.console import Console
 
 import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.files import is_inside
 from prerlkit.policy import gguf, hub, wheels
 from prerlkit.recipe.model import PACKAGE, PYPI, Model
 from prerlkit.suggest import nearest
@@ -183,9 +184,11 @@ def _missing_weights(folder: Path) -> str:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+            shards = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{index} is not a readable index of weights: {error}") from error
+        if outside := sorted(name for name in shards if not is_inside(name)):
+            raise UsageError(f"{index} names {outside[0][:200]}, which is not in its folder.", "Fetch the model again.")
         return next((name for name in sorted(shards) if not (folder / name).is_file()), "")
     any_weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
     return "" if any_weights else "*.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,25 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.files import is_inside
 
 INDEX = "model.safetensors.index.json"
 _BLOCKS, _SCALES = "_blocks", "_scales"
+
+
+def shards_of(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights names, sorted.
+
+    Raises:
+        PrerlkitError: it can't be read, or names a file outside of its folder, which may be a private one.
+    """
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise PrerlkitError(f"{index} is no index of weights: {error}", "Fetch the model again.") from error
+    if outside := [name for name in names if not is_inside(name)]:
+        raise PrerlkitError(f"{index} names {outside[0][:200]}, which is not in its folder.", "Fetch the model again.")
+    return names
 
 
 class Weights:
@@ -87,8 +104,7 @@ class Weights:
     def _files(self) -> list[Path]:
         index = self.folder / INDEX
         if index.is_file():
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            return [self.folder / name for name in sorted(shards)]
+            return [self.folder / name for name in shards_of(index)]
         if (whole := self.folder / "model.safetensors").is_file():
             return [whole]
         return sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("*.bin"))
@@ -101,9 +117,9 @@ class Weights:
             else:
                 handle = safe_open(file, framework="pt")
             self._handles.update(dict.fromkeys(handle.keys(), handle))
-        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        except (OSError, SafetensorError, RuntimeError, ValueError, pickle.UnpicklingError, EOFError) as error:
             raise PrerlkitError(
-                f"{file} can't be read: {str(error).splitlines()[0]}",
+                f"{file} can't be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
                 "The file is damaged or cut short: fetch the model again.",
             ) from error
 

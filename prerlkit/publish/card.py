@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSou
 from prerlkit.runs.trained import TrainedRun
 
 Kind = Literal["adapter", "merged"]
+
+_MARKS = re.compile(r"[\\`*\[\]<>|!~]|(?<!\w)[_#](?!\w)")
+"""What Markdown and HTML could see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def _what(run: TrainedRun, facts: Facts) -> str:
     form = "A LoRA adapter" if facts.kind == "adapter" else f"A merged model in {facts.record.get('dtype', '16 bit')}"
     base = f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.base else base_name(run.recipe)
     stages = " → ".join(stage.name for stage in run.recipe.stages)
-    about = f" {run.recipe.description}." if run.recipe.description else ""
+    about = f" {_text(run.recipe.description)}." if run.recipe.description else ""
     part = "" if run.complete else f" **This is a checkpoint of step {run.step} of an unfinished run.**"
     if (scale := facts.record.get("lora_scale", 1)) != 1:
         part += f" **Merged with {scale:g} times the trained change: not the policy that is measured below.**"
@@ -138,11 +142,13 @@ def _what(run: TrainedRun, facts: Facts) -> str:
 def base_name(recipe: Recipe) -> str:
     """What a person may read about the base: never a path of this machine."""
     if recipe.model.id.startswith(PYPI):
-        return f"`{recipe.model.id.removeprefix(PYPI)}` (a PyPI wheel)"
+        return f"{_text(recipe.model.id.removeprefix(PYPI))} (a PyPI wheel)"
     if recipe.model.id.startswith(PACKAGE):
         return f"`{recipe.model.id}` (a model that comes with prerlkit)"
     return (
-        "a model that is not on the Hub" if "/" in recipe.model.id and recipe.model.id[0] in "/~." else recipe.model.id
+        "a model that is not on the Hub"
+        if "/" in recipe.model.id and recipe.model.id[0] in "/~."
+        else _text(recipe.model.id)
     )
 
 
@@ -200,8 +206,8 @@ def _training(run: TrainedRun) -> str:
         lora = f"{'DoRA' if stage.adapter.dora else 'LoRA'} r={stage.adapter.rank}, alpha={stage.adapter.alpha:g}"
         over = stage.reincarnation if index else "fresh"
         rows.append(f"| {stage.name} | {objectives} | {stage.steps} | {stage.learning_rate:g} | {over} | {lora} |")
-    data = _dataset(recipe)["dataset_name"]
-    verifiers = ", ".join(use.name.rpartition("/")[2] for use in recipe.verifiers)
+    data = _text(_dataset(recipe)["dataset_name"])
+    verifiers = ", ".join(_text(use.name.rpartition("/")[2]) for use in recipe.verifiers)
     return (
         "The whole recipe is in `recipe.yaml`; `prerlkit run recipe.yaml` repeats the run.\n\n"
         + "\n".join(rows)
@@ -217,13 +223,18 @@ def _results(run: TrainedRun, facts: Facts) -> str:
         for one in done:
             passes = ", ".join(f"pass@{k} {_percent(v)}" for k, v in one.get("pass_at", {}).items()) or "–"
             greedy = _percent(one["accuracy"]) if one.get("accuracy") else "–"
-            lines.append(f"| {one['name']} | {one['step']} | {one['prompts']} | {greedy} | {passes} |")
+            lines.append(f"| {_text(one['name'])} | {one['step']} | {one['prompts']} | {greedy} | {passes} |")
         lines.append("\n95 % intervals in brackets: Wilson for greedy accuracy, bootstrap over problems for pass@k.")
     else:
         lines.append("No evaluation was made.")
     if facts.curves:
         lines.append("\n![training curves](curves.png)")
     return "\n".join(lines)
+
+
+def _text(text: object) -> str:
+    """Return text of the run as text in the card, in one line. Others may have written it."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def _percent(estimate: dict[str, float]) -> str:
@@ -282,4 +293,4 @@ def _not_run(run: TrainedRun, facts: Facts) -> str:
 
 def _versions(run: TrainedRun) -> str:
     versions = run.environment.get("versions", {})
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "Not recorded."
+    return ", ".join(_text(f"{name} {version}") for name, version in versions.items()) or "Not recorded."

@@ -31,7 +31,7 @@ def picture(run: TrainedRun) -> bytes | None:
         axes = figure.add_subplot(1, len(_PANELS), number)
         for stage in dict.fromkeys(line["stage"] for line in steps):
             own = [line for line in steps if line["stage"] == stage and metric.name in line]
-            axes.plot([line["step"] for line in own], [line[metric.name] for line in own], label=stage)
+            axes.plot([line["step"] for line in own], [line[metric.name] for line in own], label=_plain(stage))
         if metric is PASS_RATE and (points := accuracies(run)):
             axes.plot(*zip(*points, strict=True), "ko", label="held-out accuracy")
         axes.set_title(title)
@@ -43,6 +43,11 @@ def picture(run: TrainedRun) -> bytes | None:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
     return out.getvalue()
+
+
+def _plain(stage: str) -> str:
+    """A name without what matplotlib takes for a formula, or leaves out of a legend."""
+    return stage.replace("$", r"\$").lstrip("_")[:60] or "stage"
 
 
 def accuracies(run: TrainedRun) -> list[tuple[int, float]]:

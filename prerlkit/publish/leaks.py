@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prerlkit.errors import PrerlkitError
+from prerlkit.files import stays_in
 
 _SECRETS = (
     ("a Hugging Face token", re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")),
@@ -23,6 +24,21 @@ _PATHS = re.compile(
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "*.model")
 """Words of a vocabulary may look like paths; only this machine's own and secrets are looked for there."""
 _GGUF_HEAD = 1 << 20
+_LONGEST_HEAD = 100_000_000
+"""Bytes of a safetensors file's head: its library takes no longer one."""
+
+
+def check_inside(file: Path, folder: Path) -> None:
+    """Check that a file is no link to one outside of its folder: in a folder that others sent, that may be private.
+
+    Raises:
+        PrerlkitError: it is.
+    """
+    if not stays_in(file, folder):
+        raise PrerlkitError(
+            f"{file} is a link to a file outside of its folder. It is neither copied nor uploaded.",
+            "Put that file in its place, if it belongs there.",
+        )
 
 
 def check_leaks(files: Iterable[tuple[str, Path | bytes]], *, own: Sequence[str], secrets: Sequence[str]) -> None:
@@ -70,6 +86,6 @@ def _text(name: str, content: Path | bytes) -> bytes:
         return b"" if name.endswith(".png") else content
     with content.open("rb") as file:
         if name.endswith(".safetensors"):
-            (length,) = struct.unpack("<Q", file.read(8))
-            return file.read(length)
+            (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+            return file.read(min(length, _LONGEST_HEAD))
         return file.read(_GGUF_HEAD) if name.endswith(".gguf") else file.read()

@@ -28,6 +28,7 @@ from prerlkit.policy.weights import INDEX, Weights
 from prerlkit.publish import fold, proof
 from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.four_bit import FourBit, four_bit_difference
+from prerlkit.publish.leaks import check_inside
 from prerlkit.publish.proof import MergeProof
 from prerlkit.publish.space import check_space, disk_advice
 from prerlkit.publish.streamed import StreamedModel
@@ -234,6 +235,7 @@ def _write_rest(plan: _MergePlan, work: Path) -> None:
     for pattern in _COPIED:
         for file in source.glob(pattern):
             if file.is_file() and not any(file.match(no) for no in _NOT_COPIED):
+                check_inside(file, source)
                 shutil.copyfile(file, work / file.name)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     for key in ("quantization_config", "_name_or_path", "torch_dtype"):

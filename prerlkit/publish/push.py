@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from prerlkit.publish.allowed import allow_model
 from prerlkit.publish.card import Facts, Kind, base_name, card
 from prerlkit.publish.curves import picture
 from prerlkit.publish.hub import Hub, HubRepo
-from prerlkit.publish.leaks import check_leaks
+from prerlkit.publish.leaks import check_inside, check_leaks
 from prerlkit.publish.streamed import StreamedModel
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.schema import Recipe
@@ -30,6 +31,7 @@ Report = Callable[[str], None]
 
 MANIFEST = "prerlkit.json"
 """In the repository: what is ours there, so that a later push knows."""
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _HUBS_OWN = (".gitattributes",)
 
 
@@ -93,6 +95,8 @@ def push(
             f"The base of this adapter is {base_name(trained.recipe)}: no user who downloads it could load it.",
             "Name the same base on the Hub with --base user/model, or push the whole model with --merged.",
         )
+    if hub_base is not None and not _ID.fullmatch(hub_base):
+        raise UsageError(f"{hub_base!r:.200} is not the id of a model on the Hub.", "Name it with --base user/model.")
     hub = None if dry_run else Hub(repo, revision)
     remote = hub.look() if hub else HubRepo(None, (), None)
     stale = _check_contents(hub, remote, trained, kind, overwrite) if hub else ()
@@ -181,10 +185,12 @@ def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | N
     if folder:
         for file in sorted((*folder.iterdir(), *(folder / exporting.VLLM).glob("*"))):
             if file.is_file() and not file.name.startswith("."):
+                check_inside(file, folder)
                 files[file.relative_to(folder).as_posix()] = _rewritten(file, facts, run)
     files[run.files.recipe.name] = dump(public_recipe(run.recipe, facts.base)).encode()
     for path in (run.files.metrics, run.files.evaluations):
         if path.is_file():
+            check_inside(path, run.folder)
             files[path.name] = path.read_bytes()
     if curves:
         files["curves.png"] = curves

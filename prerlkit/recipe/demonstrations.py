@@ -15,6 +15,7 @@ from prerlkit.settings import NonNegativeInt, PositiveInt, Settings
 UNSAMPLED: Mapping[str, Any] = {
     "group_size": 1,
     "refill": 0,
+    "replay": None,
     "temperature": 1.0,
     "top_p": 1.0,
     "top_k": 0,

@@ -16,11 +16,12 @@ from prerlkit.page.shell import Page, Section, asset, render, table
 from prerlkit.report import about, curves, health, layers, learned, times
 from prerlkit.report.labels import duration, labels, size
 from prerlkit.report.rollouts import rollouts
-from prerlkit.runs.run import Run
+from prerlkit.runs.run import Run, reading_runs
 
 _OWN = "prerlkit.report"
 
 
+@reading_runs()
 def build(folders: Sequence[Path]) -> Page:
     """The report of the runs in these folders, as they are now.
 

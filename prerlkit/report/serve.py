@@ -22,6 +22,7 @@ from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
 
 HOST = "127.0.0.1"
+_PATIENCE = 30.0  # seconds
 _SHARE = 0.1
 """At most so much of the time is spent on building: a training run on the same cores goes first."""
 
@@ -100,9 +101,14 @@ def server(folders: Sequence[Path], port: int) -> LiveServer:
 def _handler(live: Live, token: str) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         server_version, sys_version = "prerlkit", ""
+        timeout = _PATIENCE  # a connection that says nothing holds a thread
 
         def do_GET(self) -> None:
-            url = urlsplit(self.path)
+            try:
+                url = urlsplit(self.path)
+            except ValueError:  # brackets that don't close, for one
+                self._answer(400, "text/plain", b"no address")
+                return
             _, given, *rest = url.path.split("/", 2) if url.path.startswith("/") else ("", "")
             if not self._is_local() or not hmac.compare_digest(given.encode(), token.encode()):
                 self._answer(403, "text/plain", b"only by the address that prerlkit printed")
@@ -133,7 +139,8 @@ def _handler(live: Live, token: str) -> type[BaseHTTPRequestHandler]:
             self.send_header("X-Content-Type-Options", "nosniff")
             self.send_header("Referrer-Policy", "no-referrer")
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: the terminal is the person's."""

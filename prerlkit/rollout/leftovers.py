@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from prerlkit.files import open_regular
+
 _PREFIX, _LOCK = "engine-", ".lock"
 _TITLE = "VLLM::EngineCore"
 """What vLLM 0.32 calls the process that holds the device."""
@@ -56,7 +58,7 @@ def sweep(parent: Path) -> None:
 
 def _locked(folder: Path) -> int:
     """Return the handle of the folder's lock, held. Raises BlockingIOError where another process holds it."""
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = open_regular(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -19,8 +19,23 @@ ANSWER_SECONDS = 1800.0
 """One completion may stand in the server's queue behind many others."""
 KEY = "VLLM_API_KEY"
 COMPLETIONS = "/v1/completions"
+_SHOWN = 500  # bytes of a refusal
 ABSENT = "/prerlkit/no-such-adapter"
 """A folder that no machine has."""
+
+
+_MOST = 1 << 28
+"""Bytes of an answer. The prompt's log-probs of a long sequence take some megabytes."""
+
+
+class _NoRedirect(request.HTTPRedirectHandler):
+    """Follows no redirect: the key and the prompts go to the host in the recipe and to no other one."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+_OPENER = request.build_opener(_NoRedirect)
 
 
 class ServerVllm:
@@ -170,8 +185,10 @@ class ServerVllm:
             headers["Authorization"] = f"Bearer {key}"
         asked = request.Request(self._address + path, data, headers)
         try:
-            with request.urlopen(asked, timeout=seconds) as answer:
-                content = answer.read()
+            with _OPENER.open(asked, timeout=seconds) as answer:
+                content = answer.read(_MOST + 1)
+                if len(content) > _MOST:
+                    raise ValueError(f"its answer is longer than {_MOST} bytes")
                 return None if text else json.loads(content)
         except error.HTTPError as refusal:
             raise _refused(self._address, path, refusal) from refusal
@@ -192,7 +209,9 @@ class _UnseenError(EngineError):
 
 
 def _refused(address: str, path: str, refusal: error.HTTPError) -> EngineError:
-    said = refusal.read().decode(errors="replace")[:500]
+    said = refusal.read(_SHOWN).decode(errors="replace")
+    if 300 <= refusal.code < 400:
+        said = f"it redirects to {refusal.headers.get('Location', 'nowhere')[:200]}, which is not followed"
     message = f"The vLLM server refused {address}{path} ({refusal.code}): {said}"
     if refusal.code in (401, 403):
         return EngineError(message, f"It wants a key: set {KEY}.")

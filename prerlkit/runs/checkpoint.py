@@ -18,13 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.files import new_folder, write_json
+from prerlkit.files import is_inside, new_folder, write_json
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs.checksums import sha256
 
 _TENSOR = "$tensor"
 """Key that represents a tensor in the JSON part of an optimizer's state."""
+_MOST = 10**15
+"""No count of a run is larger."""
 _STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
+_SOURCE = "source.safetensors"
 
 
 class Damaged(Exception):  # noqa: N818 -- never leaves runs/: the checkpoint before is used
@@ -71,17 +74,27 @@ class Position:
         return replace(self, stage=self.stage + 1, stage_step=0)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What a stage's source of sequences keeps between steps: JSON values, and tensors by name."""
+
+    plain: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
 def save(
     folder: Path,
     position: Position,
     adapters: AdapterStack,
     optimizer: torch.optim.Optimizer,
     origin: Mapping[str, Any] | None = None,
+    source: SourceState | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all. It needs no other file: the adapters of finished stages are in it.
 
     Args:
         origin: what a run must have been made from to resume here (`train.resume.origin`).
+        source: what the stage's source of sequences keeps.
 
     Raises:
         PrerlkitError: the adapter is not finite, so no run could resume from it; nothing is written.
@@ -104,6 +117,9 @@ def save(
         save_file(tensors, temporary / _OPTIMIZER)
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
+        if source is not None:
+            save_file(dict(source.tensors), temporary / _SOURCE)
+            state_json["source"] = dict(source.plain)
         write_json(temporary / _STATE, state_json)
         write_json(temporary / _CHECKSUMS, {file.name: sha256(file) for file in sorted(temporary.iterdir())})
 
@@ -118,6 +134,7 @@ class Checkpoint:
     """Those whose adapters are in it. A stage that another continued is not: its adapter became the other's."""
     origin: Mapping[str, Any]
     _layout: Mapping[str, Any]
+    _source: Mapping[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
@@ -125,24 +142,34 @@ class Checkpoint:
         try:
             sums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
             for name, expected in sums.items():
+                if not is_inside(name):
+                    raise Damaged(f"{_CHECKSUMS} names {name[:100]}, which is not in its folder")
                 if sha256(folder / name) != expected:
                     raise Damaged(f"{name} is not what was written (its SHA-256 differs)")
             state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
             missing = {_STATE, _OPTIMIZER, *map(_adapter_file, state["stages"])} - set(sums)
             if missing:
                 raise Damaged(f"{min(missing)} has no checksum")
-            position = Position(**state["position"])
-            return cls(folder, position, tuple(state["stages"]), state["origin"], state["optimizer"])
+            position = _position(state["position"])
+            if "source" in state and _SOURCE not in sums:
+                raise Damaged(f"{_SOURCE} has no checksum")
+            kept = state["optimizer"], state.get("source")
+            return cls(folder, position, tuple(state["stages"]), state["origin"], *kept)
         except FileNotFoundError as error:
             raise Damaged(f"{Path(error.filename).name} is missing") from None
         except OSError as error:
             raise Damaged(f"it can't be read: {error}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Damaged(f"its JSON is not what was written: {error}") from None
 
     def adapter(self, stage: str) -> Path:
         """The file with the adapter of a stage in `stages`."""
         return self.folder / _adapter_file(stage)
+
+    @property
+    def source(self) -> SourceState | None:
+        """What the stage's source of sequences kept; None where it kept nothing."""
+        return None if self._source is None else SourceState(self._source, load_file(self.folder / _SOURCE))
 
     def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
         """Put the weights of stage `name` into its adapter, with those it began with and the last good ones."""
@@ -161,6 +188,16 @@ class Checkpoint:
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimizer's state into the current stage's."""
         optimizer.load_state_dict(_unflatten(load_file(self.folder / _OPTIMIZER), dict(self._layout)))
+
+
+def _position(values: Mapping[str, Any]) -> Position:
+    """Return a position from JSON. Raises ValueError for a number that is none, negative or not whole."""
+    position = Position(**values)
+    for name, value in asdict(position).items():
+        allowed = int | float if name == "seconds" else int
+        if isinstance(value, bool) or not isinstance(value, allowed) or not 0 <= value < _MOST:
+            raise ValueError(f"position.{name} is {value!r:.60}")
+    return position
 
 
 def _adapter_file(stage: str) -> str:

@@ -6,18 +6,21 @@ an accident did; they are no signature.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from prerlkit.errors import PrerlkitError
-from prerlkit.files import write_json
+from prerlkit.files import is_inside, write_json
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex. Raises FileNotFoundError for a pipe or a device: it has no end."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -57,7 +60,12 @@ def _wrong(path: Path, expected: str) -> str:
 
 def _read(files: RunFiles) -> dict[str, str]:
     sums = read_json(files.checksums).get("sha256", {})
-    return {str(name): str(value) for name, value in sums.items()} if isinstance(sums, dict) else {}
+    found = {str(name): str(value) for name, value in sums.items()} if isinstance(sums, dict) else {}
+    if outside := [name for name in found if not is_inside(name)]:
+        raise PrerlkitError(
+            f"{files.checksums} names {outside[0][:100]}, which is not in the folder.", "Restore it from a copy."
+        )
+    return found
 
 
 def note(files: RunFiles) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from prerlkit.errors import UsageError
 from prerlkit.runs.files import RunFiles
-from prerlkit.runs.run import Run
+from prerlkit.runs.run import Run, reading_runs
 
 _DEPTH = 4
 """Folders below the named one in which runs are looked for."""
 
 
+@reading_runs()
 def find_runs(paths: Sequence[Path]) -> list[Run]:
     """The runs, each once, in the order of the names given and then of their folders.
 
@@ -25,7 +26,7 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     for path in paths:
         if several and path.is_file():
             continue  # of `runs/*` in a shell
-        folders = list(_run_folders(path, _DEPTH))
+        folders = list(_run_folders(path, _DEPTH, set()))
         if not folders:
             what = "is not a run folder and has none in it" if path.is_dir() else "is no folder"
             raise UsageError(f"{path} {what}.", "Name folders that `prerlkit run` or `prerlkit sweep` wrote.")
@@ -36,10 +37,14 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     return list(found.values())
 
 
-def _run_folders(path: Path, depth: int) -> Iterator[Path]:
+def _run_folders(path: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
+    """Find run folders. `seen`: folders that were looked into, which a link may lead to again."""
+    if (place := path.resolve()) in seen:
+        return
+    seen.add(place)
     if RunFiles(path).recipe.is_file():
         yield path
     elif path.is_dir() and depth:
         for child in sorted(path.iterdir()):
             if child.is_dir() and not child.name.startswith("."):
-                yield from _run_folders(child, depth - 1)
+                yield from _run_folders(child, depth - 1, seen)

@@ -6,6 +6,7 @@ file, and on a disk without flock it falls back to a marker file that outlives i
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.files import open_regular
 
 NAME = ".lock"
 _PATIENCE = 0.5
@@ -49,11 +51,11 @@ def locked(folder: Path) -> Iterator[Lock]:
     The file stays behind, unlocked: deleting it could let a third run lock another file of that name.
 
     Raises:
-        UsageError: another run holds it, with its process and host.
+        UsageError: another run holds it, with its process and host. Or the lock is no file but a link, say.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _opened(folder / NAME)
         try:
             _take(handle, folder)
             if _is_file_of(handle, folder):  # otherwise the folder was deleted between the two lines above
@@ -74,7 +76,7 @@ def refuse_if_held(folder: Path) -> None:
 def held(folder: Path) -> bool | None:
     """Return whether a run holds `folder` now; None where the lock may not be read (another user's)."""
     try:
-        handle = os.open(folder / NAME, os.O_RDONLY)
+        handle = open_regular(folder / NAME, os.O_RDONLY)
     except PermissionError:
         return None
     except OSError:
@@ -86,6 +88,17 @@ def held(folder: Path) -> bool | None:
     finally:
         os.close(handle)
     return False
+
+
+def _opened(path: Path) -> int:
+    try:
+        return open_regular(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+            raise
+        raise UsageError(
+            f"{path} can't be the lock of a run: {error.strerror}.", "Look at what it is, and delete it."
+        ) from error
 
 
 def _take(handle: int, folder: Path) -> None:

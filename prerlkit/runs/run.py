@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
 from prerlkit.runs.state import State, state_of
 
+_ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a text leads to where a run writes a number, or a list where it writes an object."""
 _LONGEST_REASON = 1_000  # characters of a text in summary.json that are shown
 
 
@@ -119,6 +122,22 @@ class Run:
     def probe_lines(self, steps: Container[int] | None = None) -> Iterator[Mapping[str, Any]]:
         """Return the lines of probes.jsonl in the same way."""
         return iter_lines(self.files.probes, steps)
+
+
+@contextmanager
+def reading_runs() -> Iterator[None]:
+    """Turn what values of another kind than a run writes lead to into one message. Their cause stays with it.
+
+    Raises:
+        PrerlkitError: a file holds such a value.
+    """
+    try:
+        yield
+    except _ODD as error:
+        raise PrerlkitError(
+            f"A file of a run holds something else than a run writes there ({type(error).__name__}: {error!s:.200}).",
+            "Restore the run folder from a copy; -v shows which value it was.",
+        ) from error
 
 
 def _placed(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[Mapping[str, Any], ...]:

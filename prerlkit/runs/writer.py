@@ -17,7 +17,7 @@ from prerlkit.metrics.catalogue import STAGE, STEP
 from prerlkit.policy import save
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs import checksums, lock
-from prerlkit.runs.checkpoint import Checkpoint, Position
+from prerlkit.runs.checkpoint import Checkpoint, Position, SourceState
 from prerlkit.runs.checkpoints import Checkpoints, newest_whole
 from prerlkit.runs.files import Existing, RunFiles
 from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_json, read_lines, read_metrics
@@ -142,19 +142,25 @@ class RunWriter:
         """Write the one adapter that equals all stages."""
         self._publish(self.files.adapter, save.save_policy, adapters, self.files.adapter, base_id)
 
-    def save_checkpoint(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
+    def save_checkpoint(
+        self,
+        position: Position,
+        adapters: AdapterStack,
+        optimizer: torch.optim.Optimizer,
+        source: SourceState | None = None,
+    ) -> None:
         """Write the checkpoint of `position`; see `Checkpoints.save`."""
-        self._on_primary(self._checkpoints.save, position, adapters, optimizer)
+        self._on_primary(self._checkpoints.save, position, adapters, optimizer, source)
 
     @contextmanager
-    def rescue(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Save a checkpoint when the enclosed work, which must not touch the adapters, fails."""
+    def rescue(self, position: Position, save: Callable[[], None]) -> Iterator[None]:
+        """Save the checkpoint of `position` when the enclosed work, which must not touch the adapters, fails."""
         try:
             yield
         except Exception:
             if position.step:
                 with suppress(OSError, PrerlkitError):  # what failed first is what a person should read
-                    self.save_checkpoint(position, adapters, optimizer)
+                    save()
             raise
 
     @property
@@ -197,6 +203,8 @@ def _check_content(files: RunFiles, existing: Existing) -> None:
             f"{files.path} is not a run (no recipe.yaml), so there is nothing to resume.",
             "Choose the run's folder, or another --output.",
         )
+    if existing == "resume":
+        _refuse_links(files)
     if existing == "refuse" and occupied:
         raise UsageError(
             f"{files.path} exists and is not empty.",
@@ -207,6 +215,21 @@ def _check_content(files: RunFiles, existing: Existing) -> None:
             f"{files.path} does not look like a run (no recipe.yaml), so --overwrite will not delete it.",
             "Choose another --output, or delete it yourself.",
         )
+
+
+def _refuse_links(files: RunFiles) -> None:
+    """Refuse a run folder that somebody sent with links in it: what they point to would be written and deleted.
+
+    Raises:
+        UsageError: naming the link.
+    """
+    own = [path for path in vars(files).values() if path != files.path]
+    for path in [*own, *files.adapters.glob("*"), *files.checkpoints.glob("*")]:
+        if path.is_symlink():
+            raise UsageError(
+                f"{path} is a link. A run doesn't write through links in its folder.",
+                "Put what it points to in its place, if it is this run's.",
+            )
 
 
 def _content(folder: Path) -> list[Path]:

@@ -6,8 +6,10 @@ a copy of the interpreter and its standard library is made once, in the temporar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import sys
@@ -15,6 +17,8 @@ import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from prerlkit.errors import PrerlkitError
 
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")  # the C library and what extension modules link to
 _LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
@@ -76,36 +80,64 @@ def _open_to_all(path: Path, reachable: bool) -> bool:
 def _copy(found: Interpreter) -> Interpreter:
     """A copy that everyone may read and only its owner may change. Some 80 MB, made in about a second."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stdlib = Path(sysconfig.get_path("stdlib"))
     identity = f"{found.executable} {os.stat(found.executable).st_mtime_ns} {sys.version}"
     name = f"prerlkit-python-{version}-{os.geteuid()}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    target = _public_folder() / name
-    if not _ours(target):
-        fresh = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=target.parent))
-        try:
-            (fresh / "bin").mkdir()
-            shutil.copy2(found.executable, fresh / "bin" / f"python{version}")
-            shutil.copytree(stdlib, fresh / "lib" / f"python{version}", ignore=shutil.ignore_patterns(*_LEFT_OUT))
-            for library in Path(sys.base_prefix, "lib").glob("libpython*.so*"):
-                shutil.copy2(library, fresh / "lib" / library.name, follow_symlinks=False)
-            _open_up(fresh)
-            try:
-                fresh.rename(target)
-            except OSError:  # another worker was faster
-                if not _ours(target):
-                    raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    folder = _public_folder()
+    target = _made(folder, name) or _make(folder, name, found)
     executable, libraries = str(target / "bin" / f"python{version}"), str(target / "lib")
     shared = [path for path in (*_SYSTEM, "/etc/ld.so.cache") if os.path.exists(path)]
     return Interpreter(executable, (executable, libraries, *shared), libraries)
 
 
+def _made(folder: Path, name: str) -> Path | None:
+    """A whole copy that this user made before. It has the plain name, unless another user's folder had it first."""
+    return next((path for path in [folder / name, *sorted(folder.glob(f"{name}.*"))] if _ours(path)), None)
+
+
+def _make(folder: Path, name: str, found: Interpreter) -> Path:
+    """Make the copy under a name that nobody knows before, and give it its name when it is whole.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    fresh = Path(tempfile.mkdtemp(prefix=".prerlkit-python-", dir=folder))
+    try:
+        (fresh / "bin").mkdir()
+        shutil.copy2(found.executable, fresh / "bin" / version)
+        ignore = shutil.ignore_patterns(*_LEFT_OUT)
+        shutil.copytree(sysconfig.get_path("stdlib"), fresh / "lib" / version, ignore=ignore)
+        for library in Path(sys.base_prefix, "lib").glob("libpython*.so*"):
+            shutil.copy2(library, fresh / "lib" / library.name, follow_symlinks=False)
+        _open_up(fresh)
+        target = folder / name
+        with contextlib.suppress(OSError):  # another worker was faster, or another user's folder has that name
+            return fresh.rename(target)
+        return _made(folder, name) or fresh.rename(folder / f"{name}.{secrets.token_hex(8)}")
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def _public_folder() -> Path:
-    """The temporary folder, or where that is a private one, the system's."""
-    own = Path(tempfile.gettempdir()).resolve()
-    passable = all(folder.stat().st_mode & stat.S_IXOTH for folder in (own, *own.parents))
-    return own if passable else Path("/var/tmp")
+    """The temporary folder; where others can't pass to it, or could exchange what is in it, the system's.
+
+    Raises:
+        PrerlkitError: there is none.
+    """
+    for folder in (Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/tmp")):
+        if folder.is_dir() and all(_keeps(place) for place in (folder.resolve(), *folder.resolve().parents)):
+            return folder.resolve()
+    raise PrerlkitError(
+        "there is no folder for a copy of Python that every user can read and only its owner can exchange",
+        "Make /tmp as usual (root's, mode 1777), or use a Python that is outside of private folders.",
+    )
+
+
+def _keeps(folder: Path) -> bool:
+    """Whether others can pass through a folder, and can't rename what this user has in it."""
+    found = folder.stat()
+    safe = found.st_uid in (0, os.geteuid()) and (not found.st_mode & 0o022 or bool(found.st_mode & stat.S_ISVTX))
+    return safe and bool(found.st_mode & stat.S_IXOTH)
 
 
 def _ours(path: Path) -> bool:

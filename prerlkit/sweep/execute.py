@@ -19,6 +19,7 @@ from typing import Protocol
 
 from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError
+from prerlkit.files import open_regular
 from prerlkit.recipe.load import load
 from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
@@ -143,7 +144,7 @@ class Sweep:
         if self._run_here and forked.can_fork(point.recipe):
             run = partial(self._run_here, point, self._folder / point.folder)
             return forked.fork(run, command, slot, log, self._lock)
-        with log.open("ab") as output:
+        with open(open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as output:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prerlkit.children import with_prerlkit
+from prerlkit.files import open_regular
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.lock import Lock
 
@@ -91,7 +92,8 @@ def _become_a_process(environment: Mapping[str, str], log: Path) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with log.open("ab") as output, open(os.devnull, "rb") as nothing:
+    appended = open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with open(appended, "ab") as output, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         for number in (1, 2):
             os.dup2(output.fileno(), number)

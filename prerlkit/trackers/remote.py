@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import select
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from prerlkit.children import python
+from prerlkit.files import open_regular
 
 PATIENCE = 60.0
 """Seconds for an answer. A run's step takes longer than any local write; ours."""
@@ -47,7 +49,7 @@ class TrackerProcess:
         self._messages: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self._messages.put(opening)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as errors:
+        with open(open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as errors:
             self._process = subprocess.Popen(
                 command or python("-m", "prerlkit.trackers.child", kind),
                 stdin=subprocess.PIPE,

@@ -86,7 +86,7 @@ class PeftAdapter:
         """
         try:
             config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{key}: {folder / CONFIG} can't be read: {error}", "Restore the file from a copy."
             ) from error

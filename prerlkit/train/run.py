@@ -279,6 +279,8 @@ class _Stages:
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)
+            if state := self._found.source:
+                context.sources[stage.name].restore(self._position, state)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
         if index == 0 and self._taken and not self._found:
@@ -289,7 +291,7 @@ class _Stages:
         same = context.policy.adapters.digest(stage.name)
         context.world.agree("the adapter they trained", same, "This is a bug or a broken device: nothing was written.")
         context.writer.save_stage(context.policy.adapters, stage.name, recipe.model.id)
-        context.writer.save_checkpoint(self._position, context.policy.adapters, updater.optimizer)
+        context.save(stage, self._position, updater)
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
             self._position = run_evaluation(context, f"after {stage.name}", self._position)

@@ -63,6 +63,10 @@ class UpdateStats:
     """Number of them that the cap truncated."""
     weighted: int = 0
     """Number of tokens with importance weights; 0 where the engine is the policy itself."""
+    replayed: float = 0.0
+    """Number of them that an earlier policy sampled (`rollout.replay`)."""
+    replay_weight_sum: float = 0.0
+    """Truncated weights of those."""
 
     def __add__(self, other: UpdateStats) -> UpdateStats:
         return UpdateStats(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
@@ -263,6 +267,8 @@ class Updater:
             mismatch_sum=_sum((trainer_N - micro.sampler_N).abs()),
             capped=_sum(ratio_N > self._cap),
             weighted=len(ratio_N),
+            replayed=_sum(micro.replayed_N),
+            replay_weight_sum=_sum(micro.replayed_N * importance_N),
         )
 
     def _score(self, micro: MicroBatch, *, entropy: bool) -> tuple[Tensor, Tensor | None]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from prerlkit.data.stream import PromptStream
 from prerlkit.probes.protocol import History
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
-from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.checkpoint import Position, SourceState
 from prerlkit.seeds import derive
 from prerlkit.train.callbacks import Callback
 from prerlkit.train.distributed import World
 from prerlkit.train.metrics import rollout_metrics
 from prerlkit.train.prepare import Prepared
 from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
+from prerlkit.train.replay import ReplayBuffer, replay_metrics
 from prerlkit.train.sample_and_judge import Judge, RolloutBatch, sample_and_judge
 from prerlkit.types import Group, Prompt
 
@@ -51,6 +52,14 @@ class StepSource(Protocol):
         """
         ...
 
+    def state(self, position: Position) -> SourceState | None:
+        """Return what a checkpoint of `position` must keep of earlier steps; None where nothing is kept."""
+        ...
+
+    def restore(self, position: Position, state: SourceState) -> None:
+        """Continue with what a checkpoint of `position` kept."""
+        ...
+
 
 class RolloutSource:
     """Samples the step's prompts with the current policy and judges the completions."""
@@ -82,6 +91,13 @@ class RolloutSource:
             self._callback.on_message(line)
         return StepData(groups, groups, metrics, len(drawn.groups), drawn.rollout_seconds + drawn.verify_seconds)
 
+    def state(self, position: Position) -> SourceState | None:
+        """Return None: each step is a function of its position."""
+        return None
+
+    def restore(self, position: Position, state: SourceState) -> None:
+        """Do nothing."""
+
     def _sampler(self, stage: Stage, position: Position) -> Sample:
         """Return a function that samples the step's prompts. A prompt drawn twice in a step has other samples."""
 
@@ -99,6 +115,37 @@ class RolloutSource:
         return sample
 
 
+class ReplaySource:
+    """Takes groups from another source and adds earlier ones. One object serves one stage: the next begins without.
+
+    Args:
+        inner: samples the groups that are not replayed.
+        buffer: of the stage.
+    """
+
+    def __init__(self, inner: StepSource, buffer: ReplayBuffer) -> None:
+        self._inner = inner
+        self._buffer = buffer
+
+    def take(self, stage: Stage, position: Position, past: History) -> StepData:
+        """Return the newest earlier groups, and as many new ones as the step lacks; see `StepSource`."""
+        replayed = self._buffer.newest(position.step, stage.rollout.replayed)
+        missing = stage.rollout.prompts_per_step - len(replayed)
+        smaller = stage.rollout.model_copy(update={"prompts_per_step": missing})
+        data = self._inner.take(stage.model_copy(update={"rollout": smaller}), position, past)
+        self._buffer.remember(position.step, len(replayed), data.sampled)
+        groups = (*data.groups, *replayed)
+        return replace(data, groups=groups, metrics={**data.metrics, **replay_metrics(replayed, len(groups))})
+
+    def state(self, position: Position) -> SourceState | None:
+        """Return the groups that may be replayed after `position`."""
+        return self._buffer.state(position.step)
+
+    def restore(self, position: Position, state: SourceState) -> None:
+        """Continue with the groups of a checkpoint of `position`."""
+        self._buffer.restore(position.step, state)
+
+
 class DemonstrationSource:
     """Takes the next demonstrations of a supervised stage. Nothing is sampled: there is nothing to measure.
 
@@ -113,15 +160,26 @@ class DemonstrationSource:
         count = stage.rollout.prompts_per_step
         return StepData(tuple(self._stream.batch(position.stage_step * count, count)), (), {}, prompts=0, seconds=0.0)
 
+    def state(self, position: Position) -> SourceState | None:
+        """Return None: each step is a function of its position."""
+        return None
+
+    def restore(self, position: Position, state: SourceState) -> None:
+        """Do nothing."""
+
 
 def make_sources(
     recipe: Recipe, prepared: Prepared, engine: RolloutEngine, judge: Judge, callback: Callback, world: World
 ) -> dict[str, StepSource]:
     """Return the source of each stage, by the stage's name."""
-    stream = PromptStream(prepared.prompts.train, recipe.seed, recipe.data.shuffle)
-    sources: dict[str, StepSource] = dict.fromkeys(
-        (stage.name for stage in recipe.stages), RolloutSource(recipe, engine, judge, stream, callback, world)
+    prompts = prepared.prompts.train
+    rollouts = RolloutSource(
+        recipe, engine, judge, PromptStream(prompts, recipe.seed, recipe.data.shuffle), callback, world
     )
+    sources: dict[str, StepSource] = dict.fromkeys((stage.name for stage in recipe.stages), rollouts)
+    for stage in recipe.stages:
+        if stage.rollout.replay is not None:
+            sources[stage.name] = ReplaySource(rollouts, ReplayBuffer(prompts, stage.rollout.replay.max_age))
     for name, groups in prepared.demonstrations.items():
         sources[name] = DemonstrationSource(PromptStream(groups, recipe.seed, recipe.data.shuffle))
     return sources

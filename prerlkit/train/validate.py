@@ -88,7 +88,7 @@ def warnings(recipe: Recipe) -> Sequence[str]:
                 f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
                 "log-probs are of the whole one, so its gradient is biased"
             )
-        if stage.steps and stage.adapter.rank >= LARGE_RANK:
+        if stage.steps and stage.demonstrations is None and stage.adapter.rank >= LARGE_RANK:
             taken = index < recipe.on_ground
             lines.append(
                 f'stage "{stage.name}" trains an adapter of rank {stage.adapter.rank}'

@@ -29,16 +29,19 @@ def code_of(name: str, folder: Path | None = None) -> list[Path | str]:
             return []
     else:
         sources = [source for source in sources_of(folder).get(name, ()) if isinstance(source.where, Path)]
-    return [_file_of(source.where) for source in sources if not _is_installed(source.where)]
+    return [_file_of(source.where) for source in sources if not _is_installed(source.where, name)]
 
 
-def _is_installed(where: str | Path) -> bool:
-    """Whether a place is this package's, a copy of a built-in verifier's file, or a module of an entry point."""
+def _is_installed(where: str | Path, name: str) -> bool:
+    """Whether a place is this package's, a copy of a built-in verifier's file, or what an entry point names.
+
+    Another function in the module of an entry point was not installed as a verifier.
+    """
     if isinstance(where, Path):
         built_in = [Path(place).resolve() / where.name for place in prerlkit.verifiers.__path__]
         return any(own == where or (own.is_file() and own.read_bytes() == where.read_bytes()) for own in built_in)
-    modules = {entry.value.partition(":")[0] for entry in entry_points(group=GROUP)}
-    return where == "prerlkit" or where.startswith("prerlkit.") or where in modules
+    entries = {entry.value for entry in entry_points(group=GROUP)}
+    return where == "prerlkit" or where.startswith("prerlkit.") or name in entries
 
 
 def _file_of(where: str | Path) -> Path | str:

@@ -271,7 +271,8 @@ def _check_function(function: Callable[..., Any], source: VerifierSource) -> Non
 def _is_package(file: Path) -> bool:
     """Whether a file is of an installed package or of the standard library: `/` is a working directory above both."""
     installed = "site-packages" in file.parts or "dist-packages" in file.parts
-    return installed or file.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
+    own = Path(prerlkit.__file__).resolve().parent  # of a checkout, in which people work
+    return installed or file.is_relative_to(own) or file.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
 
 
 def _import_file(path: Path) -> ModuleType:

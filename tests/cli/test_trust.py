@@ -285,3 +285,23 @@ def test_a_store_that_others_wrote_or_that_makes_no_sense_allows_nothing(tmp_pat
         store().parent.mkdir(parents=True, exist_ok=True)
         store().write_text(text)
         assert untrusted(found, tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["prerlkit.sandbox.host:_output", "prerlkit.plugins:built_in", "prerlkit.files:write_text", "prerlkit.sandbox:run"],
+)
+def test_functions_of_the_package_itself_are_no_verifiers(name, monkeypatch) -> None:
+    """Before: in a checkout they were below the working directory, and rows could start programs without a question."""
+    monkeypatch.chdir(Path(prerlkit.__file__).parents[1])
+    with pytest.raises(UsageError, match="nothing marks as a verifier"):
+        find(name)
+
+
+def test_another_function_of_an_installed_plugin_is_asked_about(tmp_path, monkeypatch) -> None:
+    (tmp_path / "mine_plugin.py").write_text("def judge(completion): ...\ndef clean(path): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("mine", "mine_plugin:judge", foreign.GROUP)
+    monkeypatch.setattr(foreign, "entry_points", lambda group: [entry])
+    assert foreign.code_of("mine_plugin:judge") == []
+    assert foreign.code_of("mine_plugin:clean") == [tmp_path / "mine_plugin.py"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import os
 import time
+from html.parser import HTMLParser
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 
 from prerlkit.data import files
 from prerlkit.errors import PrerlkitError, UsageError
@@ -114,3 +118,81 @@ def test_a_run_folder_has_no_fields_that_fill_memory(field):
     with pytest.raises(UsageError, match="other fields than"):
         output_folder(load("smoke", [f"output.folder='runs/{field}'"]).recipe)
     assert str(output_folder(load("smoke", ["output.folder='a/{name}/{seed}'", "seed=7"]).recipe)) == "a/smoke/7"
+
+
+PAYLOAD = """\"><img src=x onerror=a(1)><script>a(1)</script><svg onload=a(1)>{{7*7}}</script>'`${alert(1)}"""
+
+
+class _Acting(HTMLParser):
+    """Collects the elements and attributes that act."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[object] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "img", "iframe", "object", "embed", "link", "base", "form", "meta"):
+            self.found.append((tag, [name for name, _ in attrs]))
+        self.found += [(tag, name) for name, value in attrs if name.startswith("on") or "javascript:" in (value or "")]
+
+
+def places(value, path=()):
+    """Yield the place of each key and each value in JSON, of lists the first two."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield (*path, key), True
+            yield from places(item, (*path, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value[:2]):
+            yield from places(item, (*path, number))
+    else:
+        yield path, False
+
+
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "environment.json", "summary.json", "metrics", "samples", "probes", "evaluations"]
+)
+def test_markup_in_any_key_or_value_stays_text_or_is_one_message(name, make_run):
+    """All 640 places were tried; here each sixteenth."""
+    folder = make_run(done=4, tokens=2)
+    plain = _Acting(build([folder]).render()).found
+    file = folder / (name if "." in name else f"{name}.jsonl")
+    whole = file.read_text()
+    lines = [yaml.safe_load(whole)] if "." in name else [json.loads(line) for line in whole.splitlines()]
+    for path, is_key in list(places(lines[0]))[::16]:
+        first = copy.deepcopy(lines[0])
+        at = first
+        for part in path[:-1]:
+            at = at[part]
+        if is_key:
+            at[PAYLOAD] = at.pop(path[-1])
+        else:
+            at[path[-1]] = PAYLOAD
+        file.write_text("".join(json.dumps(line) + "\n" for line in [first, *lines[1:]]))
+        with contextlib.suppress(PrerlkitError):
+            assert _Acting(build([folder]).render()).found == plain, path
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("samples", ("completions", 0, "tokens"), "many"),
+        ("samples", ("step",), "first"),
+        ("probes", ("change", "groups", 0, "completions", 0, "pretrain", 0), "low"),
+        ("evaluations", ("accuracy", "value"), "high"),
+        ("evaluations", ("accuracy",), {"low": 1}),
+    ],
+)
+def test_a_value_of_another_kind_is_one_message(name, place, value, make_run):
+    """Before: a traceback."""
+    folder = make_run(done=30, tokens=10)
+    file = folder / f"{name}.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    at = lines[0]
+    for part in place[:-1]:
+        at = at[part]
+    at[place[-1]] = value
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(PrerlkitError, match="holds something else than a run writes there"):
+        build([folder])

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -71,6 +72,42 @@ def test_another_user_of_the_machine_reads_nothing(serving):
         connection.request("GET", path)
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (403, b"only by the address that prerlkit printed"), path
+
+
+def test_a_request_of_another_user_writes_nothing_to_the_terminal(serving, capfd):
+    """Before: an address whose brackets don't close left a traceback in the terminal of who watches."""
+    for line in (
+        "GET //[x",
+        "GET http://[::1 ",
+        "GET //a]b",
+        "POST /x",
+        "HEAD /",
+        "GET",
+        "\x1b]0;title\x07 / HTTP/1.1",
+    ):
+        with socket.create_connection(("127.0.0.1", serving.server_port), timeout=20) as wire:
+            wire.sendall(f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: wire.recv(65536), b""))
+        assert answer.startswith((b"HTTP/1.0 4", b"HTTP/1.0 5", b"<!DOCTYPE", b"only by")), line
+        assert b"window" not in answer
+    assert capfd.readouterr().err == ""
+
+
+def test_a_connection_that_says_nothing_is_let_go(serving, monkeypatch):
+    """Each holds a thread: another user could open them without end."""
+    assert 0 < serving.RequestHandlerClass.timeout <= 60
+    monkeypatch.setattr(serving.RequestHandlerClass, "timeout", 0.2)
+    with socket.create_connection(("127.0.0.1", serving.server_port), timeout=20) as wire:
+        wire.sendall(b"GET /")
+        assert wire.recv(100) == b""
+
+
+def test_a_run_that_is_damaged_in_an_odd_way_leaves_the_page_before(make_run):
+    folder = make_run(done=3, reason=None)
+    live = Live([folder])
+    version, page = live.newest()
+    (folder / "samples.jsonl").write_text('{"step": "x", "completions": 3}\n')
+    assert live.newest() == (version, page)
 
 
 def test_a_port_in_use_and_one_that_is_none_are_told(serving, make_run):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prerlkit.errors import PrerlkitError, UsageError
-from prerlkit.sandbox import Limits, choose, host, interpreter, layers, run, seccomp
+from prerlkit.sandbox import Limits, choose, host, layers, run, seccomp
 from prerlkit.sandbox.host import bwrap, tried
 from prerlkit.sandbox.process import Guest
 
@@ -59,42 +59,6 @@ def test_root_without_the_right_to_mount_gets_landlock(checkout, system_python) 
         pytest.skip("needs setpriv and Landlock")
     command = [setpriv, "--bounding-set", "-sys_admin", "--inh-caps", "-all", system_python, "-c", ASK]
     assert ask(command, checkout) == "landlock 42"
-
-
-@as_root
-def test_a_python_under_a_private_home_is_copied_once(tmp_path, monkeypatch) -> None:
-    if why := tried("landlock"):
-        pytest.skip(why)
-    monkeypatch.setattr(interpreter, "_open_to_all", lambda path, reachable: False)
-    monkeypatch.setattr(interpreter, "_public_folder", lambda: Path("/var/tmp"))
-    monkeypatch.setattr(interpreter.hashlib, "sha256", lambda data: type("H", (), {"hexdigest": lambda _: "0" * 64})())
-    monkeypatch.setattr(layers, "_interpreter", lambda root, reachable: interpreter.for_everyone(reachable))
-    copy = Path(interpreter.for_everyone(True).executable).parents[1]
-    try:
-        assert copy.parent == Path("/var/tmp")
-        assert all(path.lstat().st_uid == 0 for path in copy.rglob("*"))
-        assert all(not path.lstat().st_mode & 0o022 for path in copy.rglob("*") if not path.is_symlink())
-        made = copy.stat().st_ino
-        for name in ("landlock", "bubblewrap"):
-            if not tried(name):
-                source = "import sys, json, decimal, asyncio, os; print(sys.prefix, os.environ)"
-                ran = run(name, source, b"", Limits(), 10.0, bwrap())
-                assert ran.stdout.decode() == f"{copy} environ({{}})\n", ran.stderr
-        assert copy.stat().st_ino == made
-    finally:
-        shutil.rmtree(copy)
-
-
-@as_root
-def test_a_folder_that_others_can_change_is_not_taken_for_the_copy(tmp_path) -> None:
-    assert interpreter._ours(tmp_path)
-    tmp_path.chmod(0o777)
-    assert not interpreter._ours(tmp_path)
-    tmp_path.chmod(0o755)
-    os.chown(tmp_path, 65534, 65534)
-    assert not interpreter._ours(tmp_path)
-    (tmp_path / "link").symlink_to("/usr")
-    assert not interpreter._ours(tmp_path / "link")
 
 
 def test_guests_run_as_nobody_when_root_starts_them(layer) -> None:
