@@ -47,7 +47,7 @@ def run(
         bool, typer.Option("--dry-run", help="Resolve and check everything, print the plan, load no weights.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, if it has one.")
+        bool, typer.Option("--resume", help="Continue from the run folder's last checkpoint, if it has one.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
     start_from: Annotated[
@@ -71,8 +71,8 @@ def run(
     [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest
     [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
 
-    Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
-    on, also after a crash: scripts may always give it.
+    Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume
+    continues, also after a crash: scripts may always give it.
     """
     from prerlkit.cli.render.console import wide_console
     from prerlkit.launch import Launch, output_folder, processes

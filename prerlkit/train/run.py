@@ -178,6 +178,7 @@ def _engine(
     recipe: Recipe, prepared: Prepared, callback: Callback, rank: int, taken: TakenStage | None
 ) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
+    callback.progress("loading the model", 0, 0)
     policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
     if taken:
         taken.check(policy.adapters, recipe)  # again: on a loaded base fewer layers may take an adapter
@@ -205,6 +206,7 @@ def _engine(
     adapted = {name: None for stage in recipe.stages for name in policy.adapters.adapted(stage.adapter)}
     check_publishable(prepared.model.path, adapted, trust_remote_code=recipe.model.trust_remote_code)
     model, prompts = Path(prepared.model.path), prepared.prompts.train
+    callback.progress("rollout engine", 0, 0)
     context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
     engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
     try:
@@ -275,7 +277,8 @@ class _Stages:
     def _do(self, index: int, stage: Stage) -> None:
         context, recipe = self._context, self._context.recipe
         kept, self._optimizer = (self._optimizer if stage.keep_optimizer else None), None
-        updater = Updater(context.policy, stage, recipe.memory, context.world, kept, context.callback.on_message)
+        report, progress = context.callback.on_message, partial(context.callback.progress, "training")
+        updater = Updater(context.policy, stage, recipe.memory, context.world, kept, report, progress)
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)

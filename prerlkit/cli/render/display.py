@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
+_ESTIMATED_OVER = 3600.0
+"""Seconds over which speeds are averaged. Within rich's own 30 s a step of a large model never ends."""
 
 
 class Display:
@@ -39,14 +41,16 @@ class Display:
         self._rewards: list[float] = []
         self._accuracies: list[float] = []
         self._progress = Progress(
-            TextColumn("{task.description:>14}"),
+            TextColumn("{task.description:>17}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
+            speed_estimate_period=_ESTIMATED_OVER,
         )
         self._stage: TaskID | None = None
-        self._step: TaskID | None = None
+        self._work: TaskID | None = None
+        self._working_on = ""
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -65,15 +69,19 @@ class Display:
         self._print(Text(redact(f"· {text}"), style="dim"))
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
-        if self._stage is not None:
-            self._progress.remove_task(self._stage)
-        self._stage = self._progress.add_task(name, total=steps, completed=done)
+        for task in (self._stage, self._work):
+            if task is not None:
+                self._progress.remove_task(task)
+        self._stage, self._work = self._progress.add_task(name, total=steps, completed=done), None
         self._print(Text(f"stage {name}, {steps} steps" + (f" ({done} done)" if done else ""), style="bold"))
 
     def progress(self, what: str, done: int, total: int) -> None:
-        if self._step is None:
-            self._step = self._progress.add_task(what, total=total)
-        self._progress.update(self._step, description=what, completed=done, total=total)
+        of = total or None  # rich's bar without a total pulses
+        if self._work is None or what != self._working_on:  # a bar for each: its speed is not the last one's
+            if self._work is not None:
+                self._progress.remove_task(self._work)
+            self._work, self._working_on = self._progress.add_task(what, total=of), what
+        self._progress.update(self._work, completed=done, total=of)
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         if catalogue.REWARD.name in record.metrics:
@@ -105,7 +113,7 @@ class Display:
             f"peak memory {summary.peak_memory_bytes / 2**30:.1f} GiB"
         )
         if summary.exit_reason == "stopped":
-            console.print(f"go on with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
+            console.print(f"continue with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
             return
         console.print(f"adapter      {folder / 'adapter'}  (all stages as one PEFT adapter)")
         console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
