@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from prerlkit.doctor import machine as health
+from prerlkit.install import pip_install
 from prerlkit.policy.cards import nvidia_cards
 from prerlkit.rollout.leftovers import LeftoverEngine
 
@@ -78,7 +79,7 @@ def test_bitsandbytes_is_tried_and_an_engine_that_is_absent_is_no_fault(monkeypa
     found = health.extras()
     assert found.fine
     assert any("NF4 works on cpu" in line for line in found.lines)
-    assert any(line.startswith("vllm") and "prerlkit[vllm]" in line for line in found.lines)
+    assert any(line.startswith("vllm") and pip_install("vllm") in line for line in found.lines)
 
 
 def test_a_full_disk_is_a_fault(monkeypatch):

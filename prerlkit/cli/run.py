@@ -64,12 +64,18 @@ def run(
 ) -> None:
     """Run a recipe: its stages in order, evaluated before, between and after.
 
-    [bold]prerlkit run reach_dsrl[/bold]                              a tiny model, two minutes, nothing to download
-    [bold]prerlkit run quickstart_dsrl[/bold]                         a small language model learns sums on a CPU
-    [bold]prerlkit run math_dsrl --dry-run --gpu rtx4090[/bold]       what would happen on a card that is not here
-    [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
-    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest
-    [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
+    [bold]prerlkit run reach_dsrl[/bold]
+      a tiny model, two minutes, nothing to download
+    [bold]prerlkit run quickstart_dsrl[/bold]
+      a small language model learns sums on a CPU
+    [bold]prerlkit run math_dsrl --dry-run --gpu rtx4090[/bold]
+      what would happen on a card that is not here
+    [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]
+      another seed, another folder
+    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]
+      the warm-up of another run, then the rest
+    [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]
+      on two GPUs, see docs/scaling.md
 
     Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume
     continues, also after a crash: scripts may always give it.

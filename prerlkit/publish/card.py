@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prerlkit.publish.card_data import evaluated_dataset, hub_ids, origin
-from prerlkit.publish.curves import INSTALL
 from prerlkit.publish.export import vllm_rank
 from prerlkit.recipe.model import PACKAGE, PYPI
 from prerlkit.recipe.schema import Recipe
@@ -175,7 +174,7 @@ model.load_adapter("{facts.repo}")
 
 def _training(run: TrainedRun) -> str:
     recipe = run.recipe
-    rows = ["| stage | objective | steps | learning rate | takes over by | adapter |", "|---|---|---|---|---|---|"]
+    rows = ["| stage | objective | steps | learning rate | reincarnation | adapter |", "|---|---|---|---|---|---|"]
     for index, stage in enumerate(recipe.stages):
         objectives = "; ".join(f"{o.space} · {o.samples} · {o.advantage.kind} · {o.loss.kind}" for o in stage.objective)
         objectives = objectives if stage.source is None else "an adapter that was there before the run"
@@ -268,7 +267,7 @@ def _not_run(run: TrainedRun, facts: Facts) -> str:
     lines.append(f"One seed ({run.recipe.seed}) was run.")
     lines.append("No evaluation for safety, bias, or any task but the one above.")
     if not facts.curves:
-        lines.append(f"No picture of the curves: matplotlib was not installed ({INSTALL}).")
+        lines.append("No picture of the curves: matplotlib was not installed (`pip install 'prerlkit[card]'`).")
     return "\n".join(f"- {line}" for line in lines)
 
 

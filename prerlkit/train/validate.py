@@ -9,6 +9,7 @@ from pathlib import Path
 from prerlkit.data.generators import check as check_generator
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
+from prerlkit.install import pip_install
 from prerlkit.objective.choices import FileAdvantage, FileLoss
 from prerlkit.objective.plugins import advantage_function, loss_function
 from prerlkit.plugins import is_file
@@ -105,7 +106,7 @@ def check_trackers(recipe: Recipe) -> None:
         if importlib.util.find_spec(use.kind) is None:
             raise UsageError(
                 f"output.trackers has {use.kind}, which is not installed here.",
-                f"Install it: pip install {use.kind}, or all of them: pip install 'prerlkit[track]'.",
+                f"Install it: pip install {use.kind}, or all of them: {pip_install('track')}.",
             )
 
 

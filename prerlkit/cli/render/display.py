@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from rich.text import Text
 from prerlkit.evaluation.effect_words import THOUGHTS, effect_line, effect_rows
 from prerlkit.metrics import catalogue
 from prerlkit.metrics.metric import Metric
+from prerlkit.runs.files import RunFiles
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
@@ -119,9 +121,8 @@ class Display:
         console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
         console.print(f"look at it   prerlkit report {escape(str(folder))}", soft_wrap=True)
         console.print("load it with:")
-        console.print(
-            f'  [bold]PeftModel.from_pretrained(base, "{escape(str(folder / "adapter"))}")[/bold]', soft_wrap=True
-        )
+        for line in loading(folder):
+            console.print(f"  [bold]{escape(line)}[/bold]", soft_wrap=True)
 
     def _print(self, line: RenderableType) -> None:
         if not self._quiet:
@@ -136,6 +137,17 @@ class Display:
                 Text(f"      accuracy {sparkline(self._accuracies)}  {self._accuracies[-1]:.3f}", style="green")
             )
         return Group(*parts)
+
+
+def loading(folder: Path) -> tuple[str, ...]:
+    """Return the lines of Python that load the policy of the run in `folder`, to be pasted."""
+    base = json.loads(RunFiles(folder).environment.read_text(encoding="utf-8"))["model"]["path"]
+    return (
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base)})",
+        f"policy = PeftModel.from_pretrained(base, {json.dumps(str(folder / 'adapter'))})",
+    )
 
 
 def step_line(record: StepRecord, done: int, steps: int) -> str:

@@ -100,7 +100,7 @@ def _adapter(recipe: Recipe) -> str:
 
 
 def _stages(recipe: Recipe) -> Table:
-    table = Table("stage", "takes over by", "objective", "steps", "learning rate", "prompts × samples", "new tokens ≤")
+    table = Table("stage", "reincarnation", "objective", "steps", "learning rate", "prompts × samples", "new tokens ≤")
     for index, stage in enumerate(recipe.stages):
         rollout = stage.rollout
         samples = rollout.prompts_per_step * rollout.group_size
