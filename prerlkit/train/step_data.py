@@ -14,9 +14,9 @@ from prerlkit.runs.checkpoint import Position, SourceState
 from prerlkit.seeds import derive
 from prerlkit.train.callbacks import Callback
 from prerlkit.train.distributed import World
-from prerlkit.train.drawing import ByPassRate, Drawing, InTurn
 from prerlkit.train.metrics import rollout_metrics
 from prerlkit.train.prepare import Prepared
+from prerlkit.train.prompt_order import ByPassRate, InTurn, PromptOrder
 from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
 from prerlkit.train.replay import ReplayBuffer, replay_metrics
 from prerlkit.train.sample_and_judge import Judge, RolloutBatch, sample_and_judge
@@ -70,23 +70,23 @@ class RolloutSource:
         recipe: Recipe,
         engine: RolloutEngine,
         judge: Judge,
-        drawing: Drawing,
+        order: PromptOrder,
         callback: Callback,
         world: World,
     ) -> None:
         self._recipe = recipe
         self._engine = engine
         self._judge = judge
-        self._drawing = drawing
+        self._order = order
         self._callback = callback
         self._world = world
 
     def take(self, stage: Stage, position: Position, past: History) -> StepData:
         """Sample and judge the groups of a step; see `StepSource`."""
-        self._drawing.begin(position)
-        groups, drawn = sample_groups(self._sampler(stage, position), self._drawing, position.prompts, stage.rollout)
+        self._order.begin(position)
+        groups, drawn = sample_groups(self._sampler(stage, position), self._order, position.prompts, stage.rollout)
         metrics = {
-            **self._drawing.observe(drawn.groups),
+            **self._order.observe(drawn.groups),
             **rollout_metrics(drawn, self._recipe.verifiers),
             **refill_metrics(groups, drawn, stage.rollout),
         }
@@ -96,11 +96,11 @@ class RolloutSource:
 
     def state(self, position: Position) -> SourceState | None:
         """Return what decides the next prompts; None where that is the position alone."""
-        return self._drawing.state(position)
+        return self._order.state(position)
 
     def restore(self, position: Position, state: SourceState) -> None:
         """Continue with the prompts that would have come."""
-        self._drawing.restore(position, state)
+        self._order.restore(position, state)
 
     def _sampler(self, stage: Stage, position: Position) -> Sample:
         """Return a function that samples the step's prompts. A prompt drawn twice in a step has other samples."""
@@ -187,8 +187,8 @@ def make_sources(
     stream = PromptStream(prompts, recipe.seed, recipe.data.shuffle)
     for stage in recipe.stages:
         difficulty, replay = stage.rollout.difficulty, stage.rollout.replay
-        drawing = ByPassRate(stream, len(prompts), recipe.seed, difficulty) if difficulty else InTurn(stream)
-        sources[stage.name] = RolloutSource(recipe, engine, judge, drawing, callback, world)
+        order = ByPassRate(stream, len(prompts), recipe.seed, difficulty) if difficulty else InTurn(stream)
+        sources[stage.name] = RolloutSource(recipe, engine, judge, order, callback, world)
         if replay:
             sources[stage.name] = ReplaySource(sources[stage.name], ReplayBuffer(prompts, replay.max_age))
     for name, groups in prepared.demonstrations.items():

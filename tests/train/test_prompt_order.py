@@ -9,7 +9,7 @@ from prerlkit.data.stream import PromptStream
 from prerlkit.recipe.rollout import Difficulty, Rollout
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.checkpoint import Position
-from prerlkit.train.drawing import ByPassRate
+from prerlkit.train.prompt_order import ByPassRate
 from prerlkit.types import Completion, Group, Prompt, Verdict
 
 PROMPTS = [Prompt(f"train/{i}", str(i), (i,)) for i in range(6)]

@@ -13,7 +13,7 @@ from prerlkit.seeds import uniforms
 from prerlkit.types import Group, Prompt
 
 
-class Drawing(Protocol):
+class PromptOrder(Protocol):
     """Draws a stage's prompts. `start` and `Position.prompts` count the prompts that were drawn."""
 
     def begin(self, position: Position) -> None:
