@@ -96,6 +96,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
     if primary:
         callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")
         callback.on_message("loading libraries")
+        callback.progress("loading libraries", 0, 0)
     with quieted(not launch.verbose):
         from prerlkit.plan.fit import refuse_what_cannot_fit
         from prerlkit.recipe.plugins import bind
@@ -114,6 +115,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         begun = RunFiles(output) if launch.existing == "resume" else None
         recipe = settle(recipe, launch.recipe_folder, begun, fetch=world is None and not begun)
         if not launch.force and (world is None or not recipe.memory.shard_base):  # a plan is for one device
+            callback.progress("memory plan", 0, 0)
             callback.on_message(refuse_what_cannot_fit(bind(recipe, launch.recipe_folder)))
         stop = StopSignal()
         watching = tracked(recipe, output, callback) if primary else nullcontext(callback)
@@ -122,6 +124,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         with _signals(stop, callback), watching as watched, threads as note:
             if note:
                 callback.on_message(note)
+            watched.progress("model and prompts", 0, 0)
             return run(
                 recipe,
                 output,

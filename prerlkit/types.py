@@ -82,11 +82,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One prompt with its G completions and their verdicts, in the same order."""
+    """One prompt with its G completions and their verdicts, in the same order.
+
+    Attributes:
+        age: steps since the policy sampled it; 0 for a group of this step, more for one that is replayed.
+    """
 
     prompt: Prompt
     completions: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...]
+    age: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from prerlkit.doctor import machine as health
+from prerlkit.install import pip_install
 from prerlkit.policy.cards import nvidia_cards
+from prerlkit.rollout.leftovers import LeftoverEngine
 
 
 @pytest.fixture
@@ -30,6 +32,13 @@ def test_a_card_that_torch_sees(with_card):
     text = "\n".join(found.lines)
     assert "RTX 4090, 24.0 GiB (20.0 free), compute capability 8.9, bfloat16 yes" in text
     assert "580.65.06" in text
+
+
+def test_an_engine_that_a_dead_run_left_is_a_fault_with_its_process(with_card, monkeypatch):
+    monkeypatch.setattr(health, "leftover_engines", lambda: [LeftoverEngine(4321, 3 * 2**30)])
+    found = health.gpu()
+    assert not found.fine
+    assert "process 4321, 3.0 GiB of host memory, of a run that ended: kill -9 4321" in "\n".join(found.lines)
 
 
 def test_a_card_that_a_cpu_build_of_torch_does_not_see_is_a_fault(monkeypatch):
@@ -70,7 +79,7 @@ def test_bitsandbytes_is_tried_and_an_engine_that_is_absent_is_no_fault(monkeypa
     found = health.extras()
     assert found.fine
     assert any("NF4 works on cpu" in line for line in found.lines)
-    assert any(line.startswith("vllm") and "prerlkit[vllm]" in line for line in found.lines)
+    assert any(line.startswith("vllm") and pip_install("vllm") in line for line in found.lines)
 
 
 def test_a_full_disk_is_a_fault(monkeypatch):

@@ -21,6 +21,7 @@ RANKS = {
             "settings",
             "seeds",
             "suggest",
+            "install",
             "files",
             "paths",
             "cache",

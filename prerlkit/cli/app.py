@@ -12,6 +12,7 @@ from prerlkit.cli.doctor import doctor
 from prerlkit.cli.dose import dose
 from prerlkit.cli.eval import evaluate
 from prerlkit.cli.export import export
+from prerlkit.cli.help import improve
 from prerlkit.cli.merge import merge
 from prerlkit.cli.plan import plan
 from prerlkit.cli.push import push
@@ -58,3 +59,4 @@ for command in (dose, export, merge, plan, push, report, resume, run, sweep, ver
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(verifiers, name="verifiers")
+improve(app, recipes, verifiers)

@@ -52,9 +52,12 @@ def dose(
 ) -> None:
     """Find the dose of a recipe's first stage: its learning rate and steps, by what they do to the policy.
 
-    [bold]prerlkit dose reach_dsrl[/bold]                                    four rates, minutes on a laptop
+    [bold]prerlkit dose reach_dsrl[/bold]
+      four rates, minutes on a laptop
     [bold]prerlkit dose my.yaml --rates 1e-5,3e-5,1e-4 --steps 20 --every 5[/bold]
-    [bold]prerlkit dose math_dsrl --prompts 32 --dry-run[/bold]              what it would run
+
+    [bold]prerlkit dose math_dsrl --prompts 32 --dry-run[/bold]
+      what it would run
 
     The first stage runs alone, once for each rate, and is evaluated on held-out samples every so many steps: steps cost
     nothing extra. The table and the page show the KL to the policy before the stage, thoughts, accuracy and length. The

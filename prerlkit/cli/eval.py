@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 def evaluate(**given: Any) -> None:
     """Measure policies: accuracy, avg@k, pass@k, maj@k with 95 % intervals, lengths, thoughts. Unjudged is not wrong.
 
-    [bold]prerlkit eval runs/one --with-base[/bold]                    on the run's own eval set, against its base
-    [bold]prerlkit eval runs/a runs/b -k 16[/bold]                     two runs, 16 samples, paired differences
-    [bold]prerlkit eval user/model --preset math500 -k 4[/bold]        a benchmark from the Hub
+    [bold]prerlkit eval runs/one --with-base[/bold]
+      on the run's own eval set, against its base
+    [bold]prerlkit eval runs/a runs/b -k 16[/bold]
+      two runs, 16 samples, paired differences
+    [bold]prerlkit eval user/model --preset math500 -k 4[/bold]
+      a benchmark from the Hub
     [bold]prerlkit eval runs/a/adapter --data rows.jsonl --verifier math[/bold]
+
 
     The same command again goes on where it stopped. Differences are with the first target, problem by problem.
     """

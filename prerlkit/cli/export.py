@@ -28,9 +28,12 @@ def export(
 ) -> None:
     """Write a run's stages as one PEFT adapter, and load it back by PEFT and by transformers.
 
-    [bold]prerlkit export runs/quickstart_dsrl[/bold]            into runs/quickstart_dsrl/export
-    [bold]prerlkit export runs/quickstart_dsrl --rank 16[/bold]  smaller, not quite the same: the difference is printed
-    [bold]prerlkit export runs/quickstart_dsrl --stages[/bold]   NSR-PreRL and GRPO apart as well
+    [bold]prerlkit export runs/quickstart_dsrl[/bold]
+      into runs/quickstart_dsrl/export
+    [bold]prerlkit export runs/quickstart_dsrl --rank 16[/bold]
+      smaller, not quite the same: the difference is printed
+    [bold]prerlkit export runs/quickstart_dsrl --stages[/bold]
+      NSR-PreRL and GRPO apart as well
 
     A stage's own adapter is what that stage added: it goes on top of the ones before it.
     """

@@ -32,9 +32,12 @@ def merge(
 ) -> None:
     """Merge a run's adapters into its 16-bit base, and prove that the result is the policy that was trained.
 
-    [bold]prerlkit merge runs/quickstart_dsrl[/bold]                  into runs/quickstart_dsrl/merged
-    [bold]prerlkit merge runs/quickstart_dsrl --gguf q8_0[/bold]      for llama.cpp too
-    [bold]prerlkit merge runs/quickstart_dsrl --dtype float32[/bold]  when 16 bits can't hold the change
+    [bold]prerlkit merge runs/quickstart_dsrl[/bold]
+      into runs/quickstart_dsrl/merged
+    [bold]prerlkit merge runs/quickstart_dsrl --gguf q8_0[/bold]
+      for llama.cpp too
+    [bold]prerlkit merge runs/quickstart_dsrl --dtype float32[/bold]
+      when 16 bits can't hold the change
 
     Weights are read, merged in float32 and rounded one by one: memory for one shard of 2 GiB is enough. Then logits of
     the live policy, the base and the merged model are compared in float32. A merge that fails is not kept.

@@ -28,9 +28,12 @@ def plan(
 ) -> None:
     """Say how much memory each phase of a run takes, whether it fits, and what would make it fit.
 
-    [bold]prerlkit plan math_dsrl --gpu rtx4090[/bold]                  for a card that is not here
-    [bold]prerlkit plan my.yaml[/bold]                                  for the device at hand
+    [bold]prerlkit plan math_dsrl --gpu rtx4090[/bold]
+      for a card that is not here
+    [bold]prerlkit plan my.yaml[/bold]
+      for the device at hand
     [bold]prerlkit plan my.yaml --set model.quantization=nf4 --vram 12GiB[/bold]
+
 
     Nothing is loaded and no network is used: the run's own training step is traced on shapes alone. Every prompt and
     completion is taken at its limit. Exit code 1 when it does not fit.

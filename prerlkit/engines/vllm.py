@@ -15,7 +15,6 @@ from prerlkit.cache import cache_root
 from prerlkit.engines.engine import CACHE, OTHER, WEIGHTS, Engine, EngineContext, Reservation, Shared
 from prerlkit.errors import UsageError
 from prerlkit.paths import user_path
-from prerlkit.policy.layout import stored_modules
 from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.rollout import MAX_RANK
 from prerlkit.rollout import vllm_local, vllm_server
@@ -131,6 +130,8 @@ class VllmRollouts(Engine):
                 on_message(f"writing the quantized weights in {recipe.model.dtype} for vLLM, which has no NF4")
                 _write_dense(context, model)
             own_code = recipe.model.trust_remote_code
+            from prerlkit.policy.layout import stored_modules  # imports torch, and recipes are checked without
+
             names = stored_modules(model, policy.adapters.found.linear, trust_remote_code=own_code)
             return _WithFolder(RestartingEngine(start, on_message), held)
         except BaseException:

@@ -71,6 +71,33 @@ REFILL_FILLED = Metric(
     optional=True,
     chart=MetricChart(11, "refill", "Groups with signal", note="Of the step's groups, after refilling."),
 )
+DIFFICULTY_PASSED_OVER = Metric(
+    "difficulty/passed_over",
+    "prompts that the step passed over for their recent pass rate; this and the next only with `rollout.difficulty`",
+    unit="prompts",
+    optional=True,
+)
+DIFFICULTY_KNOWN = Metric(
+    "difficulty/known", "train prompts that have a pass rate in this stage", unit="share", optional=True
+)
+REPLAY_SHARE = Metric(
+    "replay/share",
+    "groups of the step that an earlier one sampled; this and the next two only with `rollout.replay`",
+    unit="share",
+    optional=True,
+    chart=MetricChart(12, "replay", "Replayed groups", note="Of the step's groups: an earlier step sampled them."),
+)
+REPLAY_AGE = Metric(
+    "replay/age",
+    "mean age of the replayed groups; 0 without any",
+    unit="steps",
+    optional=True,
+)
+REPLAY_WEIGHT = Metric(
+    "replay/weight",
+    "mean truncated importance weight of the replayed tokens; 1 without any",
+    optional=True,
+)
 UNJUDGED = Metric(
     "sample/unjudged",
     "completions without a verdict (the verifier crashed, ran out of time, or the gold answer can't be read)",
@@ -129,7 +156,8 @@ TRAINED_LOGPROB = Metric(
 IMPORTANCE_MEAN = Metric(
     "importance/mean",
     "mean of π/μ over the trained tokens, before the cap: π of the policy, μ of the engine that sampled, both behind "
-    "the prompt. Near 1 when the two are one model; 1 where no importance weights are used (`engine: hf`)",
+    "the prompt. Near 1 when the two are one model; 1 where no importance weights are used (`engine: hf` "
+    "without `rollout.replay`)",
     unit="ratio",
 )
 IMPORTANCE_CAPPED = Metric(
@@ -220,7 +248,8 @@ PEAK_MEMORY = Metric(
 
 OF_STEPS = (
     *(STEP, STAGE, REWARD, PASS_RATE, REWARD_OF, ZERO_SIGNAL),
-    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, UNJUDGED, TRUNCATED),
+    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, DIFFICULTY_PASSED_OVER, DIFFICULTY_KNOWN),
+    *(REPLAY_SHARE, REPLAY_AGE, REPLAY_WEIGHT, UNJUDGED, TRUNCATED),
     *(TOKENS_GENERATED, COMPLETION_LENGTH, TOKENS_TRAINED, LOSS, ENTROPY, KL, CLIP_FRACTION, TRAINED_LOGPROB),
     *(IMPORTANCE_MEAN, IMPORTANCE_CAPPED, IMPORTANCE_MISMATCH, CANARY_DRIFT, CANARY_GAIN),
     *(LEARNING_RATE, GRAD_NORM, SKIPPED_UPDATES, NONFINITE_UPDATES, STAGE_KL, HEALTH, PROBE),

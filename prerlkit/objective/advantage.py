@@ -32,12 +32,13 @@ from prerlkit.types import Completion, Group, Prompt, Verdict
 
 @dataclass(frozen=True, slots=True)
 class TrainSample:
-    """One judged completion with its advantage, as one objective sees it."""
+    """One judged completion with its advantage, as one objective sees it. `age`: of its group."""
 
     prompt: Prompt
     completion: Completion
     advantage: float
     carries_gradient: bool
+    age: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def select(groups: Iterable[Group], objective: Objective) -> list[TrainSample]:
             if advantage is None or not completion.token_ids or not _counts(objective, completion, advantage):
                 continue
             carries = advantage != 0.0 or objective.regularized
-            chosen.append(TrainSample(group.prompt, completion, advantage, carries))
+            chosen.append(TrainSample(group.prompt, completion, advantage, carries, group.age))
     return chosen
 
 

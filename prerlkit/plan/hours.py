@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prerlkit.engines.engine import WEIGHTS
 from prerlkit.plan.plan import Plan
 from prerlkit.recipe.schema import Recipe, Stage
 
 _LAUNCH = 1e-5
 """Seconds that an eager operation takes at least: its launch. Ours, an order of magnitude."""
-_LAYER_OPERATIONS = 130
+_LAYER_OPERATIONS = 170
 """Operations of a layer in one step of decoding where a plan traced none: what the trace of `hf` counts for Qwen3."""
 _USE = 0.35
 """Share of a data sheet's figures that training and reading weights reach. Ours, an order of magnitude."""
@@ -73,8 +74,8 @@ def _decode_seconds(plan: Plan, together: int, length: int, bandwidth: float) ->
     """Of one token for `together` sequences of at most `length` tokens."""
     sizes, rate = plan.sizes, _USE * bandwidth
     cache = together * length / 2 * sizes.cache_bytes_per_token
-    if plan.copies:
-        return (sizes.dense_bytes + cache) / rate
+    if plan.copies:  # a server's weights are not in the plan; nothing says that they are quantized
+        return (plan.engine.rollout.get(WEIGHTS, sizes.dense_bytes) + cache) / rate
     packed = sizes.weight_bytes < sizes.dense_bytes
     unpacked = 2 * sizes.dense_bytes if packed else 0  # a copy of each layer is written and read for every token
     operations = sizes.decode_operations or _LAYER_OPERATIONS * sizes.config.num_hidden_layers

@@ -63,6 +63,10 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     try:
         arguments["config"] = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         disable_dropout(arguments["config"])
+        if model.quantization == "none" and _is_mxfp4(arguments["config"]):
+            from transformers import Mxfp4Config
+
+            arguments["quantization_config"] = Mxfp4Config(dequantize=True)  # its kernels have no gradient
         base = causal_class(arguments["config"]).from_pretrained(
             path, trust_remote_code=model.trust_remote_code, **arguments
         )
@@ -81,6 +85,12 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     if shard:
         shard_base(base, device)
     return base
+
+
+def _is_mxfp4(config: Any) -> bool:
+    """Whether a model is published with MXFP4 weights (gpt-oss)."""
+    published = config.to_dict().get("quantization_config") or {}
+    return bool(published.get("quant_method") == "mxfp4")
 
 
 def settle(base: Any, device_type: str) -> None:

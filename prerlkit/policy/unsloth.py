@@ -15,15 +15,16 @@ import torch
 
 from prerlkit.cache import cache_root
 from prerlkit.errors import UsageError
+from prerlkit.install import pip_install
 from prerlkit.recipe.model import Model
-
-INSTALL = "pip install 'prerlkit[unsloth]'"
 
 
 def check_usable(device: torch.device) -> None:
     """Raises UsageError with what to do where Unsloth is not installed, or there is no CUDA device."""
     if importlib.util.find_spec("unsloth") is None:
-        raise UsageError("model.backend is unsloth, but Unsloth is not installed here.", f"Install it: {INSTALL}")
+        raise UsageError(
+            "model.backend is unsloth, but Unsloth is not installed here.", f"Install it: {pip_install('unsloth')}"
+        )
     if device.type != "cuda":
         raise UsageError(
             "model.backend is unsloth, which loads models on CUDA only, and this run is on the CPU.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import is_inside
 
 INDEX = "model.safetensors.index.json"
+_BLOCKS, _SCALES = "_blocks", "_scales"
 
 
 def shards_of(index: Path) -> list[str]:
@@ -35,6 +37,8 @@ def shards_of(index: Path) -> list[str]:
 class Weights:
     """Read access to the weights in `folder`, safetensors or `.bin`, sharded or not.
 
+    A tensor in MXFP4 (gpt-oss's experts: `X_blocks` and `X_scales`) is `X`, unpacked to bfloat16, which loses nothing.
+
     Attributes:
         names: every tensor's name, sorted.
 
@@ -51,24 +55,38 @@ class Weights:
             raise UsageError(f"{folder} holds no weights", "It needs *.safetensors (or *.bin) files.")
         for file in files:
             self._open(file)
-        self.names = sorted(self._handles)
+        self._packed: set[str] = set()
+        blocks = [name.removesuffix(_BLOCKS) for name in self._handles if name.endswith(_BLOCKS)]
+        self._packed.update(name for name in blocks if self._is_mxfp4(name))
+        packed = {f"{name}{part}" for name in self._packed for part in (_BLOCKS, _SCALES)}
+        self.names = sorted((self._handles.keys() - packed) | self._packed)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._handles
+        return name in self._packed or name in self._handles
 
     def __call__(self, name: str) -> Tensor:
         """The tensor as it is in its file, on the CPU."""
+        if name in self._packed:
+            from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+            unpacked: Tensor = convert_moe_packed_tensors(self(f"{name}{_BLOCKS}"), self(f"{name}{_SCALES}"))
+            return unpacked.cpu()
         handle = self._handles[name]
         tensor: Tensor = handle[name] if isinstance(handle, dict) else handle.get_tensor(name)
         return tensor
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The tensor's shape, without reading it."""
+        if name in self._packed:
+            experts, rows, groups, pairs = self.shape(f"{name}{_BLOCKS}")
+            return experts, groups * 2 * pairs, rows  # as transformers holds it, transposed
         handle = self._handles[name]
         return tuple(handle[name].shape if isinstance(handle, dict) else handle.get_slice(name).get_shape())
 
     def size(self, name: str) -> tuple[int, torch.dtype]:
         """Number of elements and dtype, without reading the tensor."""
+        if name in self._packed:
+            return math.prod(self.shape(name)), torch.bfloat16
         handle = self._handles[name]
         if isinstance(handle, dict):
             return handle[name].numel(), handle[name].dtype
@@ -77,6 +95,11 @@ class Weights:
         for length in part.get_shape():
             count *= length
         return count, _DTYPES[part.get_dtype()]
+
+    def _is_mxfp4(self, name: str) -> bool:
+        blocks = f"{name}{_BLOCKS}"
+        bytes_of_groups = len(self.shape(blocks)) == 4 and self.size(blocks)[1] == torch.uint8
+        return bytes_of_groups and f"{name}{_SCALES}" in self._handles
 
     def _files(self) -> list[Path]:
         index = self.folder / INDEX

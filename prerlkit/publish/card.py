@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prerlkit.publish.curves import INSTALL
+from prerlkit.publish.card_data import evaluated_dataset, hub_ids, origin
 from prerlkit.publish.export import vllm_rank
 from prerlkit.recipe.model import PACKAGE, PYPI
 from prerlkit.recipe.schema import Recipe
-from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSource, ReasoningGymSource
 from prerlkit.runs.trained import TrainedRun
 
 Kind = Literal["adapter", "merged"]
@@ -66,7 +65,7 @@ def _metadata(run: TrainedRun, facts: Facts) -> str:
     relation: dict[str, Any] = {"base_model": facts.base} if facts.base else {}
     if facts.base:
         relation["base_model_relation"] = "adapter" if facts.kind == "adapter" else "finetune"
-    names = _hub_ids(run.recipe)
+    names = hub_ids(run.recipe)
     data = ModelCardData(
         license=facts.license,
         library_name="peft" if facts.kind == "adapter" else "transformers",
@@ -88,7 +87,7 @@ def _index(run: TrainedRun) -> list[Any]:
     done = [e for e in run.evaluations if e["name"] != "before"]
     if not done:
         return []
-    dataset = _dataset(run.recipe)
+    dataset = evaluated_dataset(run.recipe)
     figures = []
     if done[-1].get("accuracy"):
         figures.append(("accuracy", "greedy accuracy", done[-1]["accuracy"]["value"]))
@@ -98,30 +97,6 @@ def _index(run: TrainedRun) -> list[Any]:
         EvalResult(**common, metric_type=kind, metric_name=name, metric_value=round(value, 4))
         for kind, name, value in figures
     ]
-
-
-def _dataset(recipe: Recipe) -> dict[str, str]:
-    source = recipe.data.train if isinstance(recipe.data.eval, HeldOut) else recipe.data.eval
-    rest = " (held-out rows of the training source)" if isinstance(recipe.data.eval, HeldOut) else ""
-    match source:
-        case HubSource():
-            config = {"dataset_config": source.config} if source.config else {}
-            return {
-                "dataset_type": source.id,
-                "dataset_name": source.id + rest,
-                "dataset_split": source.split,
-                **config,
-            }
-        case GeneratorSource():
-            return {"dataset_type": f"prerlkit-{source.name}", "dataset_name": f"{source.name}, generated{rest}"}
-        case ReasoningGymSource():
-            return {"dataset_type": "reasoning-gym", "dataset_name": f"reasoning-gym {source.task}{rest}"}
-        case FileSource():
-            return {"dataset_type": "local-file", "dataset_name": f"a local file{rest}"}
-
-
-def _hub_ids(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(s.id for s in (recipe.data.train, recipe.data.eval) if isinstance(s, HubSource)))
 
 
 def _what(run: TrainedRun, facts: Facts) -> str:
@@ -199,19 +174,24 @@ model.load_adapter("{facts.repo}")
 
 def _training(run: TrainedRun) -> str:
     recipe = run.recipe
-    rows = ["| stage | objective | steps | learning rate | takes over by | adapter |", "|---|---|---|---|---|---|"]
+    rows = ["| stage | objective | steps | learning rate | reincarnation | adapter |", "|---|---|---|---|---|---|"]
     for index, stage in enumerate(recipe.stages):
         objectives = "; ".join(f"{o.space} · {o.samples} · {o.advantage.kind} · {o.loss.kind}" for o in stage.objective)
         objectives = objectives if stage.source is None else "an adapter that was there before the run"
         lora = f"{'DoRA' if stage.adapter.dora else 'LoRA'} r={stage.adapter.rank}, alpha={stage.adapter.alpha:g}"
         over = stage.reincarnation if index else "fresh"
         rows.append(f"| {stage.name} | {objectives} | {stage.steps} | {stage.learning_rate:g} | {over} | {lora} |")
-    data = _text(_dataset(recipe)["dataset_name"])
+    data = _text(evaluated_dataset(recipe)["dataset_name"])
     verifiers = ", ".join(_text(use.name.rpartition("/")[2]) for use in recipe.verifiers)
     return (
         "The whole recipe is in `recipe.yaml`; `prerlkit run recipe.yaml` repeats the run.\n\n"
         + "\n".join(rows)
         + f"\n\nData: {data}. Verifier: {verifiers}. Seed: {recipe.seed}."
+        + "".join(
+            f" Demonstrations of stage {s.name}: {_text(origin(s.demonstrations))}."
+            for s in recipe.stages
+            if s.demonstrations
+        )
     )
 
 
@@ -287,7 +267,7 @@ def _not_run(run: TrainedRun, facts: Facts) -> str:
     lines.append(f"One seed ({run.recipe.seed}) was run.")
     lines.append("No evaluation for safety, bias, or any task but the one above.")
     if not facts.curves:
-        lines.append(f"No picture of the curves: matplotlib was not installed ({INSTALL}).")
+        lines.append("No picture of the curves: matplotlib was not installed (`pip install 'prerlkit[card]'`).")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -7,8 +7,6 @@ import io
 from prerlkit.metrics.catalogue import COMPLETION_LENGTH, ENTROPY, PASS_RATE
 from prerlkit.runs.trained import TrainedRun
 
-INSTALL = "pip install 'prerlkit[card]'"
-
 _PANELS = (
     (PASS_RATE, "completions that passed"),
     (ENTROPY, "entropy, nats a token"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ _SHOWN = 12
 def explain(error: ValidationError, path: Path, source: Any, overrides: Sequence[str]) -> str:
     """One line a mistake, in the file's order."""
     found = [item for item in error.errors() if not _only_inherited(item["loc"], source)]
+    misspelled = {
+        (*item["loc"][:-1], meant)
+        for item in found
+        if item["type"] == "extra_forbidden"
+        for meant in get_close_matches(str(item["loc"][-1]), _fields_at(item["loc"][:-1]), n=1)
+    }
+    found = [item for item in found if item["type"] != "missing" or item["loc"] not in misspelled]
     lines = [_line(item, path, source, overrides) for item in found or error.errors()]
     more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return "\n".join([*lines[:_SHOWN], *more])

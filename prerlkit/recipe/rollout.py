@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
 from prerlkit.plugins import FileName, is_file
@@ -98,6 +98,38 @@ class Vllm(Settings):
     the model that learns. original: the 16-bit weights as published; importance weights then carry the difference."""
 
 
+class Replay(Settings):
+    """Groups of earlier steps that a step trains on again, with truncated importance weights."""
+
+    share: Annotated[float, Strict(), Field(gt=0, lt=1)]
+    """Of a step's groups; they are then not sampled. Each group with signal is replayed once at most, the newest first.
+    Where too few are there, as at a stage's start, the step samples the rest."""
+    max_age: PositiveInt = 4
+    """Steps after which a group is no longer replayed."""
+
+
+class Difficulty(Settings):
+    """Draw prompts by their pass rate in this stage, that of the last group that was sampled for them."""
+
+    at_least: Fraction = 0.0
+    at_most: Fraction = 1.0
+    others: Fraction = 0.1
+    """Probability with which a prompt outside of the range is drawn all the same. Above 0, so that a rate is measured
+    again. Prompts without a rate are always drawn."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.at_least > self.at_most:
+            raise ValueError("at_least is above at_most: no pass rate is in this range")
+        if (self.at_least, self.at_most) == (0.0, 1.0):
+            raise ValueError("every pass rate is from 0 to 1: narrow the range, or leave difficulty out")
+        return self
+
+
+def _share(value: Any) -> Any:
+    return {"share": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class Rollout(Settings):
     """How completions are sampled from the current policy, always with the prompt."""
 
@@ -118,6 +150,12 @@ class Rollout(Settings):
     with signal are missing. 0: none, groups without signal stay in the step and are skipped in training. verl:
     `filter_groups`, whose `max_num_gen_batches` counts the first draw too; ms-swift: `max_resample_times` of its
     `dynamic_sample`."""
+    replay: Annotated[Replay | None, BeforeValidator(_share, json_schema_input_type=float | Replay | None)] = None
+    """Train on a share of groups from earlier steps of the same stage (off-policy; after ReMix, arXiv 2507.06892).
+    null: every group is sampled for its step. A number is short for `{share: …}`."""
+    difficulty: Difficulty | None = None
+    """Pass over prompts that were too easy or too hard when they were sampled last. null: all prompts in turn. By an
+    earlier measurement: `data.pass_rate`. Prime-RL: its pools of easy and hard prompts."""
     max_prompt_tokens: PositiveInt = 1024
     """A longer prompt is an error, or dropped; see long_prompts. verl: `max_prompt_length`."""
     max_new_tokens: PositiveInt = 1024
@@ -135,13 +173,31 @@ class Rollout(Settings):
     memory for the cache. vLLM: `max_num_seqs`."""
     importance_cap: Literal["auto"] | PositiveFloat | None = "auto"
     """Truncated importance sampling: each token's loss is multiplied by min(π/μ, cap), π the policy that learns and μ
-    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm and transformers, null (off) with hf, where π and μ are
-    one model; 2 with hf too for NF4 on CUDA, where bitsandbytes computes few rows by another kernel. TRL:
-    `vllm_importance_sampling_clip_max`, before `vllm_importance_sampling_cap`; verl: `rollout_is_threshold`."""
+    the engine that sampled. auto: 2 (Yao et al. 2025) with vllm and transformers and with `replay`, null (off) with hf,
+    where π and μ are one model; 2 with hf too for NF4 on CUDA, where bitsandbytes computes few rows by another kernel.
+    TRL: `vllm_importance_sampling_clip_max`, before `vllm_importance_sampling_cap`; verl: `rollout_is_threshold`."""
 
     @property
     def importance(self) -> float | None:
         """The cap that is used; None is off."""
         if self.importance_cap == "auto":
-            return None if self.engine == "hf" else IMPORTANCE_CAP
+            return None if self.engine == "hf" and self.replay is None else IMPORTANCE_CAP
         return self.importance_cap
+
+    @property
+    def replayed(self) -> int:
+        """Groups of a step that are replayed where there are as many."""
+        return 0 if self.replay is None else round(self.replay.share * self.prompts_per_step)
+
+    @model_validator(mode="after")
+    def _weighted(self) -> Self:
+        if self.replay is None:
+            return self
+        if self.importance_cap is None:
+            raise ValueError("replay needs importance weights: an earlier policy sampled; leave importance_cap out")
+        if not 0 < self.replayed < self.prompts_per_step:
+            raise ValueError(
+                f"replay: {self.replay.share:g} of {self.prompts_per_step} groups are {self.replayed}; a step needs at "
+                "least one that is replayed and one that is sampled"
+            )
+        return self

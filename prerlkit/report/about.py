@@ -27,7 +27,7 @@ def stage_rows(run: Run) -> tuple[list[str], list[list[str]]]:
         "stage",
         "objective",
         "steps",
-        "takes over by",
+        "reincarnation",
         "learning rate",
         "prompts × samples",
         "new tokens",

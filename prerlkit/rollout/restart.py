@@ -12,9 +12,9 @@ from prerlkit.types import Completion, Prompt
 class RestartingEngine:
     """A `RolloutEngine` around another.
 
-    When the inner engine fails during a batch, it is closed, made anew, given the policy, and asked for the completions
-    that are still missing. Their draws are a function of seed, prompt and sample, so they are what they would have
-    been. A second failure in the same batch ends the run: what fails twice at once is no accident.
+    When the inner engine fails during a batch, it is closed, made again, given the policy, and asked for the
+    completions that are still missing. Their draws are a function of seed, prompt and sample, so they are the same. A
+    second failure in the same batch ends the run: what fails twice at once is no accident.
 
     Args:
         make: starts an engine.
@@ -95,6 +95,6 @@ def _final(error: Exception) -> bool:
 def _died(error: Exception) -> PrerlkitError:
     return PrerlkitError(
         f"The rollout engine died twice in a row: {type(error).__name__}: {error}.",
-        "All finished steps are saved. Look at the memory and at the lines above, then go on with --resume; "
+        "All finished steps are saved. Look at the memory and at the lines above, then continue with --resume; "
         "-v shows where it happened.",
     )

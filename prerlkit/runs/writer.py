@@ -17,7 +17,7 @@ from prerlkit.metrics.catalogue import STAGE, STEP
 from prerlkit.policy import save
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs import checksums, lock
-from prerlkit.runs.checkpoint import Checkpoint, Position
+from prerlkit.runs.checkpoint import Checkpoint, Position, SourceState
 from prerlkit.runs.checkpoints import Checkpoints, newest_whole
 from prerlkit.runs.files import Existing, RunFiles
 from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_json, read_lines, read_metrics
@@ -142,19 +142,25 @@ class RunWriter:
         """Write the one adapter that equals all stages."""
         self._publish(self.files.adapter, save.save_policy, adapters, self.files.adapter, base_id)
 
-    def save_checkpoint(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> None:
+    def save_checkpoint(
+        self,
+        position: Position,
+        adapters: AdapterStack,
+        optimizer: torch.optim.Optimizer,
+        source: SourceState | None = None,
+    ) -> None:
         """Write the checkpoint of `position`; see `Checkpoints.save`."""
-        self._on_primary(self._checkpoints.save, position, adapters, optimizer)
+        self._on_primary(self._checkpoints.save, position, adapters, optimizer, source)
 
     @contextmanager
-    def rescue(self, position: Position, adapters: AdapterStack, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Save a checkpoint when the enclosed work, which must not touch the adapters, fails."""
+    def rescue(self, position: Position, save: Callable[[], None]) -> Iterator[None]:
+        """Save the checkpoint of `position` when the enclosed work, which must not touch the adapters, fails."""
         try:
             yield
         except Exception:
             if position.step:
                 with suppress(OSError, PrerlkitError):  # what failed first is what a person should read
-                    self.save_checkpoint(position, adapters, optimizer)
+                    save()
             raise
 
     @property

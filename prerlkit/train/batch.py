@@ -28,12 +28,14 @@ class TrainRow(TokenRow):
         weight: factor of the loss of each of y's tokens; holds the step's denominator.
         prompt: the prompt that y was sampled from.
         sampler: log-probs of y's tokens as the rollout engine returned them.
+        replayed: whether an earlier policy of the stage sampled y.
     """
 
     advantage: float
     weight: float
     prompt: tuple[int, ...] = ()
     sampler: tuple[float, ...] = ()
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class MicroBatch:
     advantages_N: Tensor
     weights_N: Tensor
     sampler_N: Tensor
+    replayed_N: Tensor
+    """1.0 for tokens of replayed rows, else 0.0."""
     indices: tuple[int, ...]
     """Which rows of the train batch these are."""
 
@@ -117,7 +121,7 @@ def train_rows(
         context = sample.prompt.token_ids if objective.space == "conditional" else (start_id,)
         weight = token_weight(objective.aggregate, counts, len(completion), max_new_tokens)
         prompt, sampler = sample.prompt.token_ids, sample.completion.logprobs
-        rows.append(TrainRow(context, completion, sample.advantage, weight, prompt, sampler))
+        rows.append(TrainRow(context, completion, sample.advantage, weight, prompt, sampler, sample.age > 0))
     return rows
 
 
@@ -144,5 +148,6 @@ def collate(rows: Sequence[TrainRow], indices: Sequence[int], device: torch.devi
     advantages_B = torch.tensor([r.advantage for r in chosen], device=device)
     weights_B = torch.tensor([r.weight for r in chosen], device=device)
     sampler_N = torch.tensor([x for r in chosen for x in r.sampler], device=device)
+    replayed_B = torch.tensor([float(r.replayed) for r in chosen], device=device)
     rows_N = sequences.rows_N
-    return MicroBatch(sequences, advantages_B[rows_N], weights_B[rows_N], sampler_N, tuple(indices))
+    return MicroBatch(sequences, advantages_B[rows_N], weights_B[rows_N], sampler_N, replayed_B[rows_N], tuple(indices))

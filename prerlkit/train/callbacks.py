@@ -23,7 +23,10 @@ class Callback(Protocol):
         """A stage begins, or continues after `done` of its `steps`."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Completions finished within a rollout or an evaluation."""
+        """How far the current work is: completions of a rollout or an evaluation, rows of a training step.
+
+        `total` is 0 where nothing can be counted, as while libraries or weights are loaded.
+        """
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         """A step of the current stage is recorded; `done` of its `steps` are."""

@@ -67,6 +67,7 @@ def describe(
         "recipe_folder": str(recipe_folder.resolve()) if recipe_folder else None,
         "model": {
             "origin": prepared.model.origin,
+            "path": str(prepared.model.path),
             "revision": prepared.model.revision,
             "fingerprint": base_fingerprint(prepared.model.path),
         },

@@ -51,7 +51,7 @@ class Unhealthy(PrerlkitError):  # noqa: N818 -- a state of the run, as it is to
 def check(steps: Steps, settings: Health) -> list[Warned]:
     """The conditions that hold after the last of `steps`."""
     sampled = bool(steps) and REWARD.name in steps[-1]
-    found = [rule(steps, settings) for rule in (*(_OF_SAMPLES if sampled else ()), *_OF_UPDATES)]
+    found = [rule(steps, settings) for rule in (_RULES if sampled else _OF_UPDATES)]
     return [warned for warned in found if warned is not None]
 
 
@@ -231,7 +231,7 @@ def _nonfinite(steps: Steps, settings: Health) -> Warned | None:
     )
 
 
-_OF_SAMPLES = (
+_RULES = (
     _no_signal,
     _entropy_collapse,
     _entropy_blowup,
@@ -241,9 +241,10 @@ _OF_SAMPLES = (
     _length_runaway,
     _drift,
     _unjudged,
+    _nonfinite,
 )
 _OF_UPDATES = (_nonfinite,)
-"""Rules that a supervised stage has too."""
+"""The rules of a supervised stage: the others look at samples."""
 
 
 def _mean(steps: Steps, metric: Metric) -> float:

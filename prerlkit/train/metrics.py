@@ -30,15 +30,18 @@ def rollout_metrics(rollout: RolloutBatch, verifiers: Sequence[HasName]) -> dict
 
 
 def update_metrics(
-    stats: UpdateStats, rate: float, data_seconds: float, train_seconds: float, peak: float = 0
+    stats: UpdateStats, rate: float, data_seconds: float, train_seconds: float, peak: float = 0, replay: bool = False
 ) -> dict[str, float]:
     """Return what was measured on the updates of one step.
 
     Args:
         data_seconds: that it took to sample and judge.
         peak: memory, bytes.
+        replay: whether the stage replays groups.
     """
+    weight = stats.replay_weight_sum / stats.replayed if stats.replayed else 1.0
     return {
+        **({catalogue.REPLAY_WEIGHT.name: weight} if replay else {}),
         catalogue.TOKENS_TRAINED.name: stats.tokens,
         catalogue.LOSS.name: stats.loss,
         catalogue.KL.name: stats.kl,

@@ -179,6 +179,7 @@ def _engine(
     recipe: Recipe, prepared: Prepared, callback: Callback, rank: int, taken: TakenStage | None
 ) -> Iterator[tuple[Policy, RolloutEngine]]:
     """Load the weights, and what samples from them."""
+    callback.progress("loading the model", 0, 0)
     policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
     if taken:
         taken.check(policy.adapters, recipe)  # again: on a loaded base fewer layers may take an adapter
@@ -206,6 +207,7 @@ def _engine(
     adapted = {name: None for stage in recipe.stages for name in policy.adapters.adapted(stage.adapter)}
     check_publishable(prepared.model.path, adapted, trust_remote_code=recipe.model.trust_remote_code)
     model, prompts = Path(prepared.model.path), prepared.prompts.train
+    callback.progress("rollout engine", 0, 0)
     context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
     engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
     try:
@@ -276,10 +278,13 @@ class _Stages:
     def _do(self, index: int, stage: Stage) -> None:
         context, recipe = self._context, self._context.recipe
         kept, self._optimizer = (self._optimizer if stage.keep_optimizer else None), None
-        updater = Updater(context.policy, stage, recipe.memory, context.world, kept, context.callback.on_message)
+        report, progress = context.callback.on_message, partial(context.callback.progress, "training")
+        updater = Updater(context.policy, stage, recipe.memory, context.world, kept, report, progress)
         if self._found and index == self._start.stage:
             self._found.restore_adapter(stage.name, context.policy.adapters)
             self._found.restore_optimizer(updater.optimizer)
+            if state := self._found.source:
+                context.sources[stage.name].restore(self._position, state)
         if self._start.step == 0 and index == 0 and "before" in recipe.evaluation.when:
             self._position = run_evaluation(context, "before", self._position)
         if index == 0 and self._taken and not self._found:
@@ -290,7 +295,7 @@ class _Stages:
         same = context.policy.adapters.digest(stage.name)
         context.world.agree("the adapter they trained", same, "This is a bug or a broken device: nothing was written.")
         context.writer.save_stage(context.policy.adapters, stage.name, recipe.model.id)
-        context.writer.save_checkpoint(self._position, context.policy.adapters, updater.optimizer)
+        context.save(stage, self._position, updater)
         last = index == len(recipe.stages) - 1
         if ("after" if last else "between") in recipe.evaluation.when:
             self._position = run_evaluation(context, f"after {stage.name}", self._position)

@@ -19,12 +19,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
 from prerlkit.evaluation.during_run import evaluate
 from prerlkit.evaluation.request import EvalSettings
-from prerlkit.metrics.catalogue import STAGE_KL, TOKENS_GENERATED
+from prerlkit.metrics.catalogue import REPLAY_SHARE, STAGE_KL, TOKENS_GENERATED
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.protocol import RolloutEngine, Sampling
@@ -75,6 +76,11 @@ class RunContext:
     world: World
     pace: Pace = field(default_factory=Pace)
 
+    def save(self, stage: Stage, position: Position, updater: Updater) -> None:
+        """Write the checkpoint of `position`, which is in `stage`."""
+        kept = self.sources[stage.name].state(position)
+        self.writer.save_checkpoint(position, self.policy.adapters, updater.optimizer, kept)
+
     def record(self, record: StepRecord, stage: Stage, done: int) -> None:
         """Write down a step, `done` of the stage's, and report it."""
         self.past.append((stage.name, record.metrics))
@@ -107,7 +113,7 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
         stopping = context.world.any(context.stop.requested)  # asked once: a later request waits for the next step
         due = any(n and (step + 1) % n == 0 for n in (save_every, evaluate_every))
         if stopping or due or context.health.wants_stop:
-            context.writer.save_checkpoint(position, context.policy.adapters, updater.optimizer)
+            context.save(stage, position, updater)
         yield position
         context.health.raise_if_stopping()
         if stopping:
@@ -140,7 +146,7 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     """Do one step of the algorithm: take its sequences, update the policy, record. Return the position after it."""
     begun, step, seed = time.perf_counter(), position.stage_step, context.recipe.seed
 
-    with context.writer.rescue(position, context.policy.adapters, updater.optimizer):
+    with context.writer.rescue(position, partial(context.save, stage, position, updater)):
         data = context.sources[stage.name].take(stage, position, context.past)
         probed = context.probing.measure(stage, step, data.sampled, context.past)
 
@@ -151,7 +157,8 @@ def train_step(context: RunContext, stage: Stage, updater: Updater, position: Po
     train_seconds, peak = context.world.maxima(time.perf_counter() - taken, peak_memory())
     probed = context.probing.finish(probed, stage, data.sampled, context.past)
 
-    metrics = {**data.metrics, **update_metrics(stats, rate, data.seconds, train_seconds, peak)}
+    replay = REPLAY_SHARE.name in data.metrics
+    metrics = {**data.metrics, **update_metrics(stats, rate, data.seconds, train_seconds, peak, replay)}
     metrics = {**metrics, **probed.metrics, **context.health.examine(stage.name, metrics)}
     metrics = {**metrics, **_at_stage_end(context, stage, step, data.sampled, metrics)}
     position = position.advance(

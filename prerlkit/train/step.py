@@ -63,6 +63,10 @@ class UpdateStats:
     """Number of them that the cap truncated."""
     weighted: int = 0
     """Number of tokens with importance weights; 0 where the engine is the policy itself."""
+    replayed: float = 0.0
+    """Number of them that an earlier policy sampled (`rollout.replay`)."""
+    replay_weight_sum: float = 0.0
+    """Truncated weights of those."""
 
     def __add__(self, other: UpdateStats) -> UpdateStats:
         return UpdateStats(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
@@ -114,6 +118,7 @@ class Updater:
         world: the processes that share the step.
         optimizer: the optimizer of the stage before, to continue with its moments (`keep_optimizer`).
         on_message: called with a line of text when micro-batches become smaller.
+        progress: called with (rows done, rows in all) of a loss, of this process.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class Updater:
         world: World,
         optimizer: torch.optim.Optimizer | None = None,
         on_message: Callable[[str], None] = lambda line: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.policy = policy
         self.stage = stage
@@ -131,6 +137,7 @@ class Updater:
         self._memory = memory
         self._budget = TokenBudget(memory.microbatch_tokens)
         self._on_message = on_message
+        self._progress = progress
         self._parameters = policy.adapters.trainable
         self._cap = stage.rollout.importance
         if stage.rollout.importance_cap == "auto" and policy.samples_by_other_kernels:
@@ -157,11 +164,14 @@ class Updater:
     def loss_and_gradient(self, batch: TrainBatch) -> UpdateStats:
         """Compute loss and gradient of this process's rows, one micro-batch at a time; gradients are in `.grad`."""
         self.optimizer.zero_grad(set_to_none=True)
-        stats = UpdateStats()
+        stats, done, rows = UpdateStats(), 0, sum(len(part.rows) for part in batch.parts)
+        self._progress(done, rows)
         self.policy.base.train()  # adapter dropout and gradient checkpointing; the base's own dropouts are 0
         for part in batch.parts:
             for micro in self._micro_batches(part.rows):
                 stats = stats + self._backward(part, micro)
+                done += len(micro.indices)
+                self._progress(done, rows)
             self.policy.rejoin()
         self.policy.base.eval()
         return stats.on_host()
@@ -263,6 +273,8 @@ class Updater:
             mismatch_sum=_sum((trainer_N - micro.sampler_N).abs()),
             capped=_sum(ratio_N > self._cap),
             weighted=len(ratio_N),
+            replayed=_sum(micro.replayed_N),
+            replay_weight_sum=_sum(micro.replayed_N * importance_N),
         )
 
     def _score(self, micro: MicroBatch, *, entropy: bool) -> tuple[Tensor, Tensor | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from prerlkit.data.generators import check as check_generator
 from prerlkit.engines.registry import engine_of
 from prerlkit.errors import UsageError
+from prerlkit.install import pip_install
 from prerlkit.objective.choices import FileAdvantage, FileLoss
 from prerlkit.objective.plugins import advantage_function, loss_function
 from prerlkit.plugins import is_file
@@ -88,7 +89,7 @@ def warnings(recipe: Recipe) -> Sequence[str]:
                 f'stage "{stage.name}" samples with top_p/top_k: samples come from a cut distribution while '
                 "log-probs are of the whole one, so its gradient is biased"
             )
-        if stage.steps and stage.adapter.rank >= LARGE_RANK:
+        if stage.steps and stage.demonstrations is None and stage.adapter.rank >= LARGE_RANK:
             taken = index < recipe.on_ground
             lines.append(
                 f'stage "{stage.name}" trains an adapter of rank {stage.adapter.rank}'
@@ -105,7 +106,7 @@ def check_trackers(recipe: Recipe) -> None:
         if importlib.util.find_spec(use.kind) is None:
             raise UsageError(
                 f"output.trackers has {use.kind}, which is not installed here.",
-                f"Install it: pip install {use.kind}, or all of them: pip install 'prerlkit[track]'.",
+                f"Install it: pip install {use.kind}, or all of them: {pip_install('track')}.",
             )
 
 

@@ -6,12 +6,14 @@ that is what `save_pretrained` does, which reverts the conversions that transfor
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 VOCABULARY = 264
 
@@ -71,6 +73,7 @@ class Row:
         text: settings of `text_config`, for a model of text and vision; COMMON is then in these.
         architecture: the class to build; the causal LM of the configuration where empty.
         always: CI runs it in every part.
+        mxfp4: its experts are written in MXFP4, as gpt-oss's are.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Row:
     text: dict[str, Any] | None = None
     architecture: str = ""
     always: bool = False
+    mxfp4: bool = False
 
 
 def _gpt2(**more: Any) -> dict[str, Any]:
@@ -135,6 +139,7 @@ ROWS = (
         "moe_intermediate_size": 24}, "Gemma4ForConditionalGeneration"),
     Row("gpt-oss", "gpt_oss", {**MOE, "sliding_window": 8, "rope_parameters": {
         "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}}),
+    Row("gpt-oss, MXFP4 as published", "gpt_oss", {**MOE, "intermediate_size": 32, "sliding_window": 8}, mxfp4=True),
     Row("LFM2", "lfm2", {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8, "conv_L_cache": 3}),
     Row("LFM2-MoE", "lfm2_moe", {**MOE, "layer_types": ["conv", "full_attention"], "conv_L_cache": 3,
                                  "num_dense_layers": 1}),
@@ -245,3 +250,23 @@ def write(row: Row, folder: Path, tokenizer: Any, dtype: torch.dtype = torch.flo
     """Write the row's model, as it would be published, and a tokenizer into `folder`."""
     build(row, dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if row.mxfp4:
+        _pack_experts(folder)
+
+
+def _pack_experts(folder: Path) -> None:
+    """Replace experts by random ones in MXFP4: bytes of two 4-bit numbers, 16 with a scale of 2^-3."""
+    generator, written = torch.Generator().manual_seed(0), {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            written[name] = tensor
+            continue
+        experts, inputs, outputs = tensor.shape
+        shape = (experts, outputs, inputs // 32)
+        written[f"{name}_blocks"] = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, generator=generator)
+        written[f"{name}_scales"] = torch.full(shape, 127 - 3, dtype=torch.uint8)
+    save_file(written, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    whole = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": whole}
+    (folder / "config.json").write_text(json.dumps(config))

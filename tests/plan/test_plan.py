@@ -315,8 +315,10 @@ def test_a_refusal_names_what_would_fit(recipe, monkeypatch):
     made = recipe(rollout={"max_prompt_tokens": 400, "max_sequences": 64, "prompts_per_step": 16})
     needed = make_plan(made, made.model.id, Device("x", "cpu", 0, GIB)).needed
     monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: needed - 2**20)
+    monkeypatch.setattr("prerlkit.plan.fit.leftover_note", lambda: "An engine still holds memory (process 4321). ")
     with pytest.raises(PrerlkitError) as caught:
         refuse_what_cannot_fit(made)
+    assert "process 4321" in caught.value.hint
     assert "--set rollout.max_sequences=16" in caught.value.hint
     monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: needed)
     refuse_what_cannot_fit(made)

@@ -8,7 +8,7 @@ import torch
 from prerlkit.policy.attention import NAMES, use_own_attention
 from prerlkit.policy.base import head_is_plain
 from prerlkit.policy.logprobs import Sequences, token_logprobs
-from prerlkit.policy.packed import Packed, block_of, packs
+from prerlkit.policy.packed import Packed, block_of, packs, packs_whole
 
 CONTEXTS = tuple(tuple(text.encode()) for text in ("What is 2 + 2?", "Hi", "What is 2 + 2?", "What is 2 + 2?"))
 COMPLETIONS = tuple(tuple(text.encode()) for text in ("four", "you there", "5", "22222"))
@@ -159,6 +159,18 @@ def test_a_model_that_looks_at_nothing_but_its_row_is_found_out(make_model):
 
     model.get_decoder().forward = odd
     assert not packs(model)
+
+
+@pytest.mark.parametrize("probe", [packs, packs_whole])
+def test_each_pass_that_decides_on_packed_rows_has_more_than_32_tokens(make_model, probe):
+    """With fewer bitsandbytes multiplies NF4 weights by a kernel that rounds otherwise on CUDA."""
+    model, tokens = make_model(), []
+    use_own_attention(model, "cpu")
+    decoder = model.get_decoder()
+    decoder.register_forward_pre_hook(lambda _, __, given: tokens.append(given["input_ids"].numel()), with_kwargs=True)
+    assert probe(model)
+    assert len(tokens) == 4  # the row, and each of its sequences
+    assert min(tokens) > 32
 
 
 def test_what_a_packed_row_looks_like():

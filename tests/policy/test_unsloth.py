@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from prerlkit.errors import UsageError
+from prerlkit.install import pip_install
 from prerlkit.policy import unsloth
 from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import StartToken, Tokens
@@ -22,7 +23,7 @@ def test_what_is_missing_is_said_with_the_install_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         unsloth.check_usable(torch.device("cuda"))
-    assert "pip install 'prerlkit[unsloth]'" in caught.value.hint
+    assert pip_install("unsloth") in caught.value.hint
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(UsageError, match="CUDA only"):
         unsloth.check_usable(torch.device("cpu"))

@@ -120,3 +120,15 @@ def test_a_way_of_loading_that_loses_dora_is_named(make_run):
 
 def test_ranks_that_vllm_takes():
     assert [vllm_rank(rank) for rank in (1, 8, 9, 48, 256, 300, 512, 513)] == [8, 8, 16, 64, 256, 320, 512, None]
+
+
+def test_a_card_serves_the_adapter_whose_names_vllm_knows():
+    from types import SimpleNamespace
+
+    from prerlkit.publish.card import _load
+
+    facts = SimpleNamespace(kind="adapter", repo="me/sums", base="Qwen/Qwen3.5-4B", record={"rank": 16, "vllm": ""})
+    assert "--lora-modules policy=me/sums\n" in _load(facts)
+    facts.record["vllm"] = export_module.VLLM
+    assert "hf download me/sums --local-dir sums\nvllm serve Qwen/Qwen3.5-4B " in _load(facts)
+    assert "--lora-modules policy=sums/vllm\n" in _load(facts)

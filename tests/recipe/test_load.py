@@ -177,6 +177,7 @@ def test_all_mistakes_are_said_at_once(tmp_path):
     ("override", "said"),
     [
         ("rollout.group_size=x", "--set rollout.group_size=x: rollout.group_size: expected a valid integer"),
+        ("modle={id: a}", 'modle: unknown key; did you mean "model"?'),
         ("rolout.group_size=2", 'rolout: unknown key; did you mean "rollout"'),
         ("stages.nope.steps=2", 'the list has 2 items and none is "nope"'),
         ("stages.5.steps=2", 'the list has 2 items and none is "5"'),

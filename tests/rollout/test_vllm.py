@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 from prerlkit.engines.vllm import engine_need
 from prerlkit.errors import EngineError, UsageError
+from prerlkit.install import pip_install
 from prerlkit.recipe.schema import Recipe
 from prerlkit.rollout.memory import BLOCK, EngineMemory, engine_memory, quantized_weights
 from prerlkit.rollout.protocol import Sampling
@@ -211,7 +212,7 @@ def test_without_vllm_the_error_has_the_install_line(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         check_installed()
-    assert "pip install 'prerlkit[vllm]'" in caught.value.hint
+    assert pip_install("vllm") in caught.value.hint
 
 
 def test_a_server_gets_token_ids_seeds_and_salts(server, engine, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ class Tools:
 
 
 def rescued(writer: RunWriter, tools: Tools) -> None:
-    with pytest.raises(ZeroDivisionError), writer.rescue(Position(step=5), tools.adapters, tools.optimizer):
+    position = Position(step=5)
+    save = partial(writer.save_checkpoint, position, tools.adapters, tools.optimizer)
+    with pytest.raises(ZeroDivisionError), writer.rescue(position, save):
         raise ZeroDivisionError
 
 

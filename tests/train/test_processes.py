@@ -74,6 +74,11 @@ def _refilling(recipe: dict) -> dict:
     return {**refilled, "rollout": {**refilled["rollout"], "refill": 3, "max_new_tokens": 3}}
 
 
+def _replaying(recipe: dict) -> dict:
+    """Three of four groups are replayed: one prompt is sampled, and the other process then samples nothing."""
+    return {**longer(recipe, 4)["rollout"], "replay": {"share": 0.75, "max_age": 2}}
+
+
 @pytest.fixture(scope="module")
 def module_recipe(tiny_recipe):
     """The tiny recipe with an odd number of prompts to evaluate."""
@@ -92,6 +97,7 @@ def runs(module_recipe, tmp_path_factory):
     ending = {"steps": 4, "until": {"metric": "probe/alignment", "above": -2.0, "window": 2}}
     probes = [{"name": name, "every": 1} for name in ("alignment", "thoughts", "exploration", "drift")]
     merged = [recipe["stages"][0], {**recipe["stages"][1], "reincarnation": "merge"}]
+    sft = {"objective": "sft", "demonstrations": {"completion": "{answer}"}, "rollout": {"prompts_per_step": 3}}
     scenarios = {
         "even": longer(recipe, 2),
         "uneven": longer(recipe, 3, stages=kl, **updates),
@@ -99,6 +105,8 @@ def runs(module_recipe, tmp_path_factory):
         "nothing": {**recipe, "rollout": {**recipe["rollout"], "group_size": 1}},
         "merge": longer(recipe, 2, stages=merged),
         "refill": _refilling(recipe),
+        "supervised": longer(recipe, 2, stages=[{**recipe["stages"][0], **sft}, recipe["stages"][1]]),
+        "replay": longer(recipe, 4, rollout=_replaying(recipe)),
         "probed": longer(recipe, 3, probes=probes, stages=[{**recipe["stages"][0], **ending}, recipe["stages"][1]]),
         "sharded": longer(recipe, 3, memory={"shard_base": True, "gradient_checkpointing": True}, stages=kl),
         "sharded-cache": longer(recipe, 2, memory={"shard_base": True, "microbatch_tokens": 128}, **updates),
@@ -148,7 +156,10 @@ def same_adapter(one: Path, two: Path) -> float:
     return max(float(tensor.abs().max()) for tensor in a.values())
 
 
-@pytest.mark.parametrize("name", ["even", "uneven", "nothing", "merge", "refill", "probed", "sharded", "sharded-cache"])
+@pytest.mark.parametrize(
+    "name",
+    ["even", "uneven", "nothing", "merge", "refill", "supervised", "replay", "probed", "sharded", "sharded-cache"],
+)
 def test_two_processes_leave_the_adapter_samples_and_metrics_of_one(runs, name):
     one, two = runs / f"{name}-one", runs / f"{name}-two"
     assert same_adapter(one, two) > 0.01

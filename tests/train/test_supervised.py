@@ -5,15 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
+from prerlkit.cli.render.display import step_line
+from prerlkit.dose.runs import most_steps
 from prerlkit.errors import UsageError
 from prerlkit.metrics.catalogue import OF_SAMPLES, OF_STEPS, STAGE, STEP
+from prerlkit.plan.hours import tokens_of
+from prerlkit.plan.probe import extrapolate
+from prerlkit.plan.rollouts import loads
+from prerlkit.plan.tracker import EVALUATION, ROLLOUT
 from prerlkit.recipe.model import Adapter
 from prerlkit.recipe.schema import Memory, Recipe, Stage
 from prerlkit.train.distributed import World
 from prerlkit.train.early_stop import check_until
 from prerlkit.train.health import check
 from prerlkit.train.step import Updater
-from prerlkit.types import Completion, Group, Prompt, Verdict
+from prerlkit.types import Completion, Group, Prompt, StepRecord, Verdict
 
 PAIRS = (("What is 1 + 2?", "3<"), ("What is 1 + 2?", "three, I think"), ("Hi", "Hello."), ("Say it", "it"))
 
@@ -167,3 +173,33 @@ def test_health_looks_at_the_updates_of_a_supervised_stage_alone():
     step = {"loss/total": 1.0, "optim/nonfinite": 1.0}
     found = check([step] * (3 * settings.window), settings)
     assert [warned.name for warned in found] == ["nonfinite"]
+
+
+def test_the_plan_has_no_rollout_of_a_supervised_stage_and_keeps_that_of_the_others(tiny_recipe):
+    recipe = Recipe.model_validate(supervised(tiny_recipe))
+    generated = [tokens_of(one, share_contexts=True).generated for one in recipe.stages]
+    assert (generated[0], generated[2]) == (0, 0)
+    assert generated[1] == 2 * 4 * 3
+    phases = [[load.phase for load in loads(recipe, one)] for one in recipe.stages]
+    assert [ROLLOUT in own for own in phases] == [False, True, False]
+    assert all(EVALUATION in own for own in phases)
+
+
+def test_two_steps_of_a_run_give_hours_where_a_stage_samples_nothing(tiny_recipe):
+    recipe = Recipe.model_validate(supervised(tiny_recipe, evaluation={"prompts": 4, "when": ["after"]}))
+    update = {"time/step": 2.0, "memory/peak": 7.0}
+    sampled = {"tokens/generated": 10, "time/rollout": 1.0, "tokens/completion_mean": 5.0}
+    lines = [{"stage": "start", **update}, {"stage": "rl", **update, **sampled}, {"stage": "end", **update}]
+    found = extrapolate(recipe, lines)
+    assert found.hours == pytest.approx(((3 + 2 + 2) * 2.0 + 4 * 5.0 * 1.0 / 10) / 3600)
+
+
+def test_a_step_in_one_line_names_the_loss_in_place_of_rewards():
+    metrics = {"loss/total": 1.5, "optim/grad_norm": 0.25, "tokens/trained": 100, "time/train": 0.5}
+    record = StepRecord(1, "start", {**metrics, "time/step": 0.5, "optim/skipped": 0}, ())
+    assert step_line(record, 1, 3) == "start   1/3  loss 1.5000  grad 0.25  200 tok/s  0.5 s"
+
+
+def test_a_dose_of_a_supervised_stage_is_refused(tiny_recipe):
+    with pytest.raises(UsageError, match=r"learns from demonstrations: a dose is of a stage that samples"):
+        most_steps(Recipe.model_validate(supervised(tiny_recipe)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from rich.text import Text
 from prerlkit.evaluation.effect_words import THOUGHTS, effect_line, effect_rows
 from prerlkit.metrics import catalogue
 from prerlkit.metrics.metric import Metric
+from prerlkit.runs.files import RunFiles
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
+_ESTIMATED_OVER = 3600.0
+"""Seconds over which speeds are averaged. Within rich's own 30 s a step of a large model never ends."""
 
 
 class Display:
@@ -39,14 +43,16 @@ class Display:
         self._rewards: list[float] = []
         self._accuracies: list[float] = []
         self._progress = Progress(
-            TextColumn("{task.description:>14}"),
+            TextColumn("{task.description:>17}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
+            speed_estimate_period=_ESTIMATED_OVER,
         )
         self._stage: TaskID | None = None
-        self._step: TaskID | None = None
+        self._work: TaskID | None = None
+        self._working_on = ""
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -65,15 +71,19 @@ class Display:
         self._print(Text(redact(f"· {text}"), style="dim"))
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
-        if self._stage is not None:
-            self._progress.remove_task(self._stage)
-        self._stage = self._progress.add_task(name, total=steps, completed=done)
+        for task in (self._stage, self._work):
+            if task is not None:
+                self._progress.remove_task(task)
+        self._stage, self._work = self._progress.add_task(name, total=steps, completed=done), None
         self._print(Text(f"stage {name}, {steps} steps" + (f" ({done} done)" if done else ""), style="bold"))
 
     def progress(self, what: str, done: int, total: int) -> None:
-        if self._step is None:
-            self._step = self._progress.add_task(what, total=total)
-        self._progress.update(self._step, description=what, completed=done, total=total)
+        of = total or None  # rich's bar without a total pulses
+        if self._work is None or what != self._working_on:  # a bar for each: its speed is not the last one's
+            if self._work is not None:
+                self._progress.remove_task(self._work)
+            self._work, self._working_on = self._progress.add_task(what, total=of), what
+        self._progress.update(self._work, completed=done, total=of)
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         if catalogue.REWARD.name in record.metrics:
@@ -105,15 +115,14 @@ class Display:
             f"peak memory {summary.peak_memory_bytes / 2**30:.1f} GiB"
         )
         if summary.exit_reason == "stopped":
-            console.print(f"go on with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
+            console.print(f"continue with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
             return
         console.print(f"adapter      {folder / 'adapter'}  (all stages as one PEFT adapter)")
         console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
         console.print(f"look at it   prerlkit report {escape(str(folder))}", soft_wrap=True)
         console.print("load it with:")
-        console.print(
-            f'  [bold]PeftModel.from_pretrained(base, "{escape(str(folder / "adapter"))}")[/bold]', soft_wrap=True
-        )
+        for line in loading(folder):
+            console.print(f"  [bold]{escape(line)}[/bold]", soft_wrap=True)
 
     def _print(self, line: RenderableType) -> None:
         if not self._quiet:
@@ -128,6 +137,17 @@ class Display:
                 Text(f"      accuracy {sparkline(self._accuracies)}  {self._accuracies[-1]:.3f}", style="green")
             )
         return Group(*parts)
+
+
+def loading(folder: Path) -> tuple[str, ...]:
+    """Return the lines of Python that load the policy of the run in `folder`, to be pasted."""
+    base = json.loads(RunFiles(folder).environment.read_text(encoding="utf-8"))["model"]["path"]
+    return (
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base)})",
+        f"policy = PeftModel.from_pretrained(base, {json.dumps(str(folder / 'adapter'))})",
+    )
 
 
 def step_line(record: StepRecord, done: int, steps: int) -> str:

@@ -1,0 +1,34 @@
+"""The pages are written in plain words: an engineer whose first language isn't English reads each sentence once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLAIN = {
+    r"go on with|goes on\b|going on with": "continue, resume",
+    r"beside": "next to, with, in addition to, compared with",
+    r"anew": "again, from scratch",
+    r"is told|hears|says so": "receives, prints, reports, declares",
+    r"nobody|somebody|anybody": "no user, another process, the caller",
+    r"of (its|their) own": "separate; its own",
+    r"stands? in\b": "is in, precedes, replaces",
+    r"puts? back": "restore",
+    r"takes? over": "inherit, continue",
+    r"by your word": "say the fact",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_uses_plain_words(page: Path) -> None:
+    found = [
+        f"{page.name}:{number}: {match[0]!r}: write {plain}"
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        for pattern, plain in PLAIN.items()
+        for match in re.finditer(rf"(?i)\b(?:{pattern})\b", line)
+    ]
+    assert not found, "\n".join(found)
