@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,12 +19,14 @@ _T_95, _T_80 = {2: 4.303, 3: 3.182, 4: 2.776}, {2: 1.061, 3: 0.978, 4: 0.941}
 """Quantiles of Student's t at 97.5 % and 80 %, by degrees of freedom: seeds − 1."""
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """Parse the options of such a benchmark."""
+def arguments(description: str | None, *flags: str) -> argparse.Namespace:
+    """Parse the options of such a benchmark, and `flags` of its own."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    for flag in flags:
+        parser.add_argument(flag, action="store_true")
     return parser.parse_args()
 
 
@@ -56,6 +60,18 @@ def _run(folder: Path, settings: Sequence[str], seed: int, steps: int) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )
+
+
+def processor_seconds(settings: Sequence[str], seed: int, steps: int) -> float:
+    """Return the processor time of a run without evaluations, its start included: other work doesn't change it much."""
+    changes = [*settings, f"seed={seed}", f"stages.rl.steps={steps}", "evaluation.when=[]"]
+    sets = [word for change in changes for word in ("--set", change)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "prerlkit", "run", "reach_grpo", "-q", "-o", f"{folder}/run", *sets]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def lines(folder: Path, name: str) -> list[Numbers]:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.replay --output runs/replay --steps 25
 
-Runs that are complete in the folder are not repeated. The tables are docs/algorithms.md's.
+Runs that are complete in the folder are not repeated. The tables are docs/algorithms.md's. With `--processor` it
+measures the processor time of runs without evaluations instead, which other work on the machine hardly changes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ def measure(folder: Path) -> arms.Numbers:
 
 
 def main() -> None:
-    options = arms.arguments(__doc__)
+    options = arms.arguments(__doc__, "--processor")
+    if options.processor:
+        for word, share in SHARES.items():
+            each = [arms.processor_seconds([f"rollout.replay={share}"], seed, options.steps) for seed in options.seeds]
+            print(f"| {word} | {arms.spread(each, '.1f')} |")
+        return
     folders = arms.run_all({f"replay{share}": [f"rollout.replay={share}"] for share in SHARES.values()}, options)
     found = {word: [measure(folder) for folder in folders[f"replay{share}"]] for word, share in SHARES.items()}
     print("| setting | tokens sampled | seconds of rollouts | avg@8 after | avg@8 gained for 10⁶ tokens |")

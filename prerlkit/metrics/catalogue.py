@@ -71,6 +71,15 @@ REFILL_FILLED = Metric(
     optional=True,
     chart=MetricChart(11, "refill", "Groups with signal", note="Of the step's groups, after refilling."),
 )
+DIFFICULTY_PASSED_OVER = Metric(
+    "difficulty/passed_over",
+    "prompts that the step passed over for their recent pass rate; this and the next only with `rollout.difficulty`",
+    unit="prompts",
+    optional=True,
+)
+DIFFICULTY_KNOWN = Metric(
+    "difficulty/known", "train prompts that have a pass rate in this stage", unit="share", optional=True
+)
 REPLAY_SHARE = Metric(
     "replay/share",
     "groups of the step that an earlier one sampled; this and the next two only with `rollout.replay`",
@@ -239,7 +248,8 @@ PEAK_MEMORY = Metric(
 
 OF_STEPS = (
     *(STEP, STAGE, REWARD, PASS_RATE, REWARD_OF, ZERO_SIGNAL),
-    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, REPLAY_SHARE, REPLAY_AGE, REPLAY_WEIGHT, UNJUDGED, TRUNCATED),
+    *(REFILL_ATTEMPTS, REFILL_GROUPS, REFILL_FILLED, DIFFICULTY_PASSED_OVER, DIFFICULTY_KNOWN),
+    *(REPLAY_SHARE, REPLAY_AGE, REPLAY_WEIGHT, UNJUDGED, TRUNCATED),
     *(TOKENS_GENERATED, COMPLETION_LENGTH, TOKENS_TRAINED, LOSS, ENTROPY, KL, CLIP_FRACTION, TRAINED_LOGPROB),
     *(IMPORTANCE_MEAN, IMPORTANCE_CAPPED, IMPORTANCE_MISMATCH, CANARY_DRIFT, CANARY_GAIN),
     *(LEARNING_RATE, GRAD_NORM, SKIPPED_UPDATES, NONFINITE_UPDATES, STAGE_KL, HEALTH, PROBE),

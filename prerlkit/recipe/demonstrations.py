@@ -16,6 +16,7 @@ UNSAMPLED: Mapping[str, Any] = {
     "group_size": 1,
     "refill": 0,
     "replay": None,
+    "difficulty": None,
     "temperature": 1.0,
     "top_p": 1.0,
     "top_k": 0,

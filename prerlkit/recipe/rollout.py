@@ -108,6 +108,24 @@ class Replay(Settings):
     """Steps after which a group is no longer replayed."""
 
 
+class Difficulty(Settings):
+    """Draw prompts by their pass rate in this stage, that of the last group that was sampled for them."""
+
+    at_least: Fraction = 0.0
+    at_most: Fraction = 1.0
+    others: Fraction = 0.1
+    """Probability with which a prompt outside of the range is drawn all the same. Above 0, so that a rate is measured
+    again. Prompts without a rate are always drawn."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.at_least > self.at_most:
+            raise ValueError("at_least is above at_most: no pass rate is in this range")
+        if (self.at_least, self.at_most) == (0.0, 1.0):
+            raise ValueError("every pass rate is from 0 to 1: narrow the range, or leave difficulty out")
+        return self
+
+
 def _share(value: Any) -> Any:
     return {"share": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
@@ -135,6 +153,9 @@ class Rollout(Settings):
     replay: Annotated[Replay | None, BeforeValidator(_share, json_schema_input_type=float | Replay | None)] = None
     """Train on a share of groups from earlier steps of the same stage (off-policy; after ReMix, arXiv 2507.06892).
     null: every group is sampled for its step. A number is short for `{share: …}`."""
+    difficulty: Difficulty | None = None
+    """Pass over prompts that were too easy or too hard when they were sampled last. null: all prompts in turn. By an
+    earlier measurement: `data.pass_rate`. Prime-RL: its pools of easy and hard prompts."""
     max_prompt_tokens: PositiveInt = 1024
     """A longer prompt is an error, or dropped; see long_prompts. verl: `max_prompt_length`."""
     max_new_tokens: PositiveInt = 1024

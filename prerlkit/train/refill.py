@@ -6,8 +6,8 @@ Source: DAPO, arXiv 2503.14476, section 3.2. A group has signal when its judged 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from prerlkit.data.stream import PromptStream
 from prerlkit.metrics.catalogue import REFILL_ATTEMPTS, REFILL_FILLED, REFILL_GROUPS
 from prerlkit.probes.protocol import History
 from prerlkit.recipe.rollout import Rollout
@@ -15,12 +15,21 @@ from prerlkit.train.metrics import has_signal
 from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.types import Group, Prompt
 
+
+class Prompts(Protocol):
+    """What gives the prompts, such as a `PromptStream`."""
+
+    def batch(self, start: int, count: int) -> Sequence[Prompt]:
+        """Return prompts number start … start + count − 1."""
+        ...
+
+
 Sample = Callable[[Sequence[Prompt], int], RolloutBatch]
 """Sample and judge prompts; the number is the draw within the step, 0 for the first."""
 
 
 def sample_groups(
-    sample: Sample, stream: PromptStream[Prompt], start: int, rollout: Rollout
+    sample: Sample, stream: Prompts, start: int, rollout: Rollout
 ) -> tuple[tuple[Group, ...], RolloutBatch]:
     """Sample the groups of one step, and draw as many prompts again as groups with signal are missing.
 

@@ -16,6 +16,7 @@ from prerlkit.train.callbacks import Callback
 from prerlkit.train.distributed import World
 from prerlkit.train.metrics import rollout_metrics
 from prerlkit.train.prepare import Prepared
+from prerlkit.train.prompt_order import ByPassRate, InTurn, PromptOrder
 from prerlkit.train.refill import Sample, found_nothing, refill_metrics, sample_groups
 from prerlkit.train.replay import ReplayBuffer, replay_metrics
 from prerlkit.train.sample_and_judge import Judge, RolloutBatch, sample_and_judge
@@ -69,21 +70,23 @@ class RolloutSource:
         recipe: Recipe,
         engine: RolloutEngine,
         judge: Judge,
-        stream: PromptStream[Prompt],
+        order: PromptOrder,
         callback: Callback,
         world: World,
     ) -> None:
         self._recipe = recipe
         self._engine = engine
         self._judge = judge
-        self._stream = stream
+        self._order = order
         self._callback = callback
         self._world = world
 
     def take(self, stage: Stage, position: Position, past: History) -> StepData:
         """Sample and judge the groups of a step; see `StepSource`."""
-        groups, drawn = sample_groups(self._sampler(stage, position), self._stream, position.prompts, stage.rollout)
+        self._order.begin(position)
+        groups, drawn = sample_groups(self._sampler(stage, position), self._order, position.prompts, stage.rollout)
         metrics = {
+            **self._order.observe(drawn.groups),
             **rollout_metrics(drawn, self._recipe.verifiers),
             **refill_metrics(groups, drawn, stage.rollout),
         }
@@ -92,11 +95,12 @@ class RolloutSource:
         return StepData(groups, groups, metrics, len(drawn.groups), drawn.rollout_seconds + drawn.verify_seconds)
 
     def state(self, position: Position) -> SourceState | None:
-        """Return None: each step is a function of its position."""
-        return None
+        """Return what decides the next prompts; None where that is the position alone."""
+        return self._order.state(position)
 
     def restore(self, position: Position, state: SourceState) -> None:
-        """Do nothing."""
+        """Continue with the prompts that would have come."""
+        self._order.restore(position, state)
 
     def _sampler(self, stage: Stage, position: Position) -> Sample:
         """Return a function that samples the step's prompts. A prompt drawn twice in a step has other samples."""
@@ -113,6 +117,10 @@ class RolloutSource:
             )
 
         return sample
+
+
+_INNER = "inner"
+"""Key of the inner source's values in those of `ReplaySource`. It keeps no tensors."""
 
 
 class ReplaySource:
@@ -138,12 +146,15 @@ class ReplaySource:
         return replace(data, groups=groups, metrics={**data.metrics, **replay_metrics(replayed, len(groups))})
 
     def state(self, position: Position) -> SourceState | None:
-        """Return the groups that may be replayed after `position`."""
-        return self._buffer.state(position.step)
+        """Return the groups that may be replayed after `position`, and what the inner source keeps."""
+        own, inner = self._buffer.state(position.step), self._inner.state(position)
+        return own if inner is None else SourceState({**own.plain, _INNER: dict(inner.plain)}, own.tensors)
 
     def restore(self, position: Position, state: SourceState) -> None:
         """Continue with the groups of a checkpoint of `position`."""
         self._buffer.restore(position.step, state)
+        if _INNER in state.plain:
+            self._inner.restore(position, SourceState(state.plain[_INNER], {}))
 
 
 class DemonstrationSource:
@@ -172,14 +183,14 @@ def make_sources(
     recipe: Recipe, prepared: Prepared, engine: RolloutEngine, judge: Judge, callback: Callback, world: World
 ) -> dict[str, StepSource]:
     """Return the source of each stage, by the stage's name."""
-    prompts = prepared.prompts.train
-    rollouts = RolloutSource(
-        recipe, engine, judge, PromptStream(prompts, recipe.seed, recipe.data.shuffle), callback, world
-    )
-    sources: dict[str, StepSource] = dict.fromkeys((stage.name for stage in recipe.stages), rollouts)
+    prompts, sources = prepared.prompts.train, dict[str, StepSource]()
+    stream = PromptStream(prompts, recipe.seed, recipe.data.shuffle)
     for stage in recipe.stages:
-        if stage.rollout.replay is not None:
-            sources[stage.name] = ReplaySource(rollouts, ReplayBuffer(prompts, stage.rollout.replay.max_age))
+        difficulty, replay = stage.rollout.difficulty, stage.rollout.replay
+        order = ByPassRate(stream, len(prompts), recipe.seed, difficulty) if difficulty else InTurn(stream)
+        sources[stage.name] = RolloutSource(recipe, engine, judge, order, callback, world)
+        if replay:
+            sources[stage.name] = ReplaySource(sources[stage.name], ReplayBuffer(prompts, replay.max_age))
     for name, groups in prepared.demonstrations.items():
         sources[name] = DemonstrationSource(PromptStream(groups, recipe.seed, recipe.data.shuffle))
     return sources

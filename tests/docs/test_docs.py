@@ -35,6 +35,7 @@ def test_every_metric_is_defined_and_nothing_else():
     assert sorted(set(of_several) - set(recorded)) == ["reward/<verifier>", "reward/regex"]
     by_name = ["reward/<verifier>", "stage/kl", "health/<name>", "probe/<name>", "time/probes", "time/probe/<name>"]
     by_name += ["refill/attempts", "refill/groups", "refill/filled"]
+    by_name += ["difficulty/passed_over", "difficulty/known"]
     by_name += ["replay/share", "replay/age", "replay/weight"]
     assert sorted(defined) == sorted(["step", "stage", *by_name, *recorded])
 

@@ -270,6 +270,7 @@ def test_an_adapter_of_plain_peft_then_nsr_prerl_and_grpo_is_one_adapter(go, tin
     """Shows 1 of the page in docs: logits of the export equal the live stack's, greedy answers transformers' own."""
     from prerlkit.api import load_policy
     from prerlkit.publish.export import export
+    from prerlkit.publish.merge import merge
 
     tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), base(tiny_model)
     torch.manual_seed(0)
@@ -298,6 +299,9 @@ def test_an_adapter_of_plain_peft_then_nsr_prerl_and_grpo_is_one_adapter(go, tin
     for name, tensor in first.items():
         part = both[name][:4] if ".lora_A." in name else both[name][:, :4]
         torch.testing.assert_close(part, tensor if ".lora_A." in name else tensor * scale)
+    merged = AutoModelForCausalLM.from_pretrained(merge(tmp_path / "out").folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(merged(IDS).logits, live.model(IDS).logits, rtol=1e-3, atol=1e-3)
     question = "What is 3 + 4?"
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True

@@ -104,7 +104,8 @@ def _stages(recipe: Recipe) -> Table:
     for index, stage in enumerate(recipe.stages):
         rollout = stage.rollout
         samples = rollout.prompts_per_step * rollout.group_size
-        refill = f", refill ≤ {rollout.refill}" if rollout.refill else ""
+        more = f", refill ≤ {rollout.refill}" if rollout.refill else ""
+        more += f", replay ≤ {rollout.replayed}" if rollout.replay else ""
         table.add_row(
             stage.name,
             stage.reincarnation if index else "fresh",
@@ -113,7 +114,7 @@ def _stages(recipe: Recipe) -> Table:
             f"{stage.learning_rate:g} {stage.schedule.kind}" if stage.learning_rate else "",
             f"{rollout.prompts_per_step} demonstrations"
             if stage.demonstrations
-            else f"{rollout.prompts_per_step} × {rollout.group_size}" + refill,
+            else f"{rollout.prompts_per_step} × {rollout.group_size}" + more,
             "none"
             if stage.demonstrations
             else f"{rollout.max_new_tokens} ({(1 + rollout.refill) * samples * rollout.max_new_tokens:,} a step)",
