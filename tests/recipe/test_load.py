@@ -124,7 +124,7 @@ def test_a_list_of_objectives_is_a_hybrid_stage(tmp_path):
         ("loss: {high: 0.3}", "loss: clap", ["mine.yaml:17: stages[1].objective.loss", '"clap"', '"clip"']),
         ("learning_rate: 1e-5", "learning_rate: fast", ["mine.yaml:15: stages[0].learning_rate", "number", "'fast'"]),
         ("learning_rate: 1e-5", "learning_rate: .nan", ["mine.yaml:15: stages[0].learning_rate", "finite"]),
-        ("steps: 5", "stepz: 5", ["stages[0].steps: this key is required", "mine.yaml:14", '"steps"']),
+        ("steps: 5", "stepz: 5", ["mine.yaml:14: stages[0].stepz", '"steps"']),
         ("name: rl", "name: warmup", ['two are named "warmup"']),
         ("kind: held_out", "kind: heldout", ["mine.yaml:6: data.eval", '"held_out"']),
         ("{name: math}", "{nam: math}", ["mine.yaml:7: verifiers[0].nam: unknown key", '"name"']),
