@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from prerlkit.data.prompts import PromptSets
-from prerlkit.data.sources import load_rows
+from prerlkit.data.sources import iter_rows
 from prerlkit.data.template import Answer, Template, keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Data
@@ -36,23 +36,25 @@ def from_data(data: Data, folder: Path | None, limit: int) -> list[AuditRow]:
         UsageError: a source, column, template, answer or filter is wrong, or no row is left.
     """
     template, answer = Template(data.prompt), Answer(data.answer, data.answer_pattern)
-    rows = {f"train/{number}": row for number, row in enumerate(load_rows(data.train, folder=folder))}
-    kept = [where for where, row in rows.items() if all(keeps(rule, row, where) for rule in data.filters)]
+    count, kept = 0, array("Q")
+    for count, row in enumerate(iter_rows(data.train, folder=folder), start=1):
+        if all(keeps(rule, row, f"train/{count - 1}") for rule in data.filters):
+            kept.append(count - 1)
     if not kept:
-        raise UsageError(f"data.filters keep none of the {len(rows):,} train rows")
-    return [
-        AuditRow(
-            where, VerifierInput(template.fill(rows[where], where), "", answer.of(rows[where], where), rows[where])
-        )
-        for where in spread(kept[: data.max_rows or None], limit)
-    ]
+        raise UsageError(f"data.filters keep none of the {count:,} train rows")
+    wanted = set(spread(kept[: data.max_rows or None], limit))
+    found = []
+    for number, row in enumerate(iter_rows(data.train, folder=folder)):  # again: all rows could be gigabytes
+        if number in wanted:
+            where = f"train/{number}"
+            found.append(AuditRow(where, VerifierInput(template.fill(row, where), "", answer.of(row, where), row)))
+    return found
 
 
-def from_prompts(sets: PromptSets, limit: int) -> list[AuditRow]:
-    """Up to `limit` of a run's prompts: three quarters from train, the rest from eval."""
-    return [
-        _row(prompt) for prompt in [*spread(sets.train, 3 * limit // 4), *spread(sets.eval, limit - 3 * limit // 4)]
-    ]
+def from_prompts(train: Sequence[Prompt], held_out: Sequence[Prompt], limit: int) -> list[AuditRow]:
+    """Return up to `limit` of a run's prompts: three quarters from train, the others from eval."""
+    most = 3 * limit // 4
+    return [_row(prompt) for prompt in [*spread(train, most), *spread(held_out, limit - most)]]
 
 
 def spread(items: Sequence[T], limit: int) -> list[T]:

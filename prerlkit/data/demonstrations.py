@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prerlkit.data import files
-from prerlkit.data.difficulty import normal, not_an_evaluation
-from prerlkit.data.prompts import PromptSets, filtered, fitting
+from prerlkit.data.difficulty import not_an_evaluation
+from prerlkit.data.prompt_set import no_tokens, normal
+from prerlkit.data.prompts import PromptSets, filtered, note_long
 from prerlkit.data.render import Renderer
 from prerlkit.data.sources import find_file, load_rows, name
 from prerlkit.data.template import Row, Template, column, is_missing
@@ -103,16 +104,16 @@ class _Maker:
             if not data.chat:
                 raise UsageError(f"{self._key}.messages goes with data.chat: true", "Name prompt and completion.")
             turns = {where: _turns(row, self._own.messages, where, self._key) for where, row in rows.items()}
-            pairs = (
-                (Prompt(where, renderer.render(before, where), (), None, rows[where]), answer)
-                for where, (before, answer) in turns.items()
+            texts = renderer.render_turns({where: before for where, (before, _) in turns.items()})
+            return self._complete(
+                (Prompt(where, text, (), None, rows[where]), answer)
+                for text, (where, (_, answer)) in zip(texts, turns.items(), strict=True)
             )
-            return self._complete(pairs)
         own = self._own.prompt
         template = Template(data.prompt) if own is None else Template(own, f"{self._key}.prompt")
+        texts = renderer.render_texts({where: template.fill(row, where) for where, row in rows.items()})
         return self._of_rows(
-            Prompt(where, renderer.render_text(template.fill(row, where), where), (), None, row)
-            for where, row in rows.items()
+            Prompt(where, text, (), None, row) for text, (where, row) in zip(texts, rows.items(), strict=True)
         )
 
     def _complete(self, pairs: Iterable[tuple[Prompt, str]]) -> list[Answered]:
@@ -170,14 +171,21 @@ class _Maker:
 
     def _tokenized(self, answered: Sequence[Answered]) -> tuple[Group, ...]:
         """Demonstrations with their tokens, those that are too long left out, or refused."""
-        prompts = Renderer(self._recipe.data, self._tokenizer).tokenize([one.prompt for one in answered])
+        prompts = []
+        ids = Renderer(self._recipe.data, self._tokenizer).tokenize([one.prompt.text for one in answered])
+        for one, own in zip(answered, ids, strict=True):
+            if not own:
+                raise no_tokens(one.prompt.id, one.prompt.text)
+            prompts.append(replace(one.prompt, token_ids=tuple(own)))
         completions = self._completions(prompts, [one.answer for one in answered])
         rollout = self._stage.rollout
-        short = {id(p) for p in fitting(prompts, rollout.max_prompt_tokens, rollout.long_prompts, self.notes)}
+        most = rollout.max_prompt_tokens
+        if long := [(p.id, len(p.token_ids)) for p in prompts if len(p.token_ids) > most]:
+            note_long(long, len(prompts), most, rollout.long_prompts, self.notes)
         groups = [
             Group(prompt, (completion,), (Verdict.of(True, "demonstration"),))
             for prompt, completion in zip(prompts, completions, strict=True)
-            if id(prompt) in short
+            if len(prompt.token_ids) <= most
         ]
         return self._short_answers(groups, rollout.max_new_tokens)
 

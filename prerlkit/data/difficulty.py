@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from prerlkit.data import files
+from prerlkit.data.prompt_set import normal
 from prerlkit.data.sources import find_file
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import PassRate
-from prerlkit.types import Prompt
 
 
-def in_range(rule: PassRate | None, prompts: Sequence[Prompt], folder: Path | None, notes: list[str]) -> list[Prompt]:
-    """Return the prompts whose measured pass rate fits `rule`, in order; all of them where it is None.
+def in_range(rule: PassRate, texts: Iterable[str], folder: Path | None, notes: list[str]) -> list[int]:
+    """Return the positions of the prompts whose measured pass rate fits `rule`, in order.
 
     Prompts are matched by their rendered text, white space aside: an evaluation numbers its rows in another way.
 
     Args:
+        texts: of the train prompts.
         folder: the recipe's, for a relative path.
         notes: receives a line on what was left out.
 
     Raises:
         UsageError: the file is no evaluation's, knows none of the prompts, or none of them fits.
     """
-    if rule is None:
-        return list(prompts)
     rates = pass_rates(find_file(rule.samples, folder))
-    known = [prompt for prompt in prompts if normal(prompt.text) in rates]
-    kept = [prompt for prompt in known if rule.at_least <= rates[normal(prompt.text)] <= rule.at_most]
+    of_prompts = [rates.get(normal(text)) for text in texts]
+    known = [rate for rate in of_prompts if rate is not None]
+    kept = [i for i, rate in enumerate(of_prompts) if rate is not None and rule.at_least <= rate <= rule.at_most]
     bounds = f"{rule.at_least:g} to {rule.at_most:g}"
     if not known:
         raise UsageError(
-            f"data.pass_rate: {rule.samples} has a judged answer to none of the {len(prompts):,} train prompts",
+            f"data.pass_rate: {rule.samples} has a judged answer to none of the {len(of_prompts):,} train prompts",
             "Evaluate the train prompts with this recipe's prompt, system and chat settings (docs/algorithms.md, "
             "Difficulty).",
         )
@@ -42,9 +42,9 @@ def in_range(rule: PassRate | None, prompts: Sequence[Prompt], folder: Path | No
             f"data.pass_rate: none of the {len(known):,} train prompts in {rule.samples} has a pass rate of {bounds}",
             "Widen the range.",
         )
-    missing = len(prompts) - len(known)
+    missing = len(of_prompts) - len(known)
     notes.append(
-        f"pass rate {bounds}: {len(kept):,} of {len(prompts):,} train prompts stay"
+        f"pass rate {bounds}: {len(kept):,} of {len(of_prompts):,} train prompts stay"
         + (f"; {missing:,} left out have no judged answer in {rule.samples}" if missing else "")
     )
     return kept
@@ -60,7 +60,7 @@ def pass_rates(path: Path) -> dict[str, float]:
         UsageError: the file can't be read, or a line is not what `prerlkit eval` writes.
     """
     verdicts: dict[str, dict[str, list[bool]]] = {}
-    for number, line in enumerate(files.read(path), start=1):
+    for number, line in enumerate(files.stream(path), start=1):
         try:
             kind, text, passed = line["kind"], normal(line["prompt"]), _verdicts(line)
         except (KeyError, TypeError, AttributeError) as error:
@@ -76,11 +76,6 @@ def not_an_evaluation(path: Path, number: int, error: Exception) -> UsageError:
         f"{path}, line {number}: not a line of an evaluation ({type(error).__name__}: {error})",
         "Name the samples.jsonl that `prerlkit eval` writes into a target's folder.",
     )
-
-
-def normal(text: str) -> str:
-    """Return what counts as the same prompt: its rendered text, however its white space is."""
-    return " ".join(text.split())
 
 
 def _verdicts(line: Mapping[str, Any]) -> list[bool]:

@@ -6,7 +6,7 @@ import csv
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,22 @@ LONGEST_LINE = 1 << 26
 """Bytes of a line of a text file. A row is a problem, not a book."""
 MOST_ROWS = 10_000_000
 """Rows of a parquet file, each of which becomes a dict: a small file can claim any number."""
+_BATCH = 4096  # rows of a parquet file that are decoded at once
 
 
 def read(path: Path) -> list[Row]:
-    """All rows of the file, by its ending.
+    """Return all rows of the file; see `stream`."""
+    return list(stream(path))
+
+
+def stream(path: Path) -> Iterator[Row]:
+    """Yield the rows of the file one by one, read by its ending. Only a .json file is held whole.
 
     Raises:
         UsageError: no such file, an ending that is not known, or contents that can't be read as rows.
     """
-    readers: dict[str, Callable[[Path], list[Row]]] = {
-        ".jsonl": lambda path: [row for _, row in jsonl(path)],
+    readers: dict[str, Callable[[Path], Iterable[Row]]] = {
+        ".jsonl": lambda path: (row for _, row in jsonl(path)),
         ".json": _json,
         ".parquet": _parquet,
         ".csv": _csv,
@@ -39,7 +45,7 @@ def read(path: Path) -> list[Row]:
     if path.exists() and not path.is_file():  # a pipe would be waited for, a device read without end
         raise UsageError(f"{path} can't be read: it is no regular file", "Name a file.")
     try:
-        return readers[ending](path)
+        yield from readers[ending](path)
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error}") from error
 
@@ -97,7 +103,7 @@ def _json(path: Path) -> list[Row]:
     return rows
 
 
-def _csv(path: Path) -> list[Row]:
+def _csv(path: Path) -> Iterator[Row]:
     """Every value stays text: a gold answer of 007 must not become 7."""
     limit = csv.field_size_limit(sys.maxsize)  # the limit of 128 KiB is the module's, for all of the process
     reader = csv.reader((line for _, line in _lines(path)), strict=True)
@@ -105,26 +111,24 @@ def _csv(path: Path) -> list[Row]:
         header = next(reader, [])
         if twice := {name for name in header if header.count(name) > 1}:
             raise UsageError(f'{path}, line 1: two columns are named "{min(twice)}"')
-        rows = []
         for fields in reader:
             if not fields:
                 continue
             if len(fields) != len(header):
                 raise UsageError(f"{path}, line {reader.line_num}: {len(fields)} fields, but {len(header)} columns")
-            rows.append(dict(zip(header, fields, strict=True)))
+            yield dict(zip(header, fields, strict=True))
     except csv.Error as error:
         raise UsageError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
     finally:
         csv.field_size_limit(limit)
-    return rows
 
 
-def _parquet(path: Path) -> list[Row]:
+def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
     if not path.stat().st_size:
-        return []
+        return
     try:
         file = pyarrow.parquet.ParquetFile(path)
         if file.metadata.num_rows > MOST_ROWS:
@@ -132,6 +136,7 @@ def _parquet(path: Path) -> list[Row]:
                 f"{path}: has {file.metadata.num_rows:,} rows, more than the {MOST_ROWS:,} that are read",
                 "Keep the rows that the run needs in a smaller file.",
             )
-        return file.read().to_pylist()
+        for batch in file.iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise UsageError(f"{path}: not a readable parquet file ({error})", "It may be cut off.") from error

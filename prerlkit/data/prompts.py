@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from prerlkit.data.difficulty import in_range, normal
+from prerlkit.data.difficulty import in_range
+from prerlkit.data.prompt_set import AT_ONCE, Drafts, PromptSet
 from prerlkit.data.render import Renderer
-from prerlkit.data.sources import load_rows, name
+from prerlkit.data.sources import Row, iter_rows, name
 from prerlkit.data.template import keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.schema import Recipe
@@ -31,8 +35,8 @@ class PromptSets:
         notes: lines for a person: how many, what was dropped, what is worth knowing.
     """
 
-    train: tuple[Prompt, ...]
-    eval: tuple[Prompt, ...]
+    train: PromptSet
+    eval: PromptSet
     notes: tuple[str, ...]
 
 
@@ -60,21 +64,21 @@ def build(
     """
     renderer = Renderer(data, tokenizer)
     notes = list(renderer.notes)
+    source = partial(_Rows, data, renderer, folder, max_prompt_tokens)
     if isinstance(data.eval, HeldOut):
-        train, held_out = _split(data, renderer, _numbered("train", data.train, folder), seed, notes)
+        train, held_out = _split(data, source("train", data.train, not data.filter_eval), seed, notes)
     else:
-        train = renderer.draft(filtered(data.filters, _numbered("train", data.train, folder), notes))
-        rows = _numbered("eval", data.eval, folder)
-        held_out = renderer.draft(filtered(data.filters, rows, notes) if data.filter_eval else rows)
-    train = in_range(data.pass_rate, train, folder, notes)[: data.max_rows or None]
+        train = source("train", data.train).kept(notes)
+        held_out = source("eval", data.eval, not data.filter_eval).eval(notes)
+    if data.pass_rate:
+        train = train.take(np.array(in_range(data.pass_rate, train.texts(), folder, notes), dtype=np.int64))
+    train = train.take(np.arange(min(len(train), data.max_rows or len(train))))
     _refuse_overlap(train, held_out)
-    sets = [
-        fitting(renderer.tokenize(prompts), max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out)
-    ]
-    if repeated := len(sets[0]) - len({normal(prompt.text) for prompt in sets[0]}):
+    train, held_out = (_fitting(prompts, max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out))
+    if repeated := len(train) - len(np.unique(train.keys)):
         notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a row of its own")
-    notes.append(f"train {len(sets[0]):,} prompts, eval {len(sets[1]):,}, disjoint")
-    return PromptSets(tuple(sets[0]), tuple(sets[1]), tuple(notes))
+    notes.append(f"train {len(train):,} prompts, eval {len(held_out):,}, disjoint")
+    return PromptSets(train, held_out, tuple(notes))
 
 
 def build_for(recipe: Recipe, tokenizer: Any, folder: Path | None) -> PromptSets:
@@ -107,89 +111,139 @@ def build_eval(
         raise UsageError("data.eval is held out of train: it has no source of its own")
     renderer = Renderer(data, tokenizer)
     notes = list(renderer.notes)
-    rows = _numbered("eval", data.eval, folder)
-    drafts = renderer.draft(filtered(data.filters, rows, notes) if data.filter_eval else rows)
-    return tuple(fitting(renderer.tokenize(drafts), max_prompt_tokens, long_prompts, notes)), tuple(notes)
+    rows = _Rows(data, renderer, folder, max_prompt_tokens, "eval", data.eval, not data.filter_eval)
+    return tuple(_fitting(rows.eval(notes), max_prompt_tokens, long_prompts, notes)), tuple(notes)
 
 
-Numbered = dict[str, dict[str, Any]]
-"""Rows by id, in source order."""
+class _Rows:
+    """The rows of a source, filtered and rendered as they are read: no more than some thousand are in memory.
+
+    Args:
+        whole: render the rows that the filters leave out too.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        renderer: Renderer,
+        folder: Path | None,
+        most: int,
+        which: str,
+        source: Source,
+        whole: bool = False,
+    ) -> None:
+        self._data, self._which = data, which
+        drafts, fits = Drafts(), array("b")
+        self._count = 0
+        for part in _chunks(enumerate(iter_rows(source, folder=folder))):
+            self._count += len(part)
+            rows = {f"{which}/{number}": row for number, row in part}
+            keep = [all(keeps(rule, row, where) for rule in data.filters) for where, row in rows.items()]
+            wanted = {where: row for (where, row), kept in zip(rows.items(), keep, strict=True) if kept or whole}
+            numbers = [number for (number, _), kept in zip(part, keep, strict=True) if kept or whole]
+            fits.extend(kept for kept in keep if kept or whole)
+            for number, row, (text, answer) in zip(numbers, wanted.values(), renderer.render_rows(wanted), strict=True):
+                drafts.append(number, text, answer, row)
+        self._fits = np.array(fits, dtype=bool)
+        self.all = PromptSet(which, drafts, np.arange(len(drafts.numbers)), renderer.tokenize, most)
+
+    def kept(self, notes: list[str]) -> PromptSet:
+        """Return the prompts whose rows fit the filters. Raises UsageError when none does."""
+        _note_filtered(int(self._fits.sum()), self._count, self._which, notes)
+        return self.all.take(np.flatnonzero(self._fits))
+
+    def eval(self, notes: list[str]) -> PromptSet:
+        """Return the prompts of an eval source: all, or those that the filters keep with `filter_eval`."""
+        return self.kept(notes) if self._data.filter_eval else self.all
 
 
-def _numbered(which: str, source: Source, folder: Path | None) -> Numbered:
-    return {f"{which}/{number}": row for number, row in enumerate(load_rows(source, folder=folder))}
+def _chunks(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
+    while part := list(islice(rows, AT_ONCE)):
+        yield part
 
 
-def filtered(filters: Sequence[Filter], rows: Numbered, notes: list[str], key: str = "data.filters") -> Numbered:
+def filtered(filters: Sequence[Filter], rows: Mapping[str, Row], notes: list[str], key: str) -> dict[str, Row]:
     """Return the rows that fit all filters. Raises UsageError where none does. `key`: the recipe's, for the error."""
     kept = {where: row for where, row in rows.items() if all(keeps(rule, row, where) for rule in filters)}
-    which = next(iter(rows)).split("/")[0]
-    if not kept:
-        raise UsageError(f"{key} keep none of the {len(rows):,} {which} rows")
-    if len(kept) < len(rows):
-        notes.append(f"filters left out {len(rows) - len(kept):,} of {len(rows):,} {which} rows")
+    _note_filtered(len(kept), len(rows), next(iter(rows)).split("/")[0], notes, key)
     return kept
 
 
-def _split(
-    data: Data, renderer: Renderer, rows: Numbered, seed: int, notes: list[str]
-) -> tuple[list[Prompt], list[Prompt]]:
+def _note_filtered(kept: int, count: int, which: str, notes: list[str], key: str = "data.filters") -> None:
+    if not kept:
+        raise UsageError(f"{key} keep none of the {count:,} {which} rows")
+    if kept < count:
+        notes.append(f"filters left out {count - kept:,} of {count:,} {which} rows")
+
+
+def _split(data: Data, rows: _Rows, seed: int, notes: list[str]) -> tuple[PromptSet, PromptSet]:
     """Draw the held-out prompts by their text. All rows with that text leave train, so nothing of eval is trained on.
 
     Filters pick train rows only, unless filter_eval: so the draw comes before them, or after.
     """
     assert isinstance(data.eval, HeldOut)
-    kept = filtered(data.filters, rows, notes)
-    pool = renderer.draft(kept if data.filter_eval else rows)
-    first = {normal(prompt.text): prompt for prompt in reversed(pool)}  # reversed: the earliest row of a text stays
-    texts = sorted(first, key=lambda text: int(first[text].id.split("/")[1]))
-    if len(texts) <= data.eval.rows:
+    kept = rows.kept(notes)
+    pool = kept if data.filter_eval else rows.all
+    _, first = np.unique(pool.keys, return_index=True)  # the earliest row of each text
+    first.sort()
+    if len(first) <= data.eval.rows:
         raise UsageError(
-            f"data.eval: {data.eval.rows:,} rows can't be held out of {len(texts):,} different prompts in "
+            f"data.eval: {data.eval.rows:,} rows can't be held out of {len(first):,} different prompts in "
             f"{name(data.train)}: nothing would be left to train on",
             "Hold out fewer, or give eval a source of its own.",
         )
-    draws = np.random.Philox(derive(seed, "held_out")).random_raw(len(texts))
-    drawn = [texts[i] for i in np.argsort(draws, kind="stable")[: data.eval.rows]]
-    held_out = [replace(first[text], id=first[text].id.replace("train/", "eval/")) for text in drawn]
-    out = set(drawn)
-    if copies := sum(normal(prompt.text) in out for prompt in pool) - len(out):
+    draws = np.random.Philox(derive(seed, "held_out")).random_raw(len(first))
+    held_out = pool.take(first[np.argsort(draws, kind="stable")[: data.eval.rows]], "eval")
+    if copies := int(np.isin(pool.keys, held_out.keys).sum()) - len(held_out):
         notes.append(f"{copies:,} further rows with a held-out prompt were left out of train")
-    train = [prompt for prompt in pool if prompt.id in kept and normal(prompt.text) not in out]
+    train = kept.take(np.flatnonzero(~np.isin(kept.keys, held_out.keys)))
     if not train:
         raise UsageError("data.filters keep no train row beside the held-out ones", "Hold out fewer rows.")
     return train, held_out
 
 
-def _refuse_overlap(train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
-    seen = {normal(prompt.text): prompt.id for prompt in reversed(train)}
-    both = [prompt for prompt in held_out if normal(prompt.text) in seen]
-    if both:
-        text = both[0].text if len(both[0].text) <= 300 else both[0].text[:300] + " …"
+def _refuse_overlap(train: PromptSet, held_out: PromptSet) -> None:
+    both = np.flatnonzero(np.isin(held_out.keys, train.keys))
+    if len(both):
+        example = int(both[0])
+        in_train = int(np.flatnonzero(train.keys == held_out.keys[example])[0])
+        text = next(held_out.take(both[:1]).texts())
+        text = text if len(text) <= 300 else text[:300] + " …"
         raise UsageError(
             f"{len(both):,} of {len(held_out):,} eval prompts are also in train, so that eval would measure memory. "
-            f"For instance {both[0].id} is {seen[normal(both[0].text)]}: {text!r}",
+            f"For instance {held_out.id(example)} is {train.id(in_train)}: {text!r}",
             "Give eval another split, file or range of settings, or take it out of train: "
             f"eval: {{kind: held_out, rows: {len(held_out)}}}.",
         )
 
 
-def fitting(prompts: list[Prompt], most: int, long_prompts: Literal["error", "drop"], notes: list[str]) -> list[Prompt]:
+def _fitting(prompts: PromptSet, most: int, long_prompts: Literal["error", "drop"], notes: list[str]) -> PromptSet:
     """Return the prompts of at most `most` tokens. Raises UsageError for longer ones, unless they are dropped."""
-    fitting = [prompt for prompt in prompts if len(prompt.token_ids) <= most]
-    if len(fitting) == len(prompts):
+    long = prompts.lengths_above(most)
+    if not long:
         return prompts
-    longest = max(prompts, key=lambda prompt: len(prompt.token_ids))
-    which = longest.id.split("/")[0]
-    if long_prompts == "error" or not fitting:
+    note_long([(prompts.id(index), tokens) for index, tokens in long.items()], len(prompts), most, long_prompts, notes)
+    return prompts.take(np.setdiff1d(np.arange(len(prompts)), list(long)))
+
+
+def note_long(
+    long: Sequence[tuple[str, int]], count: int, most: int, long_prompts: Literal["error", "drop"], notes: list[str]
+) -> None:
+    """Note that prompts of more than `most` tokens are dropped. Raises UsageError unless they are, or if all are long.
+
+    Args:
+        long: id and tokens of each long prompt; not empty.
+        count: how many prompts there are, with the long ones.
+    """
+    longest, tokens = max(long, key=lambda one: one[1])
+    which = longest.split("/")[0]
+    if long_prompts == "error" or len(long) == count:
         raise UsageError(
-            f"{len(prompts) - len(fitting):,} of {len(prompts):,} {which} prompts are longer than "
-            f"rollout.max_prompt_tokens ({most:,}); the longest is {longest.id} with {len(longest.token_ids):,} tokens",
-            f"Set rollout.max_prompt_tokens: {len(longest.token_ids)}"
-            + (", or rollout.long_prompts: drop to go without them." if fitting else "."),
+            f"{len(long):,} of {count:,} {which} prompts are longer than "
+            f"rollout.max_prompt_tokens ({most:,}); the longest is {longest} with {tokens:,} tokens",
+            f"Set rollout.max_prompt_tokens: {tokens}"
+            + (", or rollout.long_prompts: drop to go without them." if len(long) < count else "."),
         )
     notes.append(
-        f"dropped {len(prompts) - len(fitting):,} of {len(prompts):,} {which} prompts over {most:,} tokens "
-        f"(the longest: {longest.id}, {len(longest.token_ids):,})"
+        f"dropped {len(long):,} of {count:,} {which} prompts over {most:,} tokens (the longest: {longest}, {tokens:,})"
     )
-    return fitting

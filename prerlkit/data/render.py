@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from prerlkit.data.template import Answer, Template
+from prerlkit.data.template import Answer, Row, Template
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Data
-from prerlkit.types import Prompt
 
 
 class Renderer:
@@ -34,50 +32,61 @@ class Renderer:
         self._answer = Answer(data.answer, data.answer_pattern)
         self.notes = _check_chat(data, tokenizer)
 
-    def draft(self, rows: Mapping[str, dict[str, Any]]) -> list[Prompt]:
-        """Prompts with their text and answer, not tokenized yet, from rows by id."""
-        return [
-            Prompt(where, self._render(row, where), (), self._answer.of(row, where), row) for where, row in rows.items()
-        ]
+    def render_rows(self, rows: Mapping[str, Row]) -> list[tuple[str, str | None]]:
+        """Return text and answer of each row; rows by their names in messages (`train/17`)."""
+        texts = {where: self._template.fill(row, where) for where, row in rows.items()}
+        answers = [self._answer.of(row, where) for where, row in rows.items()]
+        return list(zip(self.render_texts(texts), answers, strict=True))
 
-    def tokenize(self, prompts: list[Prompt]) -> list[Prompt]:
-        """The same prompts with their tokens.
+    def render_texts(self, texts: Mapping[str, str]) -> list[str]:
+        """Return each text as a prompt: in the chat's form as the user's turn, or as it is. Texts by their rows."""
+        if not self._data.chat:
+            return list(texts.values())
+        return self.render_turns({where: [{"role": "user", "content": text}] for where, text in texts.items()})
 
-        A chat template writes its own BOS, so none is added to it; plain text gets what the tokenizer adds to any text.
-        """
-        texts = [prompt.text for prompt in prompts]
-        ids = self._tokenizer(texts, add_special_tokens=not self._data.chat, verbose=False)["input_ids"]
-        for prompt, own in zip(prompts, ids, strict=True):
-            if not own:
-                raise UsageError(f"row {prompt.id}: the prompt is empty: {prompt.text!r}")
-        return [replace(prompt, token_ids=tuple(own)) for prompt, own in zip(prompts, ids, strict=True)]
-
-    def _render(self, row: Mapping[str, Any], where: str) -> str:
-        return self.render_text(self._template.fill(row, where), where)
-
-    def render_text(self, text: str, where: str) -> str:
-        """Return `text` as a prompt: in the chat's form as the user's turn, or as it is. `where`: its row."""
-        return self.render([{"role": "user", "content": text}], where) if self._data.chat else text
-
-    def render(self, turns: Sequence[Mapping[str, Any]], where: str) -> str:
+    def render_turns(self, turns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         """Return messages in the chat's form, up to where the answer begins; `data.system` goes before them.
 
-        Messages that begin with a system prompt keep their own. `where`: their row.
+        Messages that begin with a system prompt keep their own. Messages by their rows. One call for all takes a
+        quarter less time than a call for each.
         """
         from jinja2 import TemplateError
 
-        turns = list(turns)
-        if self._data.system is not None and turns[0].get("role") != "system":
-            turns.insert(0, {"role": "system", "content": self._data.system})
-        options = self._data.template_options
         try:
-            rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
-        except (TemplateError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"row {where}: the tokenizer's chat template refuses it: {error}",
-                "Some templates take no system prompt: put its text into data.prompt and set data.system: null.",
-            ) from error
-        return str(rendered)
+            return self._chat(list(turns.values()))
+        except (TemplateError, TypeError, ValueError):
+            pass  # which one?
+        rendered = []
+        for where, messages in turns.items():
+            try:
+                rendered += self._chat([messages])
+            except (TemplateError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"row {where}: the tokenizer's chat template refuses it: {error}",
+                    "Some templates take no system prompt: put its text into data.prompt and set data.system: null.",
+                ) from error
+        return rendered
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text.
+
+        A chat template writes its own BOS, so none is added to it; plain text gets what the tokenizer adds to any text.
+        """
+        if not texts:
+            return []
+        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=not self._data.chat, verbose=False)[
+            "input_ids"
+        ]
+        return ids
+
+    def _chat(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+        if not conversations:
+            return []
+        system = [] if self._data.system is None else [{"role": "system", "content": self._data.system}]
+        whole = [[*([] if turns[0].get("role") == "system" else system), *turns] for turns in conversations]
+        options = self._data.template_options
+        rendered = self._tokenizer.apply_chat_template(whole, tokenize=False, add_generation_prompt=True, **options)
+        return [str(one) for one in rendered]
 
 
 def _check_chat(data: Data, tokenizer: Any) -> list[str]:

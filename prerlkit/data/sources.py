@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ Row = dict[str, Any]
 
 
 def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
-    """All rows of the source, in its order; their values are what JSON has, so that a row can go to a worker.
+    """Return all rows of the source; see `iter_rows`."""
+    return list(iter_rows(source, folder=folder))
+
+
+def iter_rows(source: Source, *, folder: Path | None) -> Iterator[Row]:
+    """Yield the rows of the source in its order. Their values are what JSON has, so a row can go to a worker.
 
     Args:
         folder: the recipe's folder; a relative file path is taken from the working directory, then from there.
@@ -27,18 +32,22 @@ def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
         UsageError: the source is named or set wrong, can't be read, or has no rows.
         PrerlkitError: the Hub can't be reached, or an extra is not installed.
     """
+    rows: Iterable[Row]
     match source:
         case HubSource():
             rows = _hub(source)
         case FileSource():
-            rows = files.read(find_file(source.path, folder))
+            rows = files.stream(find_file(source.path, folder))
         case GeneratorSource():
             rows = generators.generate(source.name, source.rows, source.seed, source.settings)
         case ReasoningGymSource():
             rows = _reasoning_gym(source)
-    if not rows:
+    empty = True
+    for row in rows:
+        empty = False
+        yield {key: _plain(value) for key, value in row.items()}
+    if empty:
         raise UsageError(f"{name(source)} has no rows")
-    return [{key: _plain(value) for key, value in row.items()} for row in rows]
 
 
 def name(source: Source) -> str:
@@ -68,7 +77,7 @@ def find_file(path: str, folder: Path | None) -> Path:
     raise UsageError(f"no such file: {' and '.join(dict.fromkeys(map(str, tried)))}{near}")
 
 
-def _hub(source: HubSource) -> list[Row]:
+def _hub(source: HubSource) -> Iterable[Row]:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source.id):
         # Without an owner, `json` or `csv` would make `datasets` read whatever lies in the working directory.
         raise UsageError(
@@ -92,7 +101,7 @@ def _hub(source: HubSource) -> list[Row]:
             f"{name(source)} could not be downloaded: {type(error).__name__}: {error}",
             "Check the network (HF_HUB_OFFLINE, HF_ENDPOINT), or save the rows as a file and use kind: file.",
         ) from error
-    return [dict(row) for row in loaded]
+    return loaded  # memory-mapped: a row is read when it is asked for
 
 
 def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
@@ -120,6 +129,8 @@ def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
 
 def _plain(value: Any) -> Any:
     """The value as JSON would give it back; dates, fractions and the like become their text, a missing one is None."""
+    if type(value) is str:  # most values are, and there may be millions
+        return value
     if is_missing(value):
         return None
     if isinstance(value, bool | int | float | str):

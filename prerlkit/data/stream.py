@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class PromptStream(Generic[T]):
-    """The endless sequence of epochs over `prompts`; nothing in it moves.
+    """The endless sequence of epochs over `prompts`; it has no position.
 
     Args:
         prompts: the train prompts, or a supervised stage's demonstrations; at least one.
@@ -24,9 +24,10 @@ class PromptStream(Generic[T]):
     def __init__(self, prompts: Sequence[T], seed: int, shuffle: bool) -> None:
         if not prompts:
             raise ValueError("a stream needs at least one prompt")
-        self._prompts = tuple(prompts)
+        self._prompts = prompts
         self._seed = seed
         self._shuffle = shuffle
+        self._last: tuple[int, np.ndarray] | None = None  # an epoch and its order: a million rows take 0.2 s
 
     def batch(self, start: int, count: int) -> list[T]:
         """Prompts number start … start + count - 1 since the run began, across the end of an epoch if need be."""
@@ -35,8 +36,9 @@ class PromptStream(Generic[T]):
         found: list[T] = []
         while len(found) < count:
             epoch, place = divmod(start + len(found), len(self._prompts))
-            order = self.order(epoch)[place : place + count - len(found)]
-            found += [self._prompts[i] for i in order]
+            if self._last is None or self._last[0] != epoch:
+                self._last = epoch, self.order(epoch)
+            found += [self._prompts[i] for i in self._last[1][place : place + count - len(found)].tolist()]
         return found
 
     def order(self, epoch: int) -> np.ndarray:

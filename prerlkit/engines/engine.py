@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,7 +34,7 @@ class EngineContext:
 
     recipe: Recipe
     policy: Policy
-    prompts: tuple[Prompt, ...]
+    prompts: Sequence[Prompt]
     model: Path
     on_message: Callable[[str], None]
     rank: int = 0

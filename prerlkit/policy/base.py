@@ -170,7 +170,9 @@ def check_vocabulary(base: Any, tokens: Tokens, texts: Iterable[Sequence[int]]) 
     """Raise UsageError for a token in use that the model has no embedding of."""
     rows = base.get_input_embeddings().weight.shape[0]
     used = {*tokens.end_ids, *([tokens.start.id] if tokens.start_token else [])}
-    largest = max((*used, *map(max, texts)))
+    # Only a tokenizer that is larger than the embedding is a reason to look at each text: there may be millions.
+    larger = max(tokens.tokenizer.get_vocab().values(), default=0) >= rows
+    largest = max((*used, *map(max, texts if larger else ())))
     if largest >= rows:
         raise UsageError(
             f"The tokenizer is larger than the model's embedding: token {largest} "

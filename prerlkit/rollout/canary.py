@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -101,7 +102,7 @@ class Canary:
     """
 
     def __init__(self, trainer: PolicySource, prompts: Sequence[Prompt], dtype: str, *, same_base: bool = True) -> None:
-        self.sequences = [p.token_ids[:TOKENS] for p in prompts if len(p.token_ids) > 1][:SEQUENCES]
+        self.sequences = list(islice((p.token_ids[:TOKENS] for p in prompts if len(p.token_ids) > 1), SEQUENCES))
         self._first_N = _first_seen(self.sequences)
         self._trainer = trainer
         self._bare_N = self.flat(trainer.score(self.sequences))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import AuditRow, from_data, from_prompts
 from prerlkit.data.prompts import build_for
-from prerlkit.data.sources import load_rows
+from prerlkit.data.sources import iter_rows
 from prerlkit.errors import PrerlkitError
 from prerlkit.policy import source
 from prerlkit.policy.tokens import read_tokens
@@ -36,8 +36,8 @@ def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> I
     here = None if own_code else source.cached_config(model_near(recipe.model, loaded.folder))
     try:
         if here is None:
-            rows = load_rows(recipe.data.train, folder=loaded.folder)
-            yield "data", f"{len(rows):,} train rows, before filters"
+            rows = sum(1 for _ in iter_rows(recipe.data.train, folder=loaded.folder))
+            yield "data", f"{rows:,} train rows, before filters"
             if tries:
                 yield from _gold(loaded, from_data(recipe.data, loaded.folder, ROWS))
             what = "start token, prompt lengths and train/eval overlap"
@@ -50,7 +50,7 @@ def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> I
         for note in (*prompts.notes, *demonstrations_of(recipe, prompts, tokens, loaded.folder)[1]):
             yield "data", note
         if tries:
-            yield from _gold(loaded, from_prompts(prompts, ROWS))
+            yield from _gold(loaded, from_prompts(prompts.train, prompts.eval, ROWS))
     except PrerlkitError as error:
         if error.exit_code == 2:
             raise

@@ -15,7 +15,7 @@ from prerlkit.data.prompts import PromptSets, build_for
 from prerlkit.engines.registry import engine_of
 from prerlkit.policy import source
 from prerlkit.policy.base import pick_device
-from prerlkit.policy.context import context_note, read_config
+from prerlkit.policy.context import context_note, positions, read_config
 from prerlkit.policy.source import ResolvedModel
 from prerlkit.policy.tokens import Tokens, answer_end, read_tokens, turn_end_note
 from prerlkit.policy.unsloth import check_usable
@@ -42,9 +42,8 @@ class Prepared:
 
     def fingerprint(self) -> tuple[object, ...]:
         """What every process of a run must have in common: the model's commit, special tokens, and all the data."""
-        prompts = [(p.id, p.token_ids, p.answer) for p in (*self.prompts.train, *self.prompts.eval)]
-        digest = hashlib.sha256(repr(prompts).encode("utf-8", "surrogatepass")).hexdigest()
-        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, digest, repr(self.demonstrated())
+        digests = self.prompts.train.digest(), self.prompts.eval.digest()
+        return self.model.revision, self.tokens.start.id, self.tokens.end_ids, *digests, repr(self.demonstrated())
 
     def demonstrated(self) -> dict[str, str]:
         """Return the SHA-256 of each supervised stage's demonstrations, in order, by the stage's name."""
@@ -56,7 +55,7 @@ class Prepared:
 
     def token_lists(self) -> Iterator[tuple[int, ...]]:
         """Yield the tokens of every text that the model will read."""
-        yield from (prompt.token_ids for prompt in (*self.prompts.train, *self.prompts.eval))
+        yield from (prompt.token_ids for prompts in (self.prompts.train, self.prompts.eval) for prompt in prompts)
         for group in (group for groups in self.demonstrations.values() for group in groups):
             yield group.prompt.token_ids
             yield group.completions[0].token_ids
@@ -77,7 +76,7 @@ def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -
     tokens = read_tokens(model.path, recipe.model)
     prompts = build_for(recipe, tokens.tokenizer, folder)
     demonstrations, demonstration_notes = demonstrations_of(recipe, prompts, tokens, folder)
-    tried = try_gold(recipe.verifiers, from_prompts(prompts, ROWS), folder)
+    tried = try_gold(recipe.verifiers, from_prompts(prompts.train, prompts.eval, ROWS), folder)
     notes = (
         f"model {model.origin}",
         f"start token of P(y): {tokens.start}",
@@ -101,12 +100,15 @@ def demonstrations_of(
 
 def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:
     """Completions that could grow past the positions of the model: a model with learned ones ends there."""
+    limit = positions(config)
+    if limit is None:
+        return []
     new = max(stage.rollout.max_new_tokens for stage in recipe.stages)
     evaluated = recipe.evaluation.max_new_tokens or recipe.rollout.max_new_tokens
     parts = (("data.train, rollout", prompts.train, new), ("data.eval, evaluation", prompts.eval, evaluated))
     lines = []
     for where, own, most in parts:
-        longest = max((len(prompt.token_ids) for prompt in own), default=0)
-        if note := context_note(config, longest, most):
+        longer = own.lengths_above(max(0, limit - most))
+        if note := context_note(config, max(longer.values(), default=0), most):
             lines.append(f"{where}: {note}. Set a smaller max_new_tokens or max_prompt_tokens")
     return lines

@@ -21,7 +21,6 @@ from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.files import RunFiles
 from prerlkit.train.early_stop import reached
 from prerlkit.train.prepare import Prepared
-from prerlkit.types import Prompt
 
 MAY_CHANGE = (
     r"description",
@@ -46,10 +45,10 @@ def origin(
 ) -> dict[str, Any]:
     """What a run is made of beside its recipe; kept in every checkpoint.
 
-    Keys: `revision` (the model's commit), `data` (SHA-256 of all prompts and answers, in order, and of demonstrations),
-    `plugins` (SHA-256 of each file that the recipe names for a loss, an advantage or an engine, by its name there),
-    `recipe` (resolved), `taken` (place and SHA-256 of the adapter that the first stage is taken from). The recipe
-    itself and not its digest, so that a refusal names the key that changed.
+    Keys: `revision` (the model's commit), `prompts` (SHA-256 of all prompts and answers, in order, and of
+    demonstrations), `plugins` (SHA-256 of each file that the recipe names for a loss, an advantage or an engine, by its
+    name there), `recipe` (resolved), `taken` (place and SHA-256 of the adapter that the first stage is taken from). The
+    recipe itself and not its digest, so that a refusal names the key that changed.
 
     Args:
         folder: the recipe's, which files are relative to.
@@ -59,10 +58,10 @@ def origin(
     return {
         "recipe": recipe.model_dump(mode="json"),
         "revision": prepared.model.revision,
-        "data": {
-            "train": _digest(prompts.train),
-            "eval": _digest(prompts.eval),
-            **{f"demonstrations of {name}": digest for name, digest in prepared.demonstrated().items()},
+        "prompts": {
+            "train": prompts.train.digest(),
+            "eval": prompts.eval.digest(),
+            **_demonstrations(prepared),
         },
         "plugins": {
             name: sha256(located(name, folder, key))
@@ -73,11 +72,19 @@ def origin(
     }
 
 
-def _digest(prompts: Sequence[Prompt]) -> str:
-    whole = hashlib.sha256()
-    for prompt in prompts:
-        whole.update(json.dumps([prompt.id, prompt.token_ids, prompt.answer]).encode())
-    return whole.hexdigest()
+def _demonstrations(prepared: Prepared) -> dict[str, str]:
+    return {f"demonstrations of {name}": digest for name, digest in prepared.demonstrated().items()}
+
+
+def _earlier(prepared: Prepared) -> dict[str, str]:
+    """Return what checkpoints of earlier versions hold as `data`: digests that need the tokens of every prompt."""
+    digests = {}
+    for name, prompts in (("train", prepared.prompts.train), ("eval", prepared.prompts.eval)):
+        whole = hashlib.sha256()
+        for prompt in prompts:
+            whole.update(json.dumps([prompt.id, prompt.token_ids, prompt.answer]).encode())
+        digests[name] = whole.hexdigest()
+    return {**digests, **_demonstrations(prepared)}
 
 
 def recipe_folder(run: Path) -> Path | None:
@@ -116,7 +123,7 @@ def _compare(before: Recipe, recipe: Recipe, where: str) -> list[str]:
     return [f"recipe changed: {key} {_word(old, key)} → {_word(new, key)}" for key in changed]
 
 
-def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
+def check_origin(found: Checkpoint, here: Mapping[str, Any], prepared: Prepared) -> None:
     """Raise UsageError when recipe, data or model are not those that the checkpoint comes from."""
     was = found.origin
     if "recipe" in was:  # recipe.yaml may have been edited since; checkpoints of earlier versions have none
@@ -128,8 +135,10 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any]) -> None:
                 "Resume with the version of prerlkit that wrote it (environment.json, versions).",
             ) from error
         _compare(before, now, str(found.folder))
-    for part, digest in here["data"].items():
-        if was.get("data", {}).get(part) != digest:
+    prompts_here = here["prompts"] if "prompts" in was else _earlier(prepared)
+    prompts_then = was.get("prompts", was.get("data", {}))
+    for part, digest in prompts_here.items():
+        if prompts_then.get(part) != digest:
             what = f"{part} prompts" if part in ("train", "eval") else part
             raise UsageError(
                 f"The {what} are not those that {found.folder} was made from: rows, their order, the template "

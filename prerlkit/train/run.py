@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -98,9 +98,9 @@ def run(
         began = world.from_primary(partial(began_with, recipe, recipe_folder, taken, writer.files))
         origin = resume.origin(prepared, written, recipe_folder, began)
         world.from_primary(compare_recipes)  # again: before the lock another run may have used the folder
-        found = _begin(written, writer, origin, callback, world, existing)
+        found = _checkpoint(written, writer, existing, origin, prepared, callback, world)
+        past = _begin(written, writer, found, callback, world)
         writer.write_environment(environment.describe(prepared, policy.device, recipe_folder, origin))
-        past = world.from_primary(writer.read_history)
         context = RunContext(
             recipe,
             policy,
@@ -129,30 +129,31 @@ def _prepared(recipe: Recipe, folder: Path | None, callback: Callback, world: Wo
 
 
 def _begin(
-    recipe: Recipe,
-    writer: RunWriter,
-    origin: dict[str, Any],
-    callback: Callback,
-    world: World,
-    existing: Existing,
-) -> Checkpoint | None:
-    """Make the folder ready, mark the run as running, and return the checkpoint that it resumes from.
-
-    Args:
-        recipe: as it is written down.
-    """
-    writer.create(existing, origin)
-    found = _checkpoint(recipe, writer, origin, callback, world) if existing == "resume" else None
+    recipe: Recipe, writer: RunWriter, found: Checkpoint | None, callback: Callback, world: World
+) -> list[tuple[str, Mapping[str, float]]]:
+    """Mark the run as running from the checkpoint on, and return its steps. `recipe`: as it is written down."""
     writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
     writer.restore_evaluations(world.from_primary(writer.read_evaluations))
     writer.write_recipe(dump(recipe))
-    return found
+    return world.from_primary(writer.read_history)
 
 
 def _checkpoint(
-    recipe: Recipe, writer: RunWriter, origin: dict[str, Any], callback: Callback, world: World
+    recipe: Recipe,
+    writer: RunWriter,
+    existing: Existing,
+    origin: dict[str, Any],
+    prepared: Prepared,
+    callback: Callback,
+    world: World,
 ) -> Checkpoint | None:
-    """Return the checkpoint to resume from: the newest that is whole. This recipe must be able to continue it."""
+    """Make the folder ready, and return the checkpoint to resume from: the newest that is whole.
+
+    This recipe must be able to continue it.
+    """
+    writer.create(existing, origin)
+    if existing != "resume":
+        return None
     found = world.from_primary(lambda: writer.newest_checkpoint(callback.on_message))
     if found is None:
         callback.on_message(f"no checkpoint in {writer.files.path} yet: beginning with the first step")
@@ -162,7 +163,7 @@ def _checkpoint(
             f"This process sees no checkpoint in {writer.files.path}.",
             "To resume on several machines, the run folder must lie on a disk that all of them see.",
         )
-    resume.check_origin(found, origin)
+    resume.check_origin(found, origin, prepared)
     resume.check_steps(recipe, found, world.from_primary(writer.read_history))
     callback.on_message(f"resuming after step {found.position.step}, from {found.folder}")
     return found

@@ -64,7 +64,7 @@ class RunContext:
     judge: Judge
     sources: Mapping[str, StepSource]
     """Of each stage, by its name."""
-    eval_prompts: tuple[Prompt, ...]
+    eval_prompts: Sequence[Prompt]
     writer: RunWriter
     health: HealthWatch
     probing: ProbeRunner

@@ -73,7 +73,7 @@ def prove(
             stop=StopSignal(),
             existing="resume",
         )
-        return _compare(place / "straight", place / "parts", _notes(bind(recipe, recipe_folder)))
+        return compare(place / "straight", place / "parts", _notes(bind(recipe, recipe_folder)))
 
 
 class _StopAfter(SilentCallback):
@@ -111,7 +111,8 @@ def _place(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _compare(straight: Path, parts: Path, notes: tuple[str, ...]) -> ResumeProof:
+def compare(straight: Path, parts: Path, notes: tuple[str, ...] = ()) -> ResumeProof:
+    """Compare the files of two finished run folders: adapters, the last checkpoint, samples, probes and metrics."""
     equal, different = [], []
     checkpoint = max((straight / "checkpoints").iterdir(), key=lambda path: path.name).relative_to(straight)
     files = [

@@ -29,10 +29,12 @@ class Tokenizer:
     def get_chat_template(self) -> str:
         return CHAT
 
-    def apply_chat_template(self, turns, *, tokenize=False, add_generation_prompt=False) -> str:
+    def apply_chat_template(self, turns, **options) -> str | list[str]:
         from jinja2 import Template
 
-        return Template(CHAT).render(messages=turns, add_generation_prompt=add_generation_prompt)
+        if isinstance(turns[0], list):
+            return [self.apply_chat_template(each, **options) for each in turns]
+        return Template(CHAT).render(messages=turns, **options)
 
     def encode(self, text, *, add_special_tokens=False) -> list[int]:
         return [END if c == "$" else ord(c) for c in text.replace("<|im_end|>", "$").replace("ab", "\x01")]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prerlkit.audit.gold import ROWS, try_gold
 from prerlkit.audit.samples import from_prompts
-from prerlkit.data.prompts import PromptSets, build_eval, build_for
+from prerlkit.data.prompts import build_eval, build_for
 from prerlkit.errors import UsageError
 from prerlkit.evaluation.harness.presets import Preset, preset
 from prerlkit.recipe.load import load
@@ -66,7 +66,7 @@ class Task:
             UsageError, PrerlkitError: see `data.prompts.build`; or a gold answer fails its own verifier.
         """
         prompts, notes = self._prompts(tokenizer)
-        rows = from_prompts(PromptSets((), prompts, ()), ROWS)
+        rows = from_prompts((), prompts, ROWS)
         return prompts, (*notes, *try_gold(self.verifiers, rows, self.folder))
 
     def _prompts(self, tokenizer: Any) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
@@ -74,7 +74,7 @@ class Task:
             rollout, data = self.recipe.rollout, self.recipe.data
             if isinstance(data.eval, HeldOut):
                 sets = build_for(self.recipe, tokenizer, self.folder)
-                return sets.eval, sets.notes
+                return tuple(sets.eval), sets.notes
             return build_eval(
                 data,
                 tokenizer=tokenizer,
