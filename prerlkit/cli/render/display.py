@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from prerlkit.cli.render.remaining import Remaining
 from prerlkit.cli.render.step import percent, sampled_lines, step_line
 from prerlkit.evaluation.effect_words import THOUGHTS, effect_line, effect_rows
 from prerlkit.metrics import catalogue
@@ -24,6 +25,7 @@ from prerlkit.secrets import redact
 if TYPE_CHECKING:
     from prerlkit.evaluation.result import EvalResult
     from prerlkit.evaluation.stage_effect import StageEffect
+    from prerlkit.recipe.schema import Recipe
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 
@@ -36,7 +38,8 @@ _ESTIMATED_OVER = 3600.0
 class Display:
     """A `Callback` that draws. On a terminal it keeps bars at the bottom; in a log file it only prints lines."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, recipe: Recipe | None = None) -> None:
+        """Draw on `console`. With the `recipe` it also estimates how long the rest of the whole run takes."""
         self.summary: Summary | None = None
         self._console = console
         self._quiet = quiet
@@ -54,6 +57,7 @@ class Display:
         self._work: TaskID | None = None
         self._working_on = ""
         self._show_sample = False
+        self._remaining = Remaining(recipe) if recipe else None
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -73,6 +77,8 @@ class Display:
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
         self._show_sample = True
+        if self._remaining:
+            self._remaining.begin_stage(name, done)
         for task in (self._stage, self._work):
             if task is not None:
                 self._progress.remove_task(task)
@@ -92,6 +98,8 @@ class Display:
             self._rewards.append(record.metrics[catalogue.REWARD.name])
         if self._stage is not None:
             self._progress.update(self._stage, completed=done)
+        if self._remaining:
+            self._remaining.add_step(record, done)
         self._print(Text(step_line(record, done, steps, self._console.width if self._console.is_terminal else None)))
         if self._show_sample:
             for line in sampled_lines(record, self._console.width):
@@ -100,6 +108,8 @@ class Display:
 
     def on_evaluate(self, result: EvalResult) -> None:
         self._show_sample = True  # of the step after it
+        if self._remaining:
+            self._remaining.add_evaluation(result.seconds)
         if result.accuracy:
             self._accuracies.append(result.accuracy.value)
         self._print(Text(f"eval {result.name}: {eval_line(result)}", style="bold"))
@@ -137,6 +147,8 @@ class Display:
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = [self._progress]
+        if self._remaining and (left := self._remaining.line()):
+            parts.append(Text(f"     rest of run {left}"))
         if self._rewards:
             parts.append(Text(f"        reward {sparkline(self._rewards)}  {self._rewards[-1]:.3f}", style="cyan"))
         if self._accuracies:
