@@ -29,6 +29,8 @@ RANKS = {
             "quiet",
             "page",
             "children",
+            "chat",
+            "cpu_limit",
             "cache",
             "metrics",
         ),

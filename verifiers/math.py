@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.settings import NonNegativeFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.algebra import symbolic
 from prerlkit.verify.mathematics.equal import same

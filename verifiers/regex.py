@@ -10,9 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.thinking import after_thinking
 
 Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]

@@ -8,11 +8,15 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Filter
 from prerlkit.suggest import nearest
 
 Row = Mapping[str, Any]
+
+SECONDS = 1.0
+"""Processor time of a regular expression on one row. Ours: a thousand times what an ordinary pattern needs."""
 
 
 class Template:
@@ -120,7 +124,7 @@ class Answer:
         text = as_text(value, where, self._name)
         if not self._pattern:
             return text
-        match = self._pattern.search(text)
+        match = _search(self._pattern, text, where, "data.answer_pattern")
         if not match or match[1] is None:
             raise UsageError(
                 f"row {where}: data.answer_pattern {self._pattern.pattern} finds nothing in column "
@@ -132,8 +136,21 @@ class Answer:
 def compiled(pattern: str, key: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"{key}: {pattern} is not a regular expression: {error}") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"{key}: {pattern[:200]} is not a regular expression: {error}") from error
+
+
+def _search(pattern: re.Pattern[str], text: str, where: str, key: str) -> re.Match[str] | None:
+    """Return the first match. Raises UsageError for a pattern that backtracks without end on this text."""
+    try:
+        with cpu_limit(SECONDS):
+            return pattern.search(text)
+    except TooExpensive:
+        raise UsageError(
+            f"{key}: row {where}: {pattern.pattern[:200]} takes more than {SECONDS:g} s of processor time on a text of "
+            f"{len(text):,} characters",
+            "Write it without a repeat inside of a repeat, such as (a+)+.",
+        ) from None
 
 
 def keeps(rule: Filter, row: Row, where: str) -> bool:
@@ -150,7 +167,8 @@ def keeps(rule: Filter, row: Row, where: str) -> bool:
         return any(_same(value, wanted) for wanted in rule.any_of)
     if rule.matches is not None:
         text = as_text(value, where, rule.column)
-        return bool(compiled(rule.matches, f"data.filters, column {rule.column}").search(text))
+        key = f"data.filters, column {rule.column}"
+        return bool(_search(compiled(rule.matches, key), text, where, key))
     number = _number(value, where, rule.column)
     if rule.at_least is not None:
         return number >= rule.at_least

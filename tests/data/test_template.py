@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from prerlkit.data import template
 from prerlkit.data.template import Answer, Template, as_text, keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Filter
@@ -145,3 +146,20 @@ def test_a_filter_that_cant_be_applied_names_the_column(rule: Filter, words: str
 def test_a_filter_has_one_condition() -> None:
     with pytest.raises(ValidationError, match=re.escape("exactly one of")):
         Filter(column="c", equals=1, at_least=1)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "^(?:(?:a*)*b)*$"])
+def test_a_pattern_that_backtracks_without_end_is_one_message(monkeypatch, pattern):
+    monkeypatch.setattr(template, "SECONDS", 0.1)
+    row = {"text": "a" * 40 + "!"}
+    with pytest.raises(UsageError, match=r"data.filters, column text: row train/0: .* takes more than 0.1 s"):
+        keeps(Filter(column="text", matches=pattern), row, "train/0")
+    with pytest.raises(UsageError, match=r"data.answer_pattern: row train/0: .* takes more than 0.1 s"):
+        Answer("text", f"({pattern})").of(row, "train/0")
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5_000 + ")" * 5_000, "a{99999999999}", "["])
+def test_a_pattern_that_does_not_compile_is_one_message(pattern):
+    with pytest.raises(UsageError, match="is not a regular expression") as error:
+        keeps(Filter(column="text", matches=pattern), {"text": "a"}, "train/0")
+    assert len(error.value.message) < 500
