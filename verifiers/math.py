@@ -52,7 +52,7 @@ class MathSettings(Settings):
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"pattern: {error.msg} at position {error.pos}") from error
         return self
 

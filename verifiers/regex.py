@@ -30,6 +30,8 @@ def _compiles(pattern: str) -> str:
         re.compile(pattern)
     except re.error as error:
         raise ValueError(f"no regular expression: {error.msg} at position {error.pos} of {pattern!r}") from error
+    except (OverflowError, RecursionError) as error:  # a repeat or a nest that Python can't compile
+        raise ValueError(f"no regular expression: {error}: {pattern[:80]!r}") from error
     return pattern
 
 

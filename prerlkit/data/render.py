@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from prerlkit import chat
-from prerlkit.data.template import Answer, Row, Template
+from prerlkit.data.template import Answer, Row, Template, each
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Data
 
@@ -37,7 +37,7 @@ class Renderer:
     def render_rows(self, rows: Mapping[str, Row]) -> list[tuple[str, str | None]]:
         """Return text and answer of each row; rows by their names in messages (`train/17`)."""
         texts = {where: self._template.fill(row, where) for where, row in rows.items()}
-        answers = [self._answer.of(row, where) for where, row in rows.items()]
+        answers = each(rows, "data.answer_pattern", self._answer.of)
         return list(zip(self.render_texts(texts), answers, strict=True))
 
     def render_texts(self, texts: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from prerlkit.data import template
-from prerlkit.data.template import Answer, Template, as_text, keeps
+from prerlkit.data.template import Answer, Template, as_text, each, fits_all, keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Filter
 
@@ -151,11 +151,22 @@ def test_a_filter_has_one_condition() -> None:
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "^(?:(?:a*)*b)*$"])
 def test_a_pattern_that_backtracks_without_end_is_one_message(monkeypatch, pattern):
     monkeypatch.setattr(template, "SECONDS", 0.1)
-    row = {"text": "a" * 40 + "!"}
-    with pytest.raises(UsageError, match=r"data.filters, column text: row train/0: .* takes more than 0.1 s"):
-        keeps(Filter(column="text", matches=pattern), row, "train/0")
-    with pytest.raises(UsageError, match=r"data.answer_pattern: row train/0: .* takes more than 0.1 s"):
-        Answer("text", f"({pattern})").of(row, "train/0")
+    monkeypatch.setattr(template, "AT_ONCE", 2)
+    rows = {f"train/{n}": {"text": "b" if n != 4 else "a" * 40 + "!"} for n in range(6)}
+    message = "row train/4: the regular expression takes too long: more than 0.1 s"
+    with pytest.raises(UsageError, match=f"data.filters: {message}"):
+        each(rows, "data.filters", fits_all([Filter(column="text", matches=pattern)]))
+    with pytest.raises(UsageError, match=f"data.answer_pattern: {message}"):
+        each(rows, "data.answer_pattern", Answer("text", f"(b|{pattern})").of)
+
+
+def test_each_row_has_its_own_result_also_over_several_limits(monkeypatch):
+    monkeypatch.setattr(template, "AT_ONCE", 2)
+    rows = {f"train/{n}": {"text": str(n)} for n in range(5)}
+    assert each(rows, "data.filters", fits_all([Filter(column="text", matches="[13]")])) == [
+        False, True, False, True, False,
+    ]  # fmt: skip
+    assert each({}, "data.filters", fits_all([])) == []
 
 
 @pytest.mark.parametrize("pattern", ["(" * 5_000 + ")" * 5_000, "a{99999999999}", "["])
