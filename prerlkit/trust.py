@@ -22,6 +22,7 @@ from prerlkit.recipe.model import Model
 from prerlkit.recipe.plugins import bind, plugin_files
 from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.recipe.trackers import TrackioSettings
+from prerlkit.verify.environment.load import code_name
 from prerlkit.verify.foreign import code_of
 from prerlkit.verify.judging.http import is_local
 
@@ -60,8 +61,10 @@ def of_verifiers(uses: Sequence[VerifierConfig], folder: Path | None) -> tuple[F
     found = []
     for number, use in enumerate(uses):
         named = [(f"verifiers[{number}].name", use.name)]
-        if use.name == "python" and isinstance(function := use.settings.get("function"), str):
+        if _built_in(use) == "python" and isinstance(function := use.settings.get("function"), str):
             named.append((f"verifiers[{number}].settings.function", function))
+        if _built_in(use) == "environment" and isinstance(environment := use.settings.get("id"), str):
+            named.append((f"verifiers[{number}].settings.id", code_name(environment)))
         for key, name in named:
             for place in code_of(name, folder):
                 found.append(ForeignCode(key, name, str(place), _digest_of(place)))
@@ -77,9 +80,14 @@ def of_verifiers(uses: Sequence[VerifierConfig], folder: Path | None) -> tuple[F
 
 def _sent(use: VerifierConfig) -> str:
     """What a verifier would send to a host that the recipe names: keys of this user, or rows. Empty where neither."""
-    away = use.name == "judge" and not is_local(_address(use))
+    away = _built_in(use) == "judge" and not is_local(_address(use))
     what = [*(["gets"] if use.environment else []), *use.environment]
     return " ".join([*what, *(["sends rows and completions"] if away else [])])
+
+
+def _built_in(use: VerifierConfig) -> str:
+    """The name of a built-in verifier, also where the recipe names its module or its file."""
+    return Path(use.name.partition(":")[0]).name.removesuffix(".py").rpartition(".")[2]
 
 
 def _address(use: VerifierConfig) -> str:

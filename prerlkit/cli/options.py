@@ -65,6 +65,9 @@ def settled(loaded: LoadedRecipe) -> LoadedRecipe:
     """
     if loaded.recipe.stages[0].source is None:
         return loaded
+    from prerlkit.quiet import quiet_libraries
+
+    quiet_libraries()
     from prerlkit.train.taken_stage import settle
 
     recipe = settle(loaded.recipe, loaded.folder, fetch=False)

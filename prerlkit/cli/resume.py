@@ -44,4 +44,4 @@ def resume(
     from prerlkit.train.resume import recipe_folder
 
     launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose, trust=trust)
-    execute(launch, Display(wide_console(no_color=no_color), quiet=quiet))
+    execute(launch, Display(wide_console(no_color=no_color), quiet=quiet, recipe=loaded.recipe))

@@ -103,7 +103,7 @@ def run(
         from prerlkit.cli.render.display import Display
 
         launch = Launch(loaded.recipe, loaded.folder, folder, existing, force, verbose, trust)
-        execute(launch, Display(console, quiet=quiet or muted), world)
+        execute(launch, Display(console, quiet=quiet or muted, recipe=loaded.recipe), world)
 
 
 def _dry_run(console: Console, loaded: LoadedRecipe, folder: Path, trust: bool, device: Callable[[], Device]) -> None:

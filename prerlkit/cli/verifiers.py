@@ -54,7 +54,8 @@ def _here(name: str) -> tuple[ForeignCode, ...]:
     from prerlkit.recipe.schema import VerifierConfig
     from prerlkit.trust import of_verifiers
 
-    return of_verifiers([VerifierConfig(name=name)], Path()) if name.isidentifier() else ()
+    found = of_verifiers([VerifierConfig(name=name)], Path()) if name.isidentifier() else ()
+    return tuple(code for code in found if not code.sends)  # an address is given on this command line, not by a recipe
 
 
 @verifiers.command()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -112,8 +113,17 @@ def _positive_where_trained(value: float, info: ValidationInfo) -> float:
     return value
 
 
+def _required_where_trained(schema: dict[str, Any]) -> None:
+    """A stage that is taken needs its name alone."""
+    trained = [key for key in schema["required"] if key != "name"]
+    schema["required"] = ["name"]
+    schema["anyOf"] = [{"required": ["from"]}, {"required": trained}]
+
+
 class Stage(Settings):
     """One stage: an objective, a number of steps, and how it takes over from the stage before."""
+
+    model_config = ConfigDict(json_schema_extra=_required_where_trained)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """Names its folder and its lines in metrics.jsonl."""

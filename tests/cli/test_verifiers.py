@@ -166,3 +166,10 @@ def test_audit_needs_no_model(invoke, recipe_file):
     verifiers = [{"name": "regex", "settings": {"pattern": r"\A= (.*)"}}]
     done = invoke("verifiers", "audit", recipe_file(model={"id": "no/such-model"}, verifiers=verifiers))
     assert done.returncode == 0, done.stderr
+
+
+def test_list_and_show_need_no_permission_for_a_judge_that_sends_nothing_yet(invoke):
+    listed = invoke("verifiers", "list")
+    assert "judge" in listed.stdout
+    assert "broken" not in listed.stdout
+    assert invoke("verifiers", "show", "judge").returncode == 0

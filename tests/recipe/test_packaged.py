@@ -47,6 +47,15 @@ def test_the_json_schema_accepts_what_the_loader_accepts(name):
     jsonschema.validate(document, Recipe.model_json_schema())
 
 
+def test_the_json_schema_takes_a_stage_that_is_an_adapter_and_no_other_without_an_objective():
+    document = YAML(typ="safe", pure=True).load(RECIPES["smoke"].read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(Recipe.model_json_schema())
+    ground = {**document, "stages": [{"name": "start", "from": "runs/mine"}, *document["stages"]]}
+    assert validator.is_valid(ground)
+    ground["stages"][0] = {"name": "start"}
+    assert not validator.is_valid(ground)
+
+
 def test_the_json_schema_refuses_an_unknown_key():
     document = YAML(typ="safe", pure=True).load(RECIPES["smoke"].read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):

@@ -40,7 +40,7 @@ class Listener:
     def on_stage_begin(self, name: str, steps: int, done: int) -> None: ...
 
     def progress(self, what: str, done: int, total: int) -> None:
-        assert 0 < done <= total
+        assert 0 <= done <= total  # loading begins and stays at 0 of 0, training rows begin at 0
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
         self.records.append(record)

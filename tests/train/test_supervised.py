@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prerlkit.cli.render.display import step_line
+from prerlkit.cli.render.step import step_line
 from prerlkit.dose.runs import most_steps
 from prerlkit.errors import UsageError
 from prerlkit.metrics.catalogue import OF_SAMPLES, OF_STEPS, STAGE, STEP

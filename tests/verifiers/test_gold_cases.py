@@ -1,5 +1,6 @@
 """Every built-in verifier judges its own gold cases as it says it does."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ def test_the_built_in_verifiers_are_found() -> None:
 def test_gold_cases(found: FoundVerifier) -> None:
     if found.verifier.resources == "sandbox" and all(whys := [tried("bubblewrap"), tried("landlock")]):
         pytest.skip("; ".join(whys))
+    if found.name == "environment" and not list(metadata.distributions(name="verifiers")):
+        pytest.skip("the PyPI package verifiers is not installed; .ci/run tests with it")
     if found.name == "judge":
         stubs = import_file(Path(__file__).with_name("stub_judge.py"), "tests")
         with stubs.serving(stubs.knows_paris) as stub:

@@ -132,4 +132,9 @@ def test_every_built_in_verifier_is_in_these_tables():
         name for name, one in known().items() if isinstance(one, FoundVerifier) and "prerlkit.verifiers" in one.origin
     }
     assert set(SETTINGS) <= found
-    assert found - set(SETTINGS) <= {"code", "judge", "reach"}  # they have tests or gold cases of their own
+    assert found - set(SETTINGS) <= {
+        "code",
+        "environment",
+        "judge",
+        "reach",
+    }  # they have tests or gold cases of their own

@@ -1,9 +1,9 @@
-"""What a person sees of a run: bars and small curves on a terminal, a line a step everywhere, a table at the end."""
+"""What a person sees of a run: bars and small curves on a terminal, one line per step, a table at the end."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,15 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from prerlkit.cli.render.remaining import Remaining
+from prerlkit.cli.render.step import percent, sampled_lines, step_line
 from prerlkit.evaluation.effect_words import THOUGHTS, effect_line, effect_rows
 from prerlkit.metrics import catalogue
-from prerlkit.metrics.metric import Metric
 from prerlkit.runs.files import RunFiles
 from prerlkit.secrets import redact
 
 if TYPE_CHECKING:
     from prerlkit.evaluation.result import EvalResult
     from prerlkit.evaluation.stage_effect import StageEffect
+    from prerlkit.recipe.schema import Recipe
     from prerlkit.train.run import Summary
     from prerlkit.types import StepRecord
 
@@ -36,7 +38,8 @@ _ESTIMATED_OVER = 3600.0
 class Display:
     """A `Callback` that draws. On a terminal it keeps bars at the bottom; in a log file it only prints lines."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, recipe: Recipe | None = None) -> None:
+        """Draw on `console`. With the `recipe` it also estimates how long the rest of the whole run takes."""
         self.summary: Summary | None = None
         self._console = console
         self._quiet = quiet
@@ -53,6 +56,8 @@ class Display:
         self._stage: TaskID | None = None
         self._work: TaskID | None = None
         self._working_on = ""
+        self._show_sample = False
+        self._remaining = Remaining(recipe) if recipe else None
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -71,6 +76,9 @@ class Display:
         self._print(Text(redact(f"· {text}"), style="dim"))
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
+        self._show_sample = True
+        if self._remaining:
+            self._remaining.begin_stage(name, done)
         for task in (self._stage, self._work):
             if task is not None:
                 self._progress.remove_task(task)
@@ -90,9 +98,18 @@ class Display:
             self._rewards.append(record.metrics[catalogue.REWARD.name])
         if self._stage is not None:
             self._progress.update(self._stage, completed=done)
-        self._print(Text(step_line(record, done, steps)))
+        if self._remaining:
+            self._remaining.add_step(record, done)
+        self._print(Text(step_line(record, done, steps, self._console.width if self._console.is_terminal else None)))
+        if self._show_sample:
+            for line in sampled_lines(record, self._console.width):
+                self._print(Text(redact(line), style="dim"))
+            self._show_sample = False
 
     def on_evaluate(self, result: EvalResult) -> None:
+        self._show_sample = True  # of the step after it
+        if self._remaining:
+            self._remaining.add_evaluation(result.seconds)
         if result.accuracy:
             self._accuracies.append(result.accuracy.value)
         self._print(Text(f"eval {result.name}: {eval_line(result)}", style="bold"))
@@ -130,6 +147,8 @@ class Display:
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = [self._progress]
+        if self._remaining and (left := self._remaining.line()):
+            parts.append(Text(f"     rest of run {left}"))
         if self._rewards:
             parts.append(Text(f"        reward {sparkline(self._rewards)}  {self._rewards[-1]:.3f}", style="cyan"))
         if self._accuracies:
@@ -150,44 +169,6 @@ def loading(folder: Path) -> tuple[str, ...]:
     )
 
 
-def step_line(record: StepRecord, done: int, steps: int) -> str:
-    """One step in one line, the same on a terminal and in a log file."""
-    m, known = record.metrics, catalogue
-    if known.REWARD.name not in m:
-        return _supervised_line(record, done, steps)
-    shares = {"pass": known.PASS_RATE, "no signal": known.ZERO_SIGNAL, "truncated": known.TRUNCATED}
-    shares["unjudged"] = known.UNJUDGED
-    return (
-        f"{record.stage} {done:>3}/{steps}  reward {m[known.REWARD.name]:.3f}  "
-        + "  ".join(f"{word} {_percent(m[share.name])}" for word, share in shares.items())
-        + (f"  refilled {m[known.REFILL_GROUPS.name]:.0f}" if known.REFILL_GROUPS.name in m else "")
-        + f"  length {m[known.COMPLETION_LENGTH.name]:.1f}  "
-        f"entropy {m[known.ENTROPY.name]:.2f}  grad {m[known.GRAD_NORM.name]:.2f}  "
-        f"{_rate(m, known.TOKENS_GENERATED, known.ROLLOUT_SECONDS)}+"
-        f"{_rate(m, known.TOKENS_TRAINED, known.TRAIN_SECONDS)} tok/s  {m[known.STEP_SECONDS.name]:.1f} s"
-        + (f" + {m[known.PROBES_SECONDS.name]:.1f} s probes" if known.PROBES_SECONDS.name in m else "")
-        + ("  skipped: no gradient" if m[known.SKIPPED_UPDATES.name] else "")
-    )
-
-
-def _supervised_line(record: StepRecord, done: int, steps: int) -> str:
-    m, known = record.metrics, catalogue
-    return (
-        f"{record.stage} {done:>3}/{steps}  loss {m[known.LOSS.name]:.4f}  grad {m[known.GRAD_NORM.name]:.2f}  "
-        f"{_rate(m, known.TOKENS_TRAINED, known.TRAIN_SECONDS)} tok/s  {m[known.STEP_SECONDS.name]:.1f} s"
-        + ("  skipped: no gradient" if m[known.SKIPPED_UPDATES.name] else "")
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _rate(metrics: Mapping[str, float], tokens: Metric, seconds: Metric) -> str:
-    took = metrics[seconds.name]
-    return f"{metrics[tokens.name] / took:.0f}" if took > 0 else "0"
-
-
 def eval_line(result: EvalResult) -> str:
     parts = []
     if result.accuracy:
@@ -199,7 +180,7 @@ def eval_line(result: EvalResult) -> str:
         parts.append(", ".join(f"{kind} {result.thoughts.get(kind, 0.0):.2g}" for kind in THOUGHTS) + " per answer")
     parts.append(f"{result.prompts} prompts, length {result.tokens_mean:.1f}, {result.seconds:.0f} s")
     if result.unjudged:
-        parts.append(f"unjudged {_percent(result.unjudged)}")
+        parts.append(f"unjudged {percent(result.unjudged)}")
     return "  ".join(parts)
 
 

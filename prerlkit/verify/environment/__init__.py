@@ -1,0 +1,1 @@
+"""Single-turn environments of the PyPI package `verifiers`: loaded, checked, and their reward functions called."""
