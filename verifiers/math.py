@@ -53,7 +53,7 @@ class MathSettings(Settings):
             try:
                 re.compile(self.pattern)
             except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"pattern: {error.msg} at position {error.pos}") from error
+                raise ValueError(f"pattern: {error}") from error
         return self
 
 
