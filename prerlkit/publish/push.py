@@ -134,11 +134,24 @@ def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
         if isinstance(one := getattr(data, key), FileSource):
             data = data.model_copy(update={key: one.model_copy(update={"path": Path(one.path).name})})
     uses = tuple(
-        use.model_copy(update={"name": use.name.rpartition("/")[2]}) if Path(use.name).is_absolute() else use
+        use.model_copy(
+            update={
+                "name": _without_folder(use.name),
+                "settings": {
+                    key: _without_folder(value) if key in ("function", "id") and isinstance(value, str) else value
+                    for key, value in use.settings.items()
+                },
+            }
+        )
         for use in recipe.verifiers
     )
     output = recipe.output.model_copy(update={"folder": "runs/{name}"})
     return recipe.model_copy(update={"model": model, "data": data, "verifiers": uses, "output": output})
+
+
+def _without_folder(name: str) -> str:
+    """A file that verifiers name, without the folder of this machine. Other names stay."""
+    return name.rpartition("/")[2] if Path(name).is_absolute() else name
 
 
 def _weights(

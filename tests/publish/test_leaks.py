@@ -6,7 +6,8 @@ import pytest
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.publish import leaks
-from prerlkit.publish.push import push
+from prerlkit.publish.push import public_recipe, push
+from prerlkit.recipe.schema import Recipe
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,28 @@ def test_innocent_texts_and_vocabularies_pass():
     fine = b"https://huggingface.co/home/x see docs/home/x and 3 / 4; a/b; runs/one; ratio 1/2, hf_hub"
     leaks.check_leaks([("README.md", fine)], own=["/x/runs/one"], secrets=["mytoken"])
     leaks.check_leaks([("tokenizer.json", b'{"/home/x": 17}')], own=["/x/runs/one"], secrets=["mytoken"])
+
+
+def test_a_published_recipe_names_verifiers_files_without_their_folder():
+    base = {
+        "name": "r",
+        "model": {"id": "some/model"},
+        "data": {"train": {"kind": "file", "path": "rows.jsonl"}, "eval": {"kind": "held_out", "rows": 2}},
+        "verifiers": [
+            {"name": "/srv/me/rewards.py:brief"},
+            {"name": "python", "settings": {"function": "/srv/me/rewards.py:brief", "pass_at": 0.5}},
+            {"name": "environment", "settings": {"id": "/srv/me/env.py", "args": {"n": 1}}},
+            {"name": "environment", "settings": {"id": "owner/my-env"}},
+        ],
+        "stages": [{"name": "rl", "objective": "grpo", "steps": 1, "learning_rate": 1e-4}],
+    }
+    uses = public_recipe(Recipe.model_validate(base), None).verifiers
+    assert [(use.name, use.settings) for use in uses] == [
+        ("rewards.py:brief", {}),
+        ("python", {"function": "rewards.py:brief", "pass_at": 0.5}),
+        ("environment", {"id": "env.py", "args": {"n": 1}}),
+        ("environment", {"id": "owner/my-env"}),
+    ]
 
 
 def test_a_secret_in_the_recipe_stops_a_push(finished):

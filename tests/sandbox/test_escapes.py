@@ -61,7 +61,7 @@ any(b'secret' in item.lower() for item in found) and yes()""",
 os.symlink(SECRET, '/tmp/link'); open('/tmp/link').read(); yes()""",
     "hard link out": "os.link(SECRET, '/tmp/hard'); open('/tmp/hard').read(); yes()",
     "dot dot": "open('../../../..' + SECRET).read(); yes()",
-    "write beside": "open(FOLDER + '/prerlkit-hostile-trace', 'w'); yes()",
+    "write next to it": "open(FOLDER + '/prerlkit-hostile-trace', 'w'); yes()",
     "write into Python": "open(os.__file__, 'a').write('#'); yes()",
     "delete the standard library": "os.remove(os.__file__); yes()",
     "write in the root": """

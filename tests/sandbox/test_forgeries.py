@@ -95,7 +95,7 @@ import math
 math.isclose = lambda *a, **k: True
 math.__dict__['isclose'] = lambda *a, **k: True
 def solve(values): return [0]""",
-    "names of its own": """
+    "its own names": """
 def check(candidate): pass
 def len(x): return 2
 def abs(x): return 0

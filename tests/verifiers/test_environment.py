@@ -191,6 +191,20 @@ def test_an_exception_is_unjudged_and_never_0(tmp_path) -> None:
 
 
 @real
+def test_a_group_of_rubrics_and_one_that_judges_in_another_process(tmp_path) -> None:
+    rubric = "vf.RubricGroup([vf.MathRubric(), vf.Rubric(funcs=[brief], weights=[0.5])])"
+    settings = environment(tmp_path, f"vf.SingleTurnEnv(dataset=ROWS, rubric={rubric})")
+    row = {"question": "What is 1 + 1?", "answer": "2", "info": {"most": 40}}
+    use = VerifierConfig(name="environment", settings=settings, timeout=60.0)
+    with Runner([use], workers=1) as runner:
+        texts = (r"\boxed{2}", r"\boxed{\frac{4}{2}}", r"\boxed{3}")
+        verdicts = [runner.submit(VerifierInput("p", text, "2", row)).result() for text in texts]
+    assert [verdict.passed for verdict in verdicts] == [True, True, False]
+    assert verdicts[2].score == pytest.approx(1 / 3)
+    assert verdicts[2].details["parts"] == {"correct_answer": 0.0, "brief": 1.0, "num_turns": 1.0}
+
+
+@real
 def test_a_metric_that_breaks_leaves_the_reward(tmp_path) -> None:
     verdict = judged(environment(tmp_path, "single([broken, right, right], [0.0, 1.0, 1.0])"), "<answer>Rome</answer>")
     assert (verdict.score, verdict.passed) == (0.0, False)
