@@ -46,7 +46,8 @@ RANKS = {
     **dict.fromkeys(("evaluation.harness", "publish", "plan", "trackers"), 7),
     **dict.fromkeys(("compare", "sweep", "launch", "doctor"), 8),
     **dict.fromkeys(("report", "dose"), 9),
-    **dict.fromkeys(("cli", "api"), 10),
+    "cli": 10,
+    "api": 10.5,
     "__main__": 11,
 }
 

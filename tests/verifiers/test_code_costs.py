@@ -77,7 +77,7 @@ def test_a_forged_value_fails_at_once(value) -> None:
         verifier = make("code", {"case_seconds": 5.0, "total_seconds": 4.0, "score": "fraction"})
         verdict = verifier.judge(VerifierInput("", source, None, row))
         assert verdict.passed is False, (name, verdict)
-        assert time.monotonic() - start < 15.0, (name, verdict)
+        assert time.monotonic() - start < 45.0, (name, verdict)  # 2 s on an idle machine; it was minutes
 
 
 def test_what_comparing_takes_counts_so_that_many_costly_answers_are_not_unjudged() -> None:
