@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prerlkit.chat import render_one
 from prerlkit.policy import save, unsloth
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import head_is_plain, load_base, pick_device, settle
@@ -158,7 +159,7 @@ class Policy:
         text, special = question, not chat
         if chat:
             turns = [{"role": "user", "content": question}]
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            text = render_one(self.tokenizer, turns, add_generation_prompt=True)
         ids = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
         sampling = Sampling(samples, max_new_tokens, temperature, seed)
         with quieted():
