@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prerlkit.errors import UsageError
 from prerlkit.paths import user_path
+from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
     from prerlkit.evaluation.harness.results import Results
@@ -28,6 +29,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     existing: Existing = "refuse",
     callback: Callback | None = None,
+    progress: bool = False,
     force: bool = False,
     trust: bool = False,
 ) -> Summary:
@@ -41,6 +43,7 @@ def run(
         overrides: keys of the recipe by their path, `{"stages.rl.steps": 3}`.
         existing: what to do with a folder that is not empty: refuse, resume or overwrite.
         callback: receives each message and step (`prerlkit.train.callbacks.Callback`); None: nothing is printed.
+        progress: print what the command prints: a line per step, evaluations, on a terminal bars. Not with `callback`.
         force: try even if the plan says that the run can't fit.
         trust: allow the code that the recipe brings, such as a verifier in its folder; see docs/security.md.
 
@@ -48,17 +51,24 @@ def run(
         The summary: `exit_reason`, `evaluations`, `effects` (what each stage did), `position`, `peak_memory_bytes`.
 
     Raises:
-        UsageError: the recipe is wrong; PrerlkitError: it can't fit, or can't be run.
+        UsageError: the recipe or an argument is wrong; PrerlkitError: it can't fit, or can't be run.
     """
+    from prerlkit.cli.render.console import wide_console
+    from prerlkit.cli.render.display import Display
     from prerlkit.launch import Launch, output_folder, processes, run_recipe
     from prerlkit.train.callbacks import SilentCallback
 
+    if progress and callback is not None:
+        raise UsageError("callback and progress=True exclude each other.", "Leave out one of them.")
     loaded, folder = _recipe(recipe, overrides or {})
     launch = Launch(
         loaded, folder, user_path(output) if output else output_folder(loaded), existing, force, trust=trust
     )
     with processes() as world:
-        return run_recipe(launch, callback or SilentCallback(), world)
+        if not progress:
+            return run_recipe(launch, callback or SilentCallback(), world)
+        with Display(wide_console(), quiet=world is not None and not world.primary, recipe=loaded) as display:
+            return run_recipe(launch, display, world)
 
 
 def load_policy(
@@ -83,7 +93,8 @@ def load_policy(
     found = find(str(target), base=base, checkpoint=checkpoint, changes=model)
     if "trust_remote_code" not in model:  # else the caller allows it here
         require(of_model(found.model), found.run.recipe_folder if found.run else None, trust)
-    return load(resolve(found))
+    with quieted():
+        return load(resolve(found))
 
 
 def evaluate(
@@ -117,7 +128,8 @@ def evaluate(
     names = [targets] if isinstance(targets, str | Path) else list(targets)
     found = plan([str(name) for name in names], EvalRequest.of(request))
     where = user_path(output or Path("evals") / found.task.name)
-    return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
+    with quieted():
+        return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
 
 
 def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:

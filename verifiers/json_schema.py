@@ -15,9 +15,9 @@ from typing import Any, Literal, NoReturn, Self
 
 from pydantic import model_validator
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.thinking import after_thinking
 
 _DEEPEST = 100  # brackets within brackets: jsonschema recurses by several frames for each

@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.settings import NonNegativeFloat
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.algebra import symbolic
 from prerlkit.verify.mathematics.equal import same
@@ -52,8 +52,8 @@ class MathSettings(Settings):
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)
-            except re.error as error:
-                raise ValueError(f"pattern: {error.msg} at position {error.pos}") from error
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"pattern: {error}") from error
         return self
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.errors import PrerlkitError
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.arithmetic_size import is_small
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.expressions import arithmetic_only, evaluating
 from prerlkit.verify.mathematics.size import too_large

@@ -10,9 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.thinking import after_thinking
 
 Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]
@@ -30,6 +30,8 @@ def _compiles(pattern: str) -> str:
         re.compile(pattern)
     except re.error as error:
         raise ValueError(f"no regular expression: {error.msg} at position {error.pos} of {pattern!r}") from error
+    except (OverflowError, RecursionError) as error:  # a repeat or a nest that Python can't compile
+        raise ValueError(f"no regular expression: {error}: {pattern[:80]!r}") from error
     return pattern
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from prerlkit.data.sources import iter_rows
-from prerlkit.data.template import Answer, Template, keeps
+from prerlkit.data.template import Answer, Template, each, fits_all
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Data
 from prerlkit.types import Prompt
@@ -35,10 +35,10 @@ def from_data(data: Data, folder: Path | None, limit: int) -> list[AuditRow]:
     Raises:
         UsageError: a source, column, template, answer or filter is wrong, or no row is left.
     """
-    template, answer = Template(data.prompt), Answer(data.answer, data.answer_pattern)
+    template, answer, fits = Template(data.prompt), Answer(data.answer, data.answer_pattern), fits_all(data.filters)
     count, kept = 0, array("Q")
     for count, row in enumerate(iter_rows(data.train, folder=folder), start=1):
-        if all(keeps(rule, row, f"train/{count - 1}") for rule in data.filters):
+        if all(each({f"train/{count - 1}": row}, "data.filters", fits)):
             kept.append(count - 1)
     if not kept:
         raise UsageError(f"data.filters keep none of the {count:,} train rows")
@@ -47,7 +47,8 @@ def from_data(data: Data, folder: Path | None, limit: int) -> list[AuditRow]:
     for number, row in enumerate(iter_rows(data.train, folder=folder)):  # again: all rows could be gigabytes
         if number in wanted:
             where = f"train/{number}"
-            found.append(AuditRow(where, VerifierInput(template.fill(row, where), "", answer.of(row, where), row)))
+            (gold,) = each({where: row}, "data.answer_pattern", answer.of)
+            found.append(AuditRow(where, VerifierInput(template.fill(row, where), "", gold, row)))
     return found
 
 

@@ -16,7 +16,7 @@ from prerlkit.data.difficulty import in_range
 from prerlkit.data.prompt_set import AT_ONCE, Drafts, PromptSet
 from prerlkit.data.render import Renderer
 from prerlkit.data.sources import Row, iter_rows, name
-from prerlkit.data.template import keeps
+from prerlkit.data.template import each, fits_all
 from prerlkit.errors import UsageError
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import Data, Filter, HeldOut, Source
@@ -138,7 +138,7 @@ class _Rows:
         for part in _chunks(enumerate(iter_rows(source, folder=folder))):
             self._count += len(part)
             rows = {f"{which}/{number}": row for number, row in part}
-            keep = [all(keeps(rule, row, where) for rule in data.filters) for where, row in rows.items()]
+            keep = each(rows, "data.filters", fits_all(data.filters))
             wanted = {where: row for (where, row), kept in zip(rows.items(), keep, strict=True) if kept or whole}
             numbers = [number for (number, _), kept in zip(part, keep, strict=True) if kept or whole]
             fits.extend(kept for kept in keep if kept or whole)
@@ -164,7 +164,8 @@ def _chunks(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
 
 def filtered(filters: Sequence[Filter], rows: Mapping[str, Row], notes: list[str], key: str) -> dict[str, Row]:
     """Return the rows that fit all filters. Raises UsageError where none does. `key`: the recipe's, for the error."""
-    kept = {where: row for where, row in rows.items() if all(keeps(rule, row, where) for rule in filters)}
+    fit = each(rows, key, fits_all(filters))
+    kept = {where: row for (where, row), fits in zip(rows.items(), fit, strict=True) if fits}
     _note_filtered(len(kept), len(rows), next(iter(rows)).split("/")[0], notes, key)
     return kept
 

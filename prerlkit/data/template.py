@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Filter
 from prerlkit.suggest import nearest
 
 Row = Mapping[str, Any]
+
+T = TypeVar("T")
+
+AT_ONCE = 2048
+"""Rows whose patterns have one limit of time."""
+SECONDS = 30.0
+"""Processor time of the patterns on them. Ours: a thousand times what ordinary patterns need."""
 
 
 class Template:
@@ -132,8 +141,40 @@ class Answer:
 def compiled(pattern: str, key: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"{key}: {pattern} is not a regular expression: {error}") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"{key}: {pattern[:200]} is not a regular expression: {error}") from error
+
+
+def each(rows: Mapping[str, Row], key: str, of_row: Callable[[Row, str], T]) -> list[T]:
+    """Return `of_row` of each row and its name, while the processor time of the recipe's patterns is limited.
+
+    One limit for many rows: for a single one it costs ten times what an ordinary pattern does.
+
+    Args:
+        key: the recipe's key that has the patterns, for the error.
+
+    Raises:
+        UsageError: a pattern backtracks without end.
+    """
+    found: list[T] = []
+    items, where = iter(rows.items()), ""
+    while len(found) < len(rows):
+        try:
+            with cpu_limit(SECONDS):
+                for where, row in islice(items, AT_ONCE):
+                    found.append(of_row(row, where))
+        except TooExpensive:
+            raise UsageError(
+                f"{key}: row {where}: the regular expression takes too long: more than {SECONDS:g} s of processor time "
+                f"for {AT_ONCE:,} rows or fewer",
+                "Write it without a repeat inside of a repeat, such as (a+)+.",
+            ) from None
+    return found
+
+
+def fits_all(filters: Sequence[Filter]) -> Callable[[Row, str], bool]:
+    """Return a function of a row and its name: whether the row fits all filters."""
+    return lambda row, where: all(keeps(rule, row, where) for rule in filters)
 
 
 def keeps(rule: Filter, row: Row, where: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.metrics.catalogue import of_evaluation
+from prerlkit.page.table import html_table, merged_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,22 @@ class EvalResult:
         best = self.accuracy or self.average
         return best.value if best else None
 
+    def __repr__(self) -> str:
+        """Return one line with the main figures."""
+        figures = "".join(f", {name} {figure}" for name, figure in self.figures().items())
+        return f"<EvalResult {self.name!r}, step {self.step}{figures}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        return html_of([self])
+
+    def figures(self) -> dict[str, str]:
+        """Return the estimates, with their intervals, and the mean length as text by name."""
+        found = {"greedy accuracy": self.accuracy, f"avg@{self.samples}": self.average}
+        found |= {f"pass@{k}": estimate for k, estimate in self.pass_at.items() if k > 1}
+        shown = {name: str(estimate) for name, estimate in found.items() if estimate}
+        return {**shown, "length": f"{self.tokens_mean:.1f}"}
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -67,6 +84,12 @@ class EvalResult:
             values[key] = Estimate(**values[key]) if values[key] else None
         values["pass_at"] = {int(k): Estimate(**v) for k, v in values["pass_at"].items()}
         return cls(**values)
+
+
+def html_of(results: Sequence[EvalResult]) -> str:
+    """Return evaluations as a table for notebooks, one row each."""
+    rows = [(result.name, {"step": str(result.step), **result.figures()}) for result in results]
+    return html_table("held-out, 95 % intervals", *merged_rows(rows, "evaluation"))
 
 
 def values_of(line: Mapping[str, Any], *, bounds: bool = False) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -21,6 +22,17 @@ from prerlkit.rollout.leftovers import leftover_note
 
 HEAD_TOLERANCE = 1e-3
 """Relative difference under which head(decoder(x)) counts as the model's own logits."""
+UNUSABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+"""What transformers' classes raise for a config of wrong types, or of sizes that don't fit together."""
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -76,15 +88,20 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
             f"{leftover_note()}Set model.quantization: nf4 (a quarter of the memory), close what else uses the card, "
             "or take a smaller model.",
         ) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (*UNUSABLE, SafetensorError) as error:
         raise PrerlkitError(
-            f"The model in {path} could not be loaded: {str(error).splitlines()[0]}",
+            f"The model in {path} could not be loaded: {first_line(error)}",
             "It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
     settle(base, device.type)
     if shard:
         shard_base(base, device)
     return base
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, or its type where it has no text."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _is_mxfp4(config: Any) -> bool:

@@ -12,8 +12,9 @@ from unittest.mock import patch
 import torch
 
 from prerlkit.errors import UsageError
-from prerlkit.policy.base import disable_dropout, quantization_config, settle
+from prerlkit.policy.base import UNUSABLE, disable_dropout, first_line, quantization_config, settle
 from prerlkit.policy.causal import causal_class
+from prerlkit.policy.config_limits import check_config
 from prerlkit.recipe.model import Model
 
 META = torch.device("meta")
@@ -27,10 +28,11 @@ def blank_base(path: str, model: Model, device_type: str) -> Any:
         device_type: `cpu` or `cuda`, where the real one will compute: it decides which attention is used.
 
     Raises:
-        UsageError: transformers knows no causal LM of this config.
+        UsageError: transformers knows no causal LM of this config, or its sizes are absurd or don't fit together.
     """
     from transformers import AutoConfig
 
+    check_config(path)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         disable_dropout(config)
@@ -38,9 +40,9 @@ def blank_base(path: str, model: Model, device_type: str) -> Any:
             base = causal_class(config).from_config(
                 config, dtype=getattr(torch, model.dtype), trust_remote_code=model.trust_remote_code
             )
-    except (OSError, ValueError, KeyError) as error:
+    except UNUSABLE as error:
         raise UsageError(
-            f"{path} is no config of a causal language model: {str(error).splitlines()[0]}",
+            f"{path} is no config of a causal language model: {first_line(error)}",
             "Give the config.json of the model that model.id names.",
         ) from error
     if model.quantization != "none":
@@ -53,6 +55,7 @@ def text_config(path: str) -> Any:
     """Return transformers' config of the language model whose config.json is at `path`, a file or its folder."""
     from transformers import AutoConfig
 
+    check_config(path)
     return AutoConfig.from_pretrained(path).get_text_config()
 
 

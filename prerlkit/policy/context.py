@@ -14,7 +14,7 @@ def read_config(folder: str) -> dict[str, Any]:
     """Return a model's config.json; empty where there is none that can be read."""
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prerlkit.chat import render_one
 from prerlkit.policy import save, unsloth
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.policy.base import head_is_plain, load_base, pick_device, settle
@@ -19,6 +20,7 @@ from prerlkit.policy.packed import packs, packs_whole
 from prerlkit.policy.positions import fix_positions
 from prerlkit.policy.shard import Lockstep
 from prerlkit.policy.tokens import StartToken, Tokens
+from prerlkit.quiet import quieted
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Memory
 from prerlkit.rollout.generate import local_engine
@@ -157,12 +159,13 @@ class Policy:
         text, special = question, not chat
         if chat:
             turns = [{"role": "user", "content": question}]
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            text = render_one(self.tokenizer, turns, add_generation_prompt=True)
         ids = tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
-        engine, _ = self.engine(max(1, samples))
         sampling = Sampling(samples, max_new_tokens, temperature, seed)
-        found = engine.generate([Prompt("question", text, ids)], sampling)
-        by_number = {number: completion.text for _, number, completion in found}
+        with quieted():
+            engine, _ = self.engine(max(1, samples))
+            found = engine.generate([Prompt("question", text, ids)], sampling)
+            by_number = {number: completion.text for _, number, completion in found}
         return [by_number[number] for number in range(samples)]
 
     def write_adapter(self, folder: Path, names: Mapping[str, str] | None = None) -> None:

@@ -21,6 +21,7 @@ import prerlkit
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.files import is_inside
 from prerlkit.policy import gguf, hub, wheels
+from prerlkit.policy.config_limits import check_config
 from prerlkit.recipe.model import PACKAGE, PYPI, Model
 from prerlkit.suggest import nearest
 
@@ -54,9 +55,16 @@ def resolve(model: Model, *, report: Report = None) -> ResolvedModel:
         report: a rich Console gets a progress bar; a callable gets one line a phase; None is silent.
 
     Raises:
-        UsageError: no such folder, a folder without a model, a malformed id, a wheel with another hash.
+        UsageError: no such folder, a folder without a model, a malformed id, a wheel with another hash, a config.json
+            of sizes that no model has.
         PrerlkitError: it can't be downloaded, read or stored.
     """
+    resolved = _resolved(model, report)
+    check_config(resolved.path)
+    return resolved
+
+
+def _resolved(model: Model, report: Report) -> ResolvedModel:
     where = _kind(model)
     if where == "folder":
         folder = _folder(model)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prerlkit.chat import render_one
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.recipe.model import Model
 
@@ -107,7 +108,7 @@ def _turn_opener(tokenizer: Any) -> StartToken:
             "model.start_token is auto, but this tokenizer has neither a BOS token nor a chat template.",
             "Name the token that a text starts with, for example start_token: <|endoftext|>.",
         )
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    text = render_one(tokenizer, [{"role": "user", "content": "x"}])
     ids = tokenizer.encode(text, add_special_tokens=False)
     if not ids:
         raise UsageError("The chat template renders to nothing.", "Name model.start_token in the recipe.")
@@ -194,13 +195,11 @@ def answer_end(tokens: Tokens, *, chat: bool, options: Mapping[str, Any]) -> int
 
 def _after_an_answer(tokens: Tokens, options: Mapping[str, Any]) -> list[int]:
     """Return the tokens that the chat template writes after an answer; none where it writes nothing, or fails."""
-    from jinja2 import TemplateError
-
     answer = "The answer is 42."
     turns = [{"role": "user", "content": "What is 6 * 7?"}, {"role": "assistant", "content": answer}]
     try:
-        text = tokens.tokenizer.apply_chat_template(turns, tokenize=False, **options)
-    except (TemplateError, TypeError, ValueError):
+        text = render_one(tokens.tokenizer, turns, **options)
+    except UsageError:
         return []  # the prompts' own rendering reports what is wrong with it
-    tail = str(text).rpartition(answer)[2].strip()
+    tail = text.rpartition(answer)[2].strip()
     return list(tokens.tokenizer.encode(tail, add_special_tokens=False)) if answer in text and tail else []

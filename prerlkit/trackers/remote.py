@@ -8,6 +8,7 @@ import queue
 import select
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ PATIENCE = 60.0
 """Seconds for an answer. A run's step takes longer than any local write; ours."""
 _EXIT = 10.0  # seconds that its process may take to end after it has answered the last message
 _LAST_LINE = 300
+_LONGEST = 1 << 20  # bytes of an answer
 
 
 class TrackerProcess:
@@ -102,7 +104,7 @@ class TrackerProcess:
             answer = b""
         if not answer:
             raise OSError(f"its process ended (exit code {self._process.wait()})")
-        if error := json.loads(answer).get("error"):
+        if error := _error(answer):
             raise OSError(error[:_LAST_LINE])
 
     def _kill(self) -> None:
@@ -115,11 +117,33 @@ class TrackerProcess:
 
 
 def _line(stdout: IO[bytes], patience: float) -> bytes:
-    """One line, or b"" at the end. Answers are one short write each, so that none is in a buffer that select can't see.
+    """One line, or b"" at the end. Each answer is one short line, and the process writes none before it is asked.
 
     Raises:
         OSError: nothing came in time.
     """
-    if not select.select([stdout], [], [], patience)[0]:
-        raise OSError(f"no answer in {patience:.0f} s")
-    return stdout.readline()
+    deadline, line = time.monotonic() + patience, b""
+    while not line.endswith(b"\n"):
+        if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise OSError(f"no answer in {patience:.0f} s")
+        part = os.read(stdout.fileno(), _LONGEST)
+        if not part:
+            return b""
+        line += part
+        if len(line) > _LONGEST:
+            break
+    return line
+
+
+def _error(answer: bytes) -> str:
+    """Return what an answer says went wrong, "" for nothing. Raises OSError for one that is not of our protocol."""
+    try:
+        message = json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise OSError(f"its process sent no answer, but {answer[:80]!r}: {error}") from error
+    match message:
+        case {"error": str() as text}:
+            return text
+        case dict() if "error" not in message:
+            return ""
+    raise OSError(f"its process sent no answer, but {answer[:80]!r}")

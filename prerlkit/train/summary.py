@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
-from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.effect_words import effect_rows
+from prerlkit.evaluation.result import EvalResult, html_of
 from prerlkit.evaluation.stage_effect import StageEffect
+from prerlkit.page.table import html_table
+from prerlkit.page.text import visible
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.checkpoint import Position
 
@@ -30,6 +34,21 @@ class Summary:
     steps: Mapping[str, int] = field(default_factory=dict)
     effects: tuple[StageEffect, ...] = ()
     restored: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return one line: how it ended, and the score of the first and of the last evaluation."""
+        scores = [result.score for result in self.evaluations if result.score is not None]
+        score = f", held-out {100 * scores[0]:.1f} % → {100 * scores[-1]:.1f} %" if scores else ""
+        return f"<Summary {self.exit_reason}, {self.position.step} steps in {self.position.seconds:.0f} s{score}>"
+
+    def _repr_html_(self) -> str:
+        """Return how it ended and the evaluations, with what each stage did, as tables for notebooks."""
+        parts = [f"<p>{escape(visible(repr(self)[1:-1]))}</p>"]
+        if self.evaluations:
+            parts.append(html_of(self.evaluations))
+        if self.effects:
+            parts.append(html_table("what each stage did", *effect_rows(self.effects)))
+        return "".join(parts)
 
     def to_json(self, recipe: Recipe) -> dict[str, Any]:
         more: dict[str, dict[str, Any]] = {name: {"restored": steps} for name, steps in self.restored.items()}

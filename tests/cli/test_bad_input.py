@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from prerlkit import chat
+from prerlkit.data import template
+
 
 def refused(done, code: int, *said: str) -> None:
     assert done.returncode == code, done.stdout + done.stderr
@@ -221,3 +224,34 @@ def test_verbose_shows_the_traceback(invoke, recipe_file):
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert "UsageError: " in done.stderr
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 10**9}, {"num_hidden_layers": -1}, {"vocab_size": "many"}])
+@pytest.mark.parametrize("command", [("run",), ("plan",), ("eval", "--data", "rows.jsonl", "--verifier", "math")])
+def test_a_model_of_absurd_sizes(invoke, recipe_file, tiny_model, tmp_path, command, change):
+    folder = changed_model(tiny_model, tmp_path)
+    edit_json(folder / "config.json", **change)
+    (tmp_path / "rows.jsonl").write_text('{"question": "a", "answer": "1"}\n')
+    what = folder if command[0] == "eval" else recipe_file(model={"id": str(folder), "device": "cpu"})
+    (key,) = change
+    refused(invoke(command[0], what, *command[1:]), 2, f"config.json: {key} is ", "Fetch the model again")
+
+
+def test_a_chat_template_without_end(invoke, recipe_file, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(chat, "SECONDS", 0.2)
+    folder = changed_model(tiny_model, tmp_path)
+    loop = "{% for i in range(99999) %}" * 4 + "{% endfor %}" * 4
+    (folder / "chat_template.jinja").write_text(loop)
+    model = {"id": str(folder), "dtype": "float32", "device": "cpu"}
+    refused(invoke("run", recipe_file(model=model)), 2, "chat template takes more than 0.2 s", "chat_template.jinja")
+
+
+def test_a_filter_without_end(invoke, recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(template, "SECONDS", 0.1)
+    row = json.dumps({"question": "a" * 40 + "!", "answer": "1"})
+    (tmp_path / "rows.jsonl").write_text(row)
+    data = {"train": {"kind": "file", "path": "rows.jsonl"}, "eval": {"kind": "held_out", "rows": 1}}
+    data["filters"] = [{"column": "question", "matches": "(a+)+$"}]
+    refused(
+        invoke("run", recipe_file(data=data)), 2, "data.filters: row train/0: the regular expression takes too long"
+    )

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from prerlkit.data.template import Answer, Template, as_text, keeps
+from prerlkit.data import template
+from prerlkit.data.template import Answer, Template, as_text, each, fits_all, keeps
 from prerlkit.errors import UsageError
 from prerlkit.recipe.sources import Filter
 
@@ -145,3 +146,31 @@ def test_a_filter_that_cant_be_applied_names_the_column(rule: Filter, words: str
 def test_a_filter_has_one_condition() -> None:
     with pytest.raises(ValidationError, match=re.escape("exactly one of")):
         Filter(column="c", equals=1, at_least=1)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "^(?:(?:a*)*b)*$"])
+def test_a_pattern_that_backtracks_without_end_is_one_message(monkeypatch, pattern):
+    monkeypatch.setattr(template, "SECONDS", 0.1)
+    monkeypatch.setattr(template, "AT_ONCE", 2)
+    rows = {f"train/{n}": {"text": "b" if n != 4 else "a" * 40 + "!"} for n in range(6)}
+    message = "row train/4: the regular expression takes too long: more than 0.1 s"
+    with pytest.raises(UsageError, match=f"data.filters: {message}"):
+        each(rows, "data.filters", fits_all([Filter(column="text", matches=pattern)]))
+    with pytest.raises(UsageError, match=f"data.answer_pattern: {message}"):
+        each(rows, "data.answer_pattern", Answer("text", f"(b|{pattern})").of)
+
+
+def test_each_row_has_its_own_result_also_over_several_limits(monkeypatch):
+    monkeypatch.setattr(template, "AT_ONCE", 2)
+    rows = {f"train/{n}": {"text": str(n)} for n in range(5)}
+    assert each(rows, "data.filters", fits_all([Filter(column="text", matches="[13]")])) == [
+        False, True, False, True, False,
+    ]  # fmt: skip
+    assert each({}, "data.filters", fits_all([])) == []
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5_000 + ")" * 5_000, "a{99999999999}", "["])
+def test_a_pattern_that_does_not_compile_is_one_message(pattern):
+    with pytest.raises(UsageError, match="is not a regular expression") as error:
+        keeps(Filter(column="text", matches=pattern), {"text": "a"}, "train/0")
+    assert len(error.value.message) < 500

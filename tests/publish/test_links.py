@@ -141,3 +141,15 @@ def test_a_base_that_is_no_id_stops_a_push(base, finished):
     (finished / "checksums.json").unlink()
     with pytest.raises(UsageError, match=r"is not the id of a model on the Hub|no user who downloads it"):
         push(finished, "me/sums", dry_run=True)
+
+
+def test_a_base_of_absurd_sizes_is_one_message(finished, base_model):
+    config = base_model / "config.json"
+    good = config.read_text()
+    config.write_text(json.dumps({**json.loads(good), "hidden_size": 10**9}))
+    try:
+        for publish in (lambda: export(finished), lambda: merge(finished)):
+            with pytest.raises(UsageError, match="hidden_size is 1000000000, not a whole number"):
+                publish()
+    finally:
+        config.write_text(good)

@@ -10,12 +10,12 @@ import time
 
 import pytest
 
+from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.data.sources import load_rows
 from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.recipe.sources import ReasoningGymSource
 from prerlkit.verify import VerifierInput
 from prerlkit.verify.arithmetic_size import is_small
-from prerlkit.verify.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.verify.pool.runner import Runner
 from prerlkit.verify.registry import make
 

@@ -60,6 +60,9 @@ class Hostile(Verifier):
                 print("x" * 100_000, flush=True)
                 os.write(1, b"\x00\x00\x00\x05abcde")
                 return Verdict.of(True)
+            case "lie":
+                lie(sample.completion.split(":")[1])
+                time.sleep(20)
             case "stdin":
                 return Verdict.of(sys.stdin.read() == "")
             case "daemon":
@@ -107,3 +110,22 @@ if os.fork(): os._exit(0)
 open(sys.argv[1] + "/" + str(os.getpid()), "w").close()
 time.sleep(1000)
 """
+
+
+def lie(how):
+    """Write into every pipe of this process what is not the worker's to say."""
+    frame = b'[1.0, true, "", [], "x"]'
+    text = {
+        "garbage": b"\xff" * 4096,
+        "no verdict": len(frame).to_bytes(4, "big") + frame,
+        "a number": b"\0\0\0\0015",
+        "deep": (200_000).to_bytes(4, "big") + b"[" * 200_000,
+        "long": (200 << 20).to_bytes(4, "big") + b" " * 10_000_000,
+        "clock": b'\0\0\0\x0e{"clock":true}' * 100,
+    }[how]
+    for fd in range(3, 20):
+        try:
+            os.set_blocking(fd, True)
+            os.write(fd, text)
+        except OSError:
+            pass

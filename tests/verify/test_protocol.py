@@ -66,3 +66,26 @@ def test_writing_to_nobody_and_to_a_sleeper_end(ends: tuple[Pipe, int, int]) -> 
     with pytest.raises(Closed):
         other.send([b"x"], 1)
     other.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "abcde", 5, None, {}, [1.0, True, "", {}], ["1", True, "", {}, False], [True, True, "", {}, False],
+        [2.0, True, "", {}, False], [float("nan"), True, "", {}, False], [1.0, None, "", {}, False],
+        [None, True, "", {}, False], [1.0, 1, "", {}, False], [1.0, True, None, {}, False], [1.0, True, "", [], False],
+        [1.0, True, "", {}, "no"], [10**400, True, "", {}, False],
+    ],
+)  # fmt: skip
+def test_what_is_no_verdict_counts_as_closed(message: object) -> None:
+    """A verifier can write into its worker's pipe: what comes from there is checked where it is read."""
+    with pytest.raises(Closed):
+        decode_verdict(message)
+
+
+def test_a_verdict_that_is_too_deep_is_cut_where_it_is_read() -> None:
+    details: dict[str, object] = {}
+    for _ in range(900):
+        details = {"a": details}
+    verdict, _ = decode_verdict([1.0, True, "r", details, False])
+    assert len(str(verdict.details)) < 300

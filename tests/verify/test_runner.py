@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from prerlkit.errors import PrerlkitError
 from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.types import Verdict
 from prerlkit.verify import VerifierInput
@@ -116,6 +117,25 @@ def test_printing_and_reading_stdin_leave_the_protocol_alone(hostile: Any) -> No
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize("how", ["garbage", "no verdict", "a number", "deep", "long", "clock"])
+def test_a_verifier_that_writes_into_its_workers_pipe_costs_its_own_sample(hostile: Any, how: str) -> None:
+    lied, *others = judge(hostile, f"lie:{how}", "pass", "fail")
+    assert (lied.score, lied.passed) == (None, None)
+    assert "crashed" in lied.reason or "ran longer" in lied.reason
+    assert [v.passed for v in others] == [True, False]
+
+
+def test_a_verifier_that_writes_before_its_worker_is_ready_is_one_message(tmp_path: Path, write: Any) -> None:
+    frame = 'b"\\0\\0\\0\\x02[]"'
+    write(tmp_path, "hostile", HOSTILE + f"\nfor fd in range(3, 20):\n    try:\n        os.write(fd, {frame})\n"
+          "    except OSError:\n        pass\n")  # fmt: skip
+    with (
+        pytest.raises(PrerlkitError, match="doesn't keep to its protocol"),
+        Runner([VerifierConfig(name="hostile")], folder=tmp_path, workers=1),
+    ):
+        pass
 
 
 def test_one_time_loading_is_not_the_samples_time(hostile: Any) -> None:

@@ -69,17 +69,7 @@ def _differences(comparison: TargetComparison) -> Table:
     table = Table(
         "", "points", "95 % interval", "better", "worse", "problems", title=escape(title), title_justify="left"
     )
-    for name, difference in comparison.metrics.items():
-        if difference is None:
-            table.add_row(name, "not known", "", "", "", "")
-            continue
-        estimate = difference.estimate
-        table.add_row(
-            name,
-            f"{100 * estimate.value:+.1f}",
-            escape(f"[{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"),
-            str(difference.better),
-            str(difference.worse),
-            str(difference.problems),
-        )
+    headings = [str(column.header) for column in table.columns[1:]]
+    for name, cells in comparison.rows().items():
+        table.add_row(name, *(escape(cells.get(heading, "")) for heading in headings))
     return table

@@ -11,6 +11,7 @@ from prerlkit.evaluation import estimates, thoughts
 from prerlkit.evaluation.attempts import Problem
 from prerlkit.evaluation.estimates import Difference, Estimate, Values
 from prerlkit.evaluation.request import EvalSettings
+from prerlkit.page.table import html_table, merged_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class TargetResult:
     seconds: float
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return one line with the estimates."""
+        figures = "".join(f", {name} {figure}" for name, figure in self.figures().items())
+        return f"<TargetResult {self.target!r}{figures}>"
+
+    def figures(self) -> dict[str, str]:
+        """Return the estimates with their intervals as text by name."""
+        return {name: str(estimate or "not known") for name, estimate in self.metrics.items()}
+
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "values"}
 
@@ -53,6 +63,20 @@ class TargetComparison:
     second: str
     metrics: Mapping[str, Difference | None]
 
+    def __repr__(self) -> str:
+        """Return one line with the differences in percentage points."""
+        points = "".join(f", {name} {row['points']}" for name, row in self.rows().items())
+        return f"<TargetComparison {self.second!r} minus {self.first!r}{points}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        title = f"{self.second} minus {self.first}, on the same problems"
+        return html_table(title, *merged_rows(list(self.rows().items()), ""))
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Return of each metric the cells of its row, by heading."""
+        return {name: _cells(difference) for name, difference in self.metrics.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -63,6 +87,23 @@ class Results:
     targets: tuple[TargetResult, ...]
     comparisons: tuple[TargetComparison, ...]
 
+    def __repr__(self) -> str:
+        """Return one line for each target and comparison."""
+        lines = "".join(f"\n  {one!r}" for one in (*self.targets, *self.comparisons))
+        return f"<Results {self.task}{lines}>"
+
+    def _repr_html_(self) -> str:
+        """Return targets and comparisons as tables for notebooks."""
+        rows = [
+            (
+                target.target,
+                {**target.figures(), "problems": f"{target.problems:,}", "unjudged": f"{target.unjudged:,}"},
+            )
+            for target in self.targets
+        ]
+        table = html_table(f"{self.task}, 95 % intervals", *merged_rows(rows, "target"))
+        return table + "".join(comparison._repr_html_() for comparison in self.comparisons)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "task": self.task,
@@ -70,6 +111,19 @@ class Results:
             "targets": [target.to_json() for target in self.targets],
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
         }
+
+
+def _cells(difference: Difference | None) -> dict[str, str]:
+    if difference is None:
+        return {"points": "not known"}
+    estimate = difference.estimate
+    return {
+        "points": f"{100 * estimate.value:+.1f}",
+        "95 % interval": f"[{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]",
+        "better": str(difference.better),
+        "worse": str(difference.worse),
+        "problems": str(difference.problems),
+    }
 
 
 def result(

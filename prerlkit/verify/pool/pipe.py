@@ -72,11 +72,13 @@ def decode_verdict(message: Any) -> tuple[Verdict, bool]:
     Raises:
         Closed: that is no verdict; whoever wrote it can't be talked to.
     """
-    try:
-        score, passed, reason, details, error = message
-    except (TypeError, ValueError) as wrong:
-        raise Closed from wrong
-    return Verdict(score, passed, reason, details), error
+    match message:
+        case [None, None, str() as reason, dict() as details, bool() as error]:
+            return Verdict(None, None, reason, bounded(details)), error
+        case [float() | int() as score, bool() as passed, str() as reason, dict() as details, bool() as error]:
+            if type(score) is not bool and 0 <= score <= 1:
+                return Verdict(score, passed, reason, bounded(details)), error
+    raise Closed
 
 
 class Pipe:

@@ -90,10 +90,17 @@ class WorkerProcess:
             raise PrerlkitError(f"a verifier's worker wasn't ready after {START_LIMIT:.0f} s") from error
         except protocol.Closed as error:
             raise PrerlkitError(f"a verifier's worker {self.kill()} while it started") from error
-        if "error" in answer:
-            self.kill()
-            raise (UsageError if answer["usage"] else PrerlkitError)(answer["error"], answer["hint"])
-        self.together, self.waits, self.seconds = answer["together"], answer["waits"], answer["seconds"]
+        match answer:
+            case {"error": str() as message, "usage": bool() as usage, "hint": str() as hint}:
+                self.kill()
+                raise (UsageError if usage else PrerlkitError)(message, hint)
+            case {"together": list() as together, "waits": bool() as waits, "seconds": list() as seconds} if len(
+                together
+            ) == len(seconds) == len(hello["verifiers"]) and all(type(one) is float for one in seconds):
+                self.together, self.waits, self.seconds = together, waits, seconds
+            case _:
+                self.kill()
+                raise PrerlkitError("a verifier's worker doesn't keep to its protocol: a verifier writes into its pipe")
 
     def signal_tree(self) -> None:
         """Kill the process and all that it started, from any thread; `kill` by its owner must follow."""
