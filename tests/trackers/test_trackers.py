@@ -19,6 +19,7 @@ from prerlkit.errors import UsageError
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.evaluation.result import EvalResult, values_of
 from prerlkit.evaluation.stage_effect import StageEffect
+from prerlkit.install import pip_install
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.trackers.remote import TrackerProcess
@@ -181,7 +182,7 @@ def test_a_missing_package_is_found_before_anything_loads(tiny_recipe, tmp_path,
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     recipe = Recipe.model_validate(tiny_recipe(output={"trackers": ["trackio"]}))
-    message = r"pip install trackio, or all of them: pip install 'prerlkit\[track\]'"
+    message = re.escape(f"pip install trackio, or all of them: {pip_install('track')}")
     with pytest.raises(UsageError, match=message), tracked(recipe, tmp_path, Notes()):
         raise AssertionError("never here")
     assert list(tmp_path.iterdir()) == []
