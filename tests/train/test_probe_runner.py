@@ -13,6 +13,7 @@ from prerlkit.probes.registry import known_probes, make_probes, metric_names
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train import run as run_module
 from prerlkit.train.validate import check_settings
+from prerlkit.types import Group, Prompt
 
 ALL = [
     {"name": "alignment", "every": 1},
@@ -179,7 +180,9 @@ def test_the_first_process_measures_for_all(tiny_recipe):
     probing = ProbeRunner(
         make_probes(Recipe.model_validate(tiny_recipe(probes=["alignment"]))), None, memory, world, print
     )
-    assert probing.measure(stage, 0, (), []).metrics == {"probe/alignment": 0.5}
-    assert ProbeRunner((), None, memory, world, print).measure(stage, 0, (), []) == ProbeMetrics()
+    groups = (Group(Prompt("", "", ()), (), ()),)
+    assert probing.measure(stage, 0, groups, []).metrics == {"probe/alignment": 0.5}
+    assert probing.measure(stage, 0, (), []) == ProbeMetrics()  # a supervised step samples nothing
+    assert ProbeRunner((), None, memory, world, print).measure(stage, 0, groups, []) == ProbeMetrics()
     assert world.asked == 1
     assert run_module.ProbeRunner is ProbeRunner
