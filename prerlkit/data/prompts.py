@@ -195,16 +195,16 @@ def _split(data: Data, rows: _Rows, seed: int, notes: list[str]) -> tuple[Prompt
         )
     draws = np.random.Philox(derive(seed, "held_out")).random_raw(len(first))
     held_out = pool.take(first[np.argsort(draws, kind="stable")[: data.eval.rows]], "eval")
-    if copies := int(np.isin(pool.keys, held_out.keys).sum()) - len(held_out):
+    if copies := int(np.isin(pool.keys, held_out.keys, kind="sort").sum()) - len(held_out):
         notes.append(f"{copies:,} further rows with a held-out prompt were left out of train")
-    train = kept.take(np.flatnonzero(~np.isin(kept.keys, held_out.keys)))
+    train = kept.take(np.flatnonzero(~np.isin(kept.keys, held_out.keys, kind="sort")))
     if not train:
         raise UsageError("data.filters keep no train row beside the held-out ones", "Hold out fewer rows.")
     return train, held_out
 
 
 def _refuse_overlap(train: PromptSet, held_out: PromptSet) -> None:
-    both = np.flatnonzero(np.isin(held_out.keys, train.keys))
+    both = np.flatnonzero(np.isin(held_out.keys, train.keys, kind="sort"))
     if len(both):
         example = int(both[0])
         in_train = int(np.flatnonzero(train.keys == held_out.keys[example])[0])

@@ -200,7 +200,8 @@ def test_the_sandboxs_own_time_is_not_the_programs(layer, monkeypatch) -> None:
 def test_a_sandbox_that_does_not_start_in_time_is_unjudged(layer, monkeypatch) -> None:
     from prerlkit.errors import PrerlkitError
 
-    monkeypatch.setattr(process, "START_LIMIT", 0.0)
+    monkeypatch.setattr(process, "START_LIMIT", 0.1)
+    monkeypatch.setattr(process, "_STUB", f"import time; time.sleep(3)\n{process._STUB}")
     with pytest.raises(PrerlkitError, match="wasn't ready"):
         judge(layer, "print(1)", {"inputs": ["1"], "outputs": ["1"]})
 

@@ -293,7 +293,7 @@ def test_a_run_asks_the_service_once_and_judges_many_at_a_time():
     with serving(answer) as stub, Runner([use(stub.url, cache=False)]) as runner:
         assert len(stub.requests) == 1
         verdicts = runner.judge([VerifierInput("", f"text {n}") for n in range(16)])
-        assert all(verdict.passed for verdict in verdicts)
+        assert all(verdict.passed for verdict in verdicts), verdicts
         assert stub.most >= 8
 
 
