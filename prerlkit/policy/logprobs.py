@@ -160,7 +160,7 @@ class _HeadLogprobs(torch.autograd.Function):
             chosen_C1 = logits_CV.gather(-1, targets_C[:, None]).to(wide)
             top_C1, likeliest_C1 = logits_CV.max(-1, keepdim=True)
             probs_CV = probs_memory_CV[: len(states_CD)]
-            if probs_CV.data_ptr() != logits_CV.data_ptr():
+            if wide != states_ND.dtype:
                 probs_CV.copy_(logits_CV)
             if temperature != 1.0:
                 probs_CV.div_(temperature)
