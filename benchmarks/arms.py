@@ -20,7 +20,7 @@ _T_95, _T_80 = {2: 4.303, 3: 3.182, 4: 2.776}, {2: 1.061, 3: 0.978, 4: 0.941}
 
 
 def arguments(description: str | None, *flags: str) -> argparse.Namespace:
-    """Parse the options of such a benchmark, and `flags` of its own."""
+    """Parse the options of such a benchmark, and its own `flags`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=25)

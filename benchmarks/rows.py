@@ -1,6 +1,6 @@
 """How a start grows with the rows of the data: `python -m benchmarks.rows [--rows N ...] [--model quickstart]`.
 
-Each start is a process of its own: `prerlkit run` on a generated file, measured from the start of the process until the
+Each start is a separate process: `prerlkit run` on a generated file, measured from the start of the process until the
 first step has its first completion, then ended. Memory is the most that was resident by then (VmHWM). A start computes
 on one core: on an idle machine its seconds are those of the CPU, and with other work on the machine only the latter
 say something.

@@ -4,7 +4,7 @@ python -m benchmarks.training [--recipe quickstart_grpo] [--new-tokens N] [--qui
 
 The limit: the products of the model's linear layers alone, forward and back, with as many rows as a micro-batch has, in
 the run's dtype and threads. The share: floating point operations of the products that the phase really makes (attention
-and adapters included) over its seconds, over that rate. NSR-PreRL's seconds over GRPO's stand beside its tokens over
+and adapters included) over its seconds, over that rate. NSR-PreRL's seconds over GRPO's are next to its tokens over
 GRPO's: it should cost what its tokens cost.
 """
 

@@ -178,7 +178,7 @@ def left_out(recipe: Recipe, folder: Path | None, trust: bool) -> tuple[ForeignC
 def store() -> Path:
     """Return the file of what the user has allowed: `$XDG_CONFIG_HOME/prerlkit/trusted.json`, or below `~/.config`."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # as the XDG specification says: a relative one may lie in what somebody sent
+    if not os.path.isabs(base):  # as the XDG specification says: a relative one may be in a folder from another person
         base = os.path.expanduser("~/.config")
     return Path(base) / "prerlkit" / "trusted.json"
 

@@ -91,7 +91,7 @@ class Policy:
         if self.pack_whole:
             return "this model keeps a state along a row: packed rows hold a prompt once for each completion"
         if not self.base._is_stateful:
-            return "this model's attention takes no packed rows: training gives each completion a padded row of its own"
+            return "this model's attention takes no packed rows: training gives each completion a separate padded row"
         return (
             "this model takes no packed rows here, for the state that it keeps along a row: each completion is a "
             "padded row. Gated delta nets (Qwen3.5) take them with flash-linear-attention and causal-conv1d"

@@ -218,7 +218,7 @@ def _check_content(files: RunFiles, existing: Existing) -> None:
 
 
 def _refuse_links(files: RunFiles) -> None:
-    """Refuse a run folder that somebody sent with links in it: what they point to would be written and deleted.
+    """Refuse a run folder with links in it: what they point to would be written and deleted.
 
     Raises:
         UsageError: naming the link.

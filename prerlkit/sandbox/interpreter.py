@@ -95,7 +95,7 @@ def _made(folder: Path, name: str) -> Path | None:
 
 
 def _make(folder: Path, name: str, found: Interpreter) -> Path:
-    """Make the copy under a name that nobody knows before, and give it its name when it is whole.
+    """Make the copy under a random name, and give it its name when it is whole.
 
     Raises:
         OSError: it can't be written.

@@ -39,7 +39,7 @@ def config() -> LoraConfig:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Qwen3-MoE", "Mixtral", "gpt-oss"])
 def test_peft_stacks_and_merges_experts_and_the_concatenation_of_stages_does_not_hold_them(name, tmp_path):
-    """docs/models.md says so. Once `concatenate` holds experts, they are one step nearer to an adapter."""
+    """docs/models.md has the reason. Once `concatenate` holds experts, they are one step nearer to an adapter."""
     (row,) = (row for row in table.ROWS if row.name == name)
     keys = ["one", "two"]
     model = PeftModel(table.build(row), config(), adapter_name=keys[0])
