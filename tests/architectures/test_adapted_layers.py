@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
+import architectures_table as table
+import architectures_trial as trial
 import pytest
 
 from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.model import Adapter, Model
-
-HERE = Path(__file__).resolve().parent
-
-
-def _module(name: str):
-    """A file next to this one: tests are no package."""
-    spec = importlib.util.spec_from_file_location(f"architectures_{name}", HERE / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-table, trial = _module("table"), _module("trial")
 
 
 @pytest.fixture

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import architectures_table as models
+import architectures_tour as tour
+import architectures_trial as trial
 import pytest
 
 HERE = Path(__file__).resolve().parent
 
 
-def _module(name: str):
-    """A file next to this one: tests are no package."""
-    spec = importlib.util.spec_from_file_location(f"architectures_{name}", HERE / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-models, tour, trial = (_module(name) for name in ("table", "tour", "trial"))
 RECORDED = json.loads((HERE / "outcomes.json").read_text(encoding="utf-8"))
 ROWS = [
     pytest.param(row, id=row.name, marks=() if row.always else pytest.mark.slow)

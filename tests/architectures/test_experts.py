@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import architectures_table as table
+import architectures_trial as trial
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
@@ -14,22 +12,7 @@ from safetensors.torch import save_file
 
 from prerlkit.policy.save import WEIGHTS, concatenate
 
-HERE = Path(__file__).resolve().parent
 EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]
-
-
-def _module(name: str):
-    """A file next to this one: tests are no package."""
-    spec = importlib.util.spec_from_file_location(f"architectures_{name}", HERE / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-table, trial = _module("table"), _module("trial")
 
 
 def config() -> LoraConfig:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import architectures_table as table
+import architectures_trial as trial
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,29 +23,13 @@ from prerlkit.policy.policy import load_policy
 from prerlkit.policy.tokens import read_tokens
 from prerlkit.recipe.model import Adapter, Model
 
-HERE = Path(__file__).resolve().parent
-
-
-def _module(name: str):
-    """A file next to this one: tests are no package."""
-    spec = importlib.util.spec_from_file_location(f"architectures_{name}", HERE / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-TABLE, trial = _module("table"), _module("trial")
-
 
 def published(name: str, folder: Path, tokenizer, **text) -> Path:
     """Write the row `name` of the table as it is published; `text` changes its language model."""
-    (row,) = (row for row in TABLE.ROWS if row.name == name)
+    (row,) = (row for row in table.ROWS if row.name == name)
     if text:
-        row = TABLE.Row(row.name, row.model_type, row.config, {**row.text, **text}, row.architecture)
-    TABLE.write(row, folder, tokenizer)
+        row = table.Row(row.name, row.model_type, row.config, {**row.text, **text}, row.architecture)
+    table.write(row, folder, tokenizer)
     return folder
 
 
