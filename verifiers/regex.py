@@ -13,7 +13,7 @@ from pydantic import AfterValidator, model_validator
 from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
-from prerlkit.verify.patterns import cannot_capture, never_matches
+from prerlkit.verify.patterns import always_matches, cannot_capture, never_matches
 from prerlkit.verify.thinking import after_thinking
 
 Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]
@@ -77,10 +77,8 @@ class RegexSettings(Settings):
         for pattern in self.must_not_match:
             if pattern in self.must_match:
                 raise ValueError(f"must_match and must_not_match both have {pattern!r}: no completion could pass")
-            if re.compile(pattern, flags).fullmatch(""):
-                raise ValueError(
-                    f"must_not_match: {pattern!r} matches the empty text, which is in every completion: none could pass"
-                )
+            if always_matches(pattern, flags):
+                raise ValueError(f"must_not_match: {pattern!r} is found in every completion, so none could pass")
         return self
 
     @model_validator(mode="after")

@@ -41,6 +41,11 @@ def never_matches(pattern: str, flags: int = 0) -> str:
     return ""
 
 
+def always_matches(pattern: str, flags: int = 0) -> bool:
+    """Return whether the pattern is surely found in every text: it matches nothing at all, and asks for no place."""
+    return not re.search(r"\(\?[^:P]|\\[AZbB]|[$^]", pattern) and bool(re.compile(pattern, flags).fullmatch(""))
+
+
 def _needs_text(part: str, flags: int) -> bool:
     """Whether this part of a pattern surely needs a character other than a line feed."""
     if re.search(r"\(\?[^:P]|\\\d", part):  # looks around, refers to other parts, changes flags

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prerlkit.verify.patterns import cannot_capture, never_matches
+from prerlkit.verify.patterns import always_matches, cannot_capture, never_matches
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,13 @@ from prerlkit.verify.patterns import cannot_capture, never_matches
 )
 def test_patterns_that_match_nothing(pattern, why):
     assert never_matches(pattern) == why
+
+
+@pytest.mark.parametrize(
+    ("pattern", "always"), [("x*", True), ("(a|b?)*", True), ("x+", False), ("^(a|aa)*$", False), ("(?!x)", False)]
+)
+def test_patterns_that_are_found_everywhere(pattern, always):
+    assert always_matches(pattern) is always
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,7 @@ def test_a_pattern_that_matches_something_is_never_called_one_that_matches_nothi
         found = re.compile(pattern).search(text)
     except re.error:
         return
+    assert found or not always_matches(pattern)
     if found:
         assert never_matches(pattern) == ""
         for number, captured in enumerate(found.groups(), 1):
