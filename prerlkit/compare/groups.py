@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prerlkit.errors import UsageError
-from prerlkit.evaluation.repetitions import Mean, mean
+from prerlkit.evaluation.repetitions import POSITIVE, Mean, mean
 from prerlkit.metrics.catalogue import STEP_SECONDS, TOKENS_GENERATED, TOKENS_TRAINED
 from prerlkit.metrics.metric import Metric
 from prerlkit.runs.run import Run
@@ -233,10 +233,11 @@ def costs(own: RunGroup) -> dict[str, Mean]:
     def total(run: Run, metric: Metric) -> float:
         return float(sum(step.get(metric.name, 0) for step in run.steps))
 
-    return {
-        "steps": mean([float(len(run.steps)) for run in own.runs]),
-        "tokens sampled": mean([total(run, TOKENS_GENERATED) for run in own.runs]),
-        "tokens trained": mean([total(run, TOKENS_TRAINED) for run in own.runs]),
-        "seconds": mean([total(run, STEP_SECONDS) for run in own.runs]),
-        "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
+    values = {
+        "steps": [float(len(run.steps)) for run in own.runs],
+        "tokens sampled": [total(run, TOKENS_GENERATED) for run in own.runs],
+        "tokens trained": [total(run, TOKENS_TRAINED) for run in own.runs],
+        "seconds": [total(run, STEP_SECONDS) for run in own.runs],
+        "peak memory": [float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs],
     }
+    return {name: mean(numbers, POSITIVE) for name, numbers in values.items()}
