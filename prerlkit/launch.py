@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -96,6 +97,8 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
     if primary:
         callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")
         callback.on_message("loading libraries")
+        watch = f"prerlkit report {shlex.quote(str(output))} --watch --open"
+        callback.on_message(f"a live report, from another terminal: {watch}")
         callback.progress("loading libraries", 0, 0)
     with quieted(not launch.verbose):
         from prerlkit.plan.fit import refuse_what_cannot_fit

@@ -75,7 +75,11 @@ class ByPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All that `prerlkit compare` finds."""
+    """All that `prerlkit compare` finds.
+
+    Attributes:
+        incomparable: those of `warnings` under which a difference of accuracies or rewards means nothing.
+    """
 
     groups: tuple[RunGroup, ...]
     baseline: str
@@ -87,6 +91,7 @@ class Comparison:
     effects: tuple[GroupEffect, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    incomparable: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; runs by their folder."""
@@ -112,6 +117,7 @@ class Comparison:
             "effects": [asdict(one) for one in self.effects],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
+            "incomparable": list(self.incomparable),
         }
 
 
@@ -158,6 +164,7 @@ def compare(
         for name in names
     )
     by_prompt = tuple(one for own in whole if own is not base and (one := _by_prompt(base, own)))
+    incomparable = tuple(grouping.incomparable(whole))
     return Comparison(
         tuple(found),
         base.label,
@@ -168,7 +175,8 @@ def compare(
         by_prompt,
         group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
-        (*grouping.cut_short(found), *grouping.warnings(whole)),
+        (*incomparable, *grouping.cut_short(found), *grouping.warnings(whole)),
+        incomparable,
     )
 
 

@@ -14,13 +14,14 @@ _POINTS = 60
 
 @dataclass(frozen=True, slots=True)
 class MeanLine:
-    """One group. `low` and `high` are empty for a single run."""
+    """One group. `low` and `high` are empty for a single run. `joined` as in `Series`."""
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +65,5 @@ def _line(label: str, runs: Sequence[Series], axis: Axis, window: int, bounds: B
         tuple(sum(values) / len(values) for _, values in points),
         tuple(low for low, _ in spread),
         tuple(high for _, high in spread),
+        all(run.joined for run in runs),
     )

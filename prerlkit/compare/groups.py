@@ -123,8 +123,8 @@ def cut_short(groups: Sequence[RunGroup]) -> list[str]:
     return found
 
 
-def warnings(groups: Sequence[RunGroup]) -> list[str]:
-    """What makes the groups, or the runs within one, hard to compare; one sentence each."""
+def incomparable(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what makes a difference of two groups' accuracies or rewards meaningless; one sentence each."""
     runs = [run for own in groups for run in own.runs]
     found = []
     sections: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -137,6 +137,13 @@ def warnings(groups: Sequence[RunGroup]) -> list[str]:
     for what, keys in sections:
         if differ := [key for key in keys if len({_word(at(run.recipe, key)) for run in runs}) > 1]:
             found.append(f"{what} differ ({', '.join(differ)}): accuracies and rewards are not of the same thing")
+    return found
+
+
+def warnings(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what else makes the groups, or the runs within one, hard to compare; one sentence each."""
+    runs = [run for own in groups for run in own.runs]
+    found = []
     for own in groups:
         inside = _differing(own.runs, {id(run): dict(_leaves(run.recipe)) for run in own.runs}, together=True)
         if differ := inside.get("", []):

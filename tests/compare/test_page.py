@@ -63,6 +63,21 @@ def test_the_page_is_whole_and_safe(runs, monkeypatch, tmp_path):
     assert "Compare with care: one: its means are of 3 of 4 seeds" in page
 
 
+def test_no_difference_stands_where_groups_are_not_comparable(make_run, monkeypatch, tmp_path):
+    make_run("all/a")
+    make_run("all/b", name="two", evaluation={"prompts": 8, "greedy": True})
+    for runs, comparable in ((tmp_path / "all", False), (tmp_path / "same", True)):
+        if comparable:
+            make_run("same/a")
+            make_run("same/b", name="two")
+        done = invoke(runs, "--html", tmp_path / "page.html", monkeypatch=monkeypatch)
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert ("not comparable  evaluation settings differ" in done.output) is not comparable
+        assert ("against the baseline" in page) is comparable
+        if not comparable:
+            assert page.index("Not comparable: evaluation settings differ") < page.index("<table>")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
