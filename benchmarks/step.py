@@ -1,10 +1,10 @@
-"""A whole GRPO step against TRL's GRPOTrainer, and what a NSR-PreRL step's training phase costs beside GRPO's.
+"""A whole GRPO step against TRL's GRPOTrainer, and what a NSR-PreRL step's training phase costs compared with GRPO's.
 
     python -m benchmarks.step [--steps N] [--new-tokens N ...] [--trl-checkpointing] [--quick] [--json FILE]
 
 The same work on both sides: SmolLM2-135M in bfloat16, LoRA r=16 on all linear layers, 8 prompts × 8 samples, the same
 sums, the same reward, sampling at temperature 1, AdamW, one update a step, the same number of threads. Each side runs
-in a process of its own; the first step is not counted. A ratio above 1 means that prerlkit is faster (or smaller).
+in a separate process; the first step is not counted. A ratio above 1 means that prerlkit is faster (or smaller).
 
 TRL comes by `pip install -e '.[bench]'`. Its gradient checkpointing is off here, which makes it faster and larger; with
 --trl-checkpointing it is as TRL sets it.
