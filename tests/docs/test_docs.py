@@ -18,7 +18,7 @@ from prerlkit.train.step import UpdateStats
 from prerlkit.verify.registry import find
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])
 
 
 def text(name: str) -> str:
