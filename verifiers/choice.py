@@ -51,8 +51,9 @@ class ChoiceSettings(Settings):
     options: Annotated[int, Field(strict=True, ge=2, le=26)] = 4
     """How many: 4 means A to D. Any other letter is wrong."""
     extract: Literal["auto", "boxed", "tag", "last_line"] = "auto"
-    r"""auto: the last `\boxed{}`, else the last `<answer>` tag, else what follows the last "answer is", else the last
-    line. The others: that place only."""
+    r"""auto: the last `\boxed{}`, else the last `<answer>` tag, else what follows "answer" ("B is correct", "I choose
+    B"), else the last line. A place that names no option leaves the choice to the next one. The others: that place
+    only."""
     gold: Literal["letter", "from_0", "from_1"] = "letter"
     """How the data writes its answer: B, or the option's number counted from 0 (MMLU) or from 1."""
 

@@ -24,15 +24,15 @@ class EnvironmentSettings(Settings):
     """Which environment, how it is made, and what its reward means."""
 
     id: Annotated[str, Field(pattern=r"^(.+\.py|([\w.-]+/)?[A-Za-z_][\w.-]*)$")]
-    """The environment's id, `my-env` or `owner/my-env`, whose package is installed; or `path/to/file.py`, from the
+    """The environment's id, `my-env` or `owner/my-env`: the installed module `my_env`. Or `path/to/file.py`, from the
     working directory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """The arguments of its `load_environment`."""
     pass_at: Fraction = 1.0
     """From which score on it passes, after scaling to [0, 1]."""
     scale: tuple[Float, Float] | None = None
-    """The lowest and the highest reward. null: those of functions between 0 and 1, which makes the score their mean by
-    weight."""
+    """The lowest and the highest reward. null: those of functions between 0 and 1, from the sum of the negative
+    weights to the sum of the positive ones."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:

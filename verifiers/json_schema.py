@@ -33,7 +33,8 @@ class JsonSchemaSettings(Settings):
     column: str | None = None
     """The row's column that holds its schema, as an object or as JSON text. Give one of the two."""
     extract: Literal["auto", "whole", "fenced"] = "auto"
-    """auto: the last fenced block if there is one, else the whole completion. whole, fenced: only that."""
+    """auto: the last fenced block that is JSON or names no language, else the whole completion. whole, fenced: only
+    that."""
 
     @model_validator(mode="after")
     def _one_schema(self) -> Self:

@@ -43,7 +43,7 @@ class MathSettings(Settings):
     """With extract: regex. The answer is the first group of its last match, or all of that where it has no group."""
     tolerance: NonNegativeFloat = 0.0
     """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, ours, because a
-    reward for rounding teaches rounding."""
+    reward for rounding teaches rounding: 1/2 is 0.5, but 1/3 is not 0.333."""
 
     @model_validator(mode="after")
     def _pattern_goes_with_regex(self) -> Self:

@@ -57,7 +57,8 @@ class RegexSettings(Settings):
     flags: tuple[Flag, ...] = ()
     """For all patterns."""
     partial: Bool = False
-    """Score the fraction of rules that hold, the answer being one rule. false: all or nothing."""
+    """Score the fraction of rules that hold, the answer being one rule. It passes only when all do.
+    false: all or nothing."""
 
     @model_validator(mode="after")
     def _has_rules(self) -> Self:
