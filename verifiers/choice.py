@@ -1,7 +1,7 @@
 """Checks the letter of a multiple choice question: one letter, clearly chosen, and the right one.
 
-Naming several letters chooses none, and a letter that the text denies ("not B") is not chosen. The gold answer may be a
-letter or a number that counts the options. `prerlkit.verify.options` reads the letters.
+Several letters choose none, and a letter that the text denies ("not B") is not chosen. A letter that can be read in two
+ways is no answer. A gold answer that is none of the options is unjudged. The rules are for English.
 """
 
 from __future__ import annotations

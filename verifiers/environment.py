@@ -1,7 +1,12 @@
 """Scores with the reward functions of a single-turn environment of Prime's PyPI package `verifiers`.
 
-Needs that package: pip install 'prerlkit[environments]'. The environment's module runs with your rights, so the first
-command that would run it asks for `--trust`. docs/verifiers.md says how its rows become a data file.
+Needs that package, `pip install 'prerlkit[environments]'`, and the environment's own. The reward is the functions' sum
+by the rubric's weights, scaled to [0, 1]. An exception of a function with a weight, or a reward outside `scale`, leaves
+the sample unjudged. Environments with several turns or tools, groups of environments, and functions that score a whole
+group of completions are refused before the first step.
+
+The environment's module runs with your rights: the first command that would run it asks for `--trust`. Each worker
+loads it, data set included, within 60 seconds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Asks a language model for a score, over an OpenAI-compatible endpoint: a local vLLM, Ollama or llama.cpp server.
+"""Asks a language model for a score, over an OpenAI-compatible endpoint: vLLM, Ollama, llama.cpp, or a hosted one.
 
-Its verdict is an opinion, and a policy learns what the judge likes. Use it where nothing can be computed, audit it, and
-compare it with verdicts of people. docs/verifiers.md says how a completion is kept from giving orders to the judge.
+A policy learns what the judge likes. Use a judge only where nothing can be computed, audit it, and compare its verdicts
+with those of people. The reply must end with the line `Score: N`. Any other last line, a number outside `scale`, a
+reply that was cut at `max_tokens`, and an error of the server leave the sample unjudged. The text of a `<think>` block
+is not sent.
 
-The key, where the server wants one, is the environment variable that the recipe passes on: `environment: [NAME]`.
+The key, where the server wants one, is the environment variable that the recipe passes on: `environment: [NAME]`. It is
+sent to the host of `url` only: redirects are not followed, and proxy variables are not read.
 """
 
 from __future__ import annotations
