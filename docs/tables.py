@@ -4,6 +4,8 @@ A table is between `<!-- KIND -->` or `<!-- KIND: NAME -->` and `<!-- end -->`. 
     metrics: of steps, evaluations, or a probe (NAME), from the catalogue
     presets: the algorithms' names with their five choices
     health: the conditions that a run warns of
+    verifier: what a built-in one does and its settings, as `prerlkit verifiers show NAME` prints them
+    verdicts: the examples of a verifier (NAME), from its cases in tests/verifiers
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from prerlkit.objective.choices import Advantage, Cispo, Clip, Constant, Gspo, L
 from prerlkit.objective.presets import PRESETS
 from prerlkit.probes.registry import known_probes
 from prerlkit.train.health import RULES
+from prerlkit.verify.describe import Setting, describe
+from prerlkit.verify.registry import find
 
 FOLDER = Path(__file__).resolve().parent
-PAGES = ("algorithms.md", "metrics.md", "probes.md", "reliability.md")
+CASES = FOLDER.parent / "tests" / "verifiers"
+PAGES = ("algorithms.md", "metrics.md", "probes.md", "reliability.md", "verifiers.md")
 TABLES = {"steps": OF_STEPS, "evaluations": OF_EVALUATIONS, **{probe.name: probe.metrics for probe in known_probes()}}
 SOURCES = {
     "nsr-prerl": "2604.14142",
@@ -40,7 +45,7 @@ SOURCES = {
 }
 """arXiv numbers of the presets."""
 _DIRECTIONS = {"higher": "↑", "lower": "↓", "": ""}
-_TABLE = re.compile(r"(<!-- (metrics|presets|health)(?:: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (metrics|presets|health|verifier|verdicts)(?:: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -77,6 +82,53 @@ def health(_: str) -> str:
     return table(("name", "condition"), rows)
 
 
+def verifier(name: str) -> str:
+    """Return what the file of a verifier says of it, and the table of its settings."""
+    about = describe(find(name))
+    if not about.settings:
+        return f"\n{about.doc}\n\n"
+    head = ("setting", "type", "default", "what it is")
+    return f"\n{about.doc}\n\n{table(head, map(_setting, about.settings))}"
+
+
+def _setting(setting: Setting) -> Sequence[str]:
+    default = setting.default if setting.default == "required" else f"`{setting.default}`"
+    return f"`{setting.name}`", escaped(setting.kind), default, escaped(setting.doc)
+
+
+def verdicts(name: str) -> str:
+    """Return the table of a verifier's examples."""
+    return {"math": _math, "choice": _choice}[name]()
+
+
+def _math() -> str:
+    """Return what passes and what fails for each gold answer of the section `## examples`."""
+    text = (CASES / "math_cases.txt").read_text(encoding="utf-8").split("\n## examples\n")[1].split("\n\n")[0]
+    cells: dict[str, dict[str, list[str]]] = {}
+    for line in text.splitlines():
+        expected, gold, answer = line.split(" ;; ")
+        cells.setdefault(gold, {"pass": [], "fail": []})[expected].append(f"`{escaped(answer)}`")
+    rows = [(f"`{escaped(gold)}`", ", ".join(row["pass"]), ", ".join(row["fail"])) for gold, row in cells.items()]
+    return table(("gold answer", "passes", "fails"), rows)
+
+
+def _choice() -> str:
+    """Return the completions of the sections `# example: KIND`, with the letter that they choose."""
+    text = (CASES / "choice_cases.txt").read_text(encoding="utf-8")
+    rows = []
+    for kind, lines in re.findall(r"^# example: (.*)\n((?:\S \| .*\n)+)", text, re.MULTILINE):
+        cases = [line.split(" | ", 1) for line in lines.splitlines()]
+        (letter,) = {letter for letter, _ in cases}
+        completions = ", ".join(f"`{escaped(completion)}`" for _, completion in cases)
+        rows.append((kind, completions, "none" if letter == "-" else letter))
+    return table(("kind", "completions", "chosen"), rows)
+
+
+def escaped(text: str) -> str:
+    """Return a text as it is written within a cell."""
+    return text.replace("|", r"\|")
+
+
 def _advantage(choice: Advantage) -> str:
     match choice:
         case Constant():
@@ -97,12 +149,18 @@ def _loss(choice: Loss) -> str:
             return str(choice.kind)
 
 
-_KINDS: Mapping[str, Callable[[str], str]] = {"metrics": metrics, "presets": presets, "health": health}
+_KINDS: Mapping[str, Callable[[str], str]] = {
+    "metrics": metrics,
+    "presets": presets,
+    "health": health,
+    "verifier": verifier,
+    "verdicts": verdicts,
+}
 
 
 def generated(page: str) -> str:
     """Return the text of a page with its tables as the program has them."""
-    return _TABLE.sub(lambda found: f"{found[1]}{_KINDS[found[2]](found[3])}{found[4]}", page)
+    return TABLE.sub(lambda found: f"{found[1]}{_KINDS[found[2]](found[3])}{found[4]}", page)
 
 
 if __name__ == "__main__":
