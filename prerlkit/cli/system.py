@@ -19,5 +19,7 @@ def refusal(platform: str, python: tuple[int, int]) -> str:
             "On Windows install WSL 2 (`wsl --install`), and install and run prerlkit inside it."
         )
     if platform == "darwin" and python < (3, 13):
-        return f"prerlkit needs Python 3.13 on macOS, and this is {python[0]}.{python[1]}.\nInstall it with Python 3.13."
+        return (
+            f"prerlkit needs Python 3.13 on macOS, and this is {python[0]}.{python[1]}.\nInstall it with Python 3.13."
+        )
     return ""

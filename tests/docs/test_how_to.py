@@ -1,7 +1,7 @@
 """Each block of docs/how-to and docs/first-hour.md is executed in its order, as a reader would paste it.
 
-A block of YAML replaces sections of mine.yaml, which begins as `prerlkit recipes init` writes it. A block with a title is
-a file. The recipe is checked as the page has it; commands then run on it with a tiny model and a step of few tokens.
+A block of YAML replaces sections of mine.yaml, which begins as `prerlkit recipes init` writes it. A block with a title
+is a file. The recipe is checked as the page has it; commands then run on it with a tiny model and a step of few tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from prerlkit.recipe.load import load, locate
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs" / "how-to").glob("*.md"), ROOT / "docs" / "first-hour.md"])
-BLOCK = re.compile(r'(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)(?: title="([\w.]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r'(?:<!-- not run: ([^>]+) -->\n)?^```(\w*)(?: title="([\w.]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE
+)
 JUDGE = "http://127.0.0.1:8001/v1"
 FEW = {
     "rollout.group_size": 2,
@@ -37,7 +39,7 @@ def blocks(page: Path) -> list[tuple[str, str, str, str]]:
 
 
 class Reader:
-    """Somebody who pastes a page's blocks into an empty folder.
+    """Pastes a page's blocks into an empty folder.
 
     Args:
         model: a folder that takes the place of the page's model.

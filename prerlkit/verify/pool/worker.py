@@ -83,12 +83,12 @@ def _start(hello: Mapping[str, Any]) -> list[Verifier]:
 
 
 def limit_memory(wanted: int) -> None:
-    """Limit the address space of this process to `wanted` bytes. macOS refuses such limits (cpython#78783): no limit."""
+    """Limit the address space of this process to `wanted` bytes; on macOS, which refuses such limits, do nothing."""
     _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
     limit = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (ValueError, OSError):
+    except (ValueError, OSError):  # on macOS: cpython#78783
         if sys.platform == "linux":
             raise
 
