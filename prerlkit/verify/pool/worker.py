@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _private_pipe() -> protocol.Pipe:
-    """The runner's pipes on descriptors of their own. What a verifier prints goes to stderr; its stdin is empty."""
+    """The runner's pipes on separate descriptors. What a verifier prints goes to stderr; its stdin is empty."""
     pipe = protocol.Pipe(os.dup(0), os.dup(1))  # dup's descriptors aren't inherited by what verifiers start
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -118,7 +118,7 @@ def _answer(verifier: Verifier, sample: VerifierInput) -> bytes:
 
 
 def _answer_together(verifier: Verifier, samples: list[VerifierInput]) -> list[bytes]:
-    """The frames for a verifier with a `judge_batch` of its own; one by one when that fails."""
+    """The frames for a verifier with its own `judge_batch`; one by one when that fails."""
     able = [i for i, sample in enumerate(samples) if sample.answer is not None or not verifier.needs_answer]
     frames = [protocol.encode_verdict(Verdict.unjudged("no gold answer"))] * len(samples)
     try:
