@@ -97,8 +97,6 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
     if primary:
         callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")
         callback.on_message("loading libraries")
-        watch = f"prerlkit report {shlex.quote(str(output))} --watch --open"
-        callback.on_message(f"a live report, from another terminal: {watch}")
         callback.progress("loading libraries", 0, 0)
     with quieted(not launch.verbose):
         from prerlkit.plan.fit import refuse_what_cannot_fit
@@ -127,6 +125,8 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         with _signals(stop, callback), watching as watched, threads as note:
             if note:
                 callback.on_message(note)
+            watch = f"prerlkit report {shlex.quote(str(output))} --watch --open"
+            callback.on_message(f"live report, from another terminal: {watch}")
             watched.progress("model and prompts", 0, 0)
             return run(
                 recipe,

@@ -1,8 +1,8 @@
 """What a handful of repetitions says: t intervals, paired differences and exact tests over runs that differ by seed.
 
-With 3 to 10 seeds the bootstrap's interval is too narrow. Student's t is shown, with the bootstrap next to it in the JSON.
-Where the values have bounds, as shares have, the t interval is made on a scale without bounds and mapped back. The t
-quantiles come from mpmath's incomplete beta function: torch brings mpmath along, but not scipy.
+With 3 to 10 seeds the bootstrap's interval is too narrow. Student's t is shown, with the bootstrap next to it in the
+JSON. Where the values have bounds, as shares have, the t interval is made on a scale without bounds and mapped back.
+The t quantiles come from mpmath's incomplete beta function: torch brings mpmath along, but not scipy.
 """
 
 from __future__ import annotations
