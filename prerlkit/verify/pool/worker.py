@@ -77,11 +77,20 @@ def _start(hello: Mapping[str, Any]) -> list[Verifier]:
         if hello["check"]:
             verifier.check_service()
     # After the imports: these map large libraries, and the limit is meant for what a verdict eats.
-    _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
-    limit = hello["memory_bytes"] if most == resource.RLIM_INFINITY else min(most, hello["memory_bytes"])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    limit_memory(hello["memory_bytes"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return verifiers
+
+
+def limit_memory(wanted: int) -> None:
+    """Limit the address space of this process to `wanted` bytes; on macOS, which refuses such limits, do nothing."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
+    limit = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ValueError, OSError):  # on macOS: cpython#78783
+        if sys.platform == "linux":
+            raise
 
 
 def _judge_batch(pipe: protocol.Pipe, verifiers: list[Verifier]) -> None:
