@@ -1,4 +1,4 @@
-"""The sandbox room: runs code that a model wrote, where it can reach nothing.
+"""The sandbox: runs code that a model wrote, where it can reach nothing.
 
 `choose` finds a layer that works here, `run` runs a whole program in it, `prerlkit.sandbox.trial` has its
 functions called by tests.
