@@ -31,7 +31,7 @@ def confine(config: dict[str, Any]) -> None:
         config: group (a descriptor that moves this process into its cgroup, or None), limits (name: value for
             `resource.RLIMIT_name`), isolated (False for the layer `none`), private (a folder that gets a limit of
             `inodes`, or None), uid (or None), landlock (its ABI, or 0) with the paths that may be read, seccomp (a
-            filter, where OWN_PID is replaced by this process's id, or None), parent (its id), child_seccomp (the filter of
+            filter, where OWN_PID is replaced by this process's id, or None), parent (its id), child_seccomp (for
             the processes that this one forks, or None; see `confine_child`).
 
     Raises:
