@@ -1,1 +1,1 @@
-"""Publishing: makes a merged model, an adapter for any engine, or a repository on the Hub from a run."""
+"""A run becomes a merged model, an adapter for any engine, or a repository on the Hub."""

@@ -1,4 +1,4 @@
-"""The sandbox: runs code that a model wrote without access to files, network or other processes.
+"""The sandbox: runs code that a model wrote, where it can reach nothing.
 
 `choose` returns a layer that works on this machine. `run` runs a whole program in it. `prerlkit.sandbox.trial` lets
 tests call a program's functions.
