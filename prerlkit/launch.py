@@ -133,6 +133,8 @@ def _run(launch: Launch, callback: Callback, stop: StopSignal, world: World | No
         with watching as watched, threads as note:
             if note:
                 callback.on_message(note)
+            watch = f"prerlkit report {shlex.quote(str(output))} --watch --open"
+            callback.on_message(f"live report, from another terminal: {watch}")
             watched.progress("model and prompts", 0, 0)
             return run(
                 recipe,

@@ -1,4 +1,4 @@
-"""The command line: one file a command, no logic of its own."""
+"""The command line: one file per command, no logic here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import io
 import os
 import sys
 
+from prerlkit.cli.system import refusal
 from prerlkit.interrupt import answer_at_once
 
 
 def main() -> None:
     """The console command `prerlkit`."""
+    if why := refusal(sys.platform, sys.version_info[:2]):
+        sys.stderr.write(f"error {why}\n")
+        sys.exit(2)
     try:
         answer_at_once()
         _main()
