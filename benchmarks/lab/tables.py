@@ -170,6 +170,38 @@ def contrast_table() -> str:
     return markdown(head, rows)
 
 
+def axes_table() -> str:
+    """What changes when the base model or the switch changes, and what the same seeds say of the packaged base."""
+    main = {arm: runs("main", arm) for arm in ("nsr-prerl", "nsr-rl", "grpo")}
+    rows = [_axis("packaged", main)]
+    if switched := runs("axes", "continue"):
+        rows.append(_axis("packaged, `continue`", {"nsr-prerl": switched, "grpo": main["grpo"]}))
+    names = dict.fromkeys(file.stem.removesuffix("-grpo") for file in sorted((RECORDS / "axes").glob("*-grpo.jsonl")))
+    rows += [_axis(name, {arm: runs("axes", f"{name}-{arm}") for arm in main}) for name in names]
+    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "GRPO: avg@16",
+            "NSR-PreRL, GRPO", "difference", "could show")  # fmt: skip
+    return markdown(head, rows)
+
+
+def _axis(name: str, arms: Mapping[str, Runs]) -> tuple[str, ...]:
+    """Return a row: the base before, both warm-ups at their ends, and both whole runs with their paired difference."""
+    starts = [lines[0] for lines in arms["nsr-prerl"].values()]
+    warmups = []
+    for arm in ("nsr-prerl", "nsr-rl"):
+        pairs = [(lines[0], line) for lines in arms.get(arm, {}).values() for line in lines if line["name"] == WARMED]
+        times = [thought("reflection")(last) / thought("reflection")(first) for first, last in pairs]
+        kl = sum(last["kl"] for _, last in pairs) / max(1, len(pairs))
+        warmups.append(f"×{of(times)} at {kl:.3f}" if pairs else "–")
+    ends = {arm: {seed: average(lines[-1]) for seed, lines in arms[arm].items()} for arm in ("grpo", "nsr-prerl")}
+    seeds = sorted(set(ends["grpo"]) & set(ends["nsr-prerl"]))
+    contrast = repetitions.paired([ends["nsr-prerl"][seed] - ends["grpo"][seed] for seed in seeds])
+    width = "–" if contrast.interval is None else f"{(contrast.interval[1] - contrast.interval[0]) / 2:.1f}"
+    before = of([thought("reflection")(line) for line in starts], 3)
+    finals = (of([own[seed] for seed in seeds]) for own in ends.values())
+    return (name, str(len(seeds)), of(list(map(average, starts))), before, *warmups, *finals,
+            _difference(contrast), width)  # fmt: skip
+
+
 WARMED = "after warmup"
 """The name of the evaluation at a warm-up's end."""
 PRIMARY = ("nsr-prerl", 0)
@@ -203,6 +235,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "warmups": warmup_table,
     "main": main_table,
     "contrasts": contrast_table,
+    "axes": axes_table,
 }
 
 
