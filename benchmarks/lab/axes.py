@@ -34,10 +34,10 @@ def _further(steps: int, mixture: Mixture | None = None, architecture: str = "ll
 
 
 BASES: Mapping[str, Pretraining] = {
-    "qwen3": _further(600, architecture="qwen3"),
-    "reflection-third": _further(300, Mixture(leak=0.03)),
-    "reflection-triple": _further(300, Mixture(leak=0.27)),
-    "reflection-worthless": _further(300, Mixture(retry=0.0)),
+    "qwen3": _further(400, architecture="qwen3"),
+    "reflection-third": _further(200, Mixture(leak=0.03)),
+    "reflection-triple": _further(200, Mixture(leak=0.27)),
+    "reflection-worthless": _further(200, Mixture(retry=0.0)),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)
@@ -45,16 +45,18 @@ CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8
 
 
 def jobs_of(folder: Path) -> list[Job]:
-    """Return the runs of every axis, seed by seed; the models are in `folder`."""
-    found = [_continued(seed) for seed in CONTINUED_SEEDS]
+    """Return the runs of every axis, the cheap ones first; the models are in `folder`."""
+    warmups, whole = [], []
     for name in BASES:
         model = {"model": {"id": str(folder / name), "dtype": "float32"}}
         for seed in SEEDS:
-            for arm in ("nsr-rl", "nsr-prerl", "grpo"):
+            for arm in ("nsr-rl", "nsr-prerl"):
                 own = replace(ARMS[arm], name=f"{name}-{arm}", changes=model)
-                one = job(PART, own, seed, every=0)
-                found.append(_first_stage(one) if arm == "nsr-rl" else one)
-    return found
+                warmups.append(_first_stage(job(PART, own, seed, every=0)))
+            for new, arm in (("dsrl", "nsr-prerl"), ("grpo", "grpo")):
+                own = replace(ARMS[arm], name=f"{name}-{new}", changes=model)
+                whole.append(job(PART, own, seed, every=0))
+    return [*warmups, *map(_continued, CONTINUED_SEEDS), *whole]
 
 
 def make_base(name: str, folder: Path) -> None:
@@ -66,7 +68,7 @@ def make_base(name: str, folder: Path) -> None:
     spent = processor_seconds() - begun
     model = AutoModelForCausalLM.from_pretrained(folder / name, dtype="float32").eval()
     words = AutoTokenizer.from_pretrained(folder / name)
-    scores = {mode: asdict(score(model, words, mode, count=128, samples=16)) for mode in ("fast", "slow")}
+    scores = {mode: asdict(score(model, words, mode, count=64, samples=16)) for mode in ("fast", "slow")}
     BASES_RECORD.parent.mkdir(parents=True, exist_ok=True)
     with BASES_RECORD.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"base": name, "sha256": digest, "processor_seconds": spent, **scores}) + "\n")

@@ -171,35 +171,43 @@ def contrast_table() -> str:
 
 
 def axes_table() -> str:
-    """What changes when the base model or the switch changes, and what the same seeds say of the packaged base."""
+    """What changes when the base model or the switch changes, next to the packaged base."""
     main = {arm: runs("main", arm) for arm in ("nsr-prerl", "nsr-rl", "grpo")}
-    rows = [_axis("packaged", main)]
+    rows = [_axis("packaged", main["nsr-prerl"], main["nsr-rl"], main["nsr-prerl"], main["grpo"])]
     if switched := runs("axes", "continue"):
-        rows.append(_axis("packaged, `continue`", {"nsr-prerl": switched, "grpo": main["grpo"]}))
-    names = dict.fromkeys(file.stem.removesuffix("-grpo") for file in sorted((RECORDS / "axes").glob("*-grpo.jsonl")))
-    rows += [_axis(name, {arm: runs("axes", f"{name}-{arm}") for arm in main}) for name in names]
-    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "GRPO: avg@16",
-            "NSR-PreRL, GRPO", "difference", "could show")  # fmt: skip
+        rows.append(_axis("packaged, `continue`", switched, {}, switched, main["grpo"]))
+    ending = "-nsr-prerl"
+    for name in sorted(file.stem.removesuffix(ending) for file in (RECORDS / "axes").glob(f"*{ending}.jsonl")):
+        rows.append(_axis(name, *(runs("axes", f"{name}-{arm}") for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo"))))
+    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "NSR-PreRL, GRPO: avg@16",
+            "GRPO: avg@16", "difference", "could show")  # fmt: skip
     return markdown(head, rows)
 
 
-def _axis(name: str, arms: Mapping[str, Runs]) -> tuple[str, ...]:
-    """Return a row: the base before, both warm-ups at their ends, and both whole runs with their paired difference."""
-    starts = [lines[0] for lines in arms["nsr-prerl"].values()]
-    warmups = []
-    for arm in ("nsr-prerl", "nsr-rl"):
-        pairs = [(lines[0], line) for lines in arms.get(arm, {}).values() for line in lines if line["name"] == WARMED]
-        times = [thought("reflection")(last) / thought("reflection")(first) for first, last in pairs]
-        kl = sum(last["kl"] for _, last in pairs) / max(1, len(pairs))
-        warmups.append(f"×{of(times)} at {kl:.3f}" if pairs else "–")
-    ends = {arm: {seed: average(lines[-1]) for seed, lines in arms[arm].items()} for arm in ("grpo", "nsr-prerl")}
-    seeds = sorted(set(ends["grpo"]) & set(ends["nsr-prerl"]))
-    contrast = repetitions.paired([ends["nsr-prerl"][seed] - ends["grpo"][seed] for seed in seeds])
+def _axis(name: str, prerl: Runs, conditional: Runs, dsrl: Runs, grpo: Runs) -> tuple[str, ...]:
+    """Return a row: the base before, both warm-ups at their ends, and both whole runs with their paired difference.
+
+    `could show` is half the difference's interval: a smaller difference would not have been told from none.
+    """
+    starts = [lines[0] for lines in prerl.values()]
+    before = (of(list(map(average, starts))), of(list(map(thought("reflection"), starts)), 3))
+    seeds = sorted(set(dsrl) & set(grpo))
+    if not seeds:
+        return (name, str(len(starts)), *before, _times(prerl), _times(conditional), "–", "–", "–", "–")
+    ends = [[average(own[seed][-1]) for seed in seeds] for own in (dsrl, grpo)]
+    contrast = repetitions.paired([with_ - without for with_, without in zip(*ends, strict=True)])
     width = "–" if contrast.interval is None else f"{(contrast.interval[1] - contrast.interval[0]) / 2:.1f}"
-    before = of([thought("reflection")(line) for line in starts], 3)
-    finals = (of([own[seed] for seed in seeds]) for own in ends.values())
-    return (name, str(len(seeds)), of(list(map(average, starts))), before, *warmups, *finals,
+    return (name, str(len(starts)), *before, _times(prerl), _times(conditional), *map(of, ends),
             _difference(contrast), width)  # fmt: skip
+
+
+def _times(warmups: Runs) -> str:
+    """Return by how much a warm-up multiplied reflection, and the KL at which it ended."""
+    pairs = [(lines[0], line) for lines in warmups.values() for line in lines if line["name"] == WARMED]
+    if not pairs:
+        return "–"
+    kl = sum(last["kl"] for _, last in pairs) / len(pairs)
+    return f"×{of([thought('reflection')(last) / thought('reflection')(first) for first, last in pairs])} at {kl:.3f}"
 
 
 WARMED = "after warmup"
