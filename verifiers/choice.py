@@ -1,7 +1,7 @@
 """Checks the letter of a multiple choice question: one letter, clearly chosen, and the right one.
 
-Naming several letters chooses none, and a letter that the text denies ("not B") is not chosen. The gold answer may be a
-letter or a number that counts the options. `prerlkit.verify.options` reads the letters.
+Several letters choose none, and a letter that the text denies ("not B") is not chosen. A letter that can be read in two
+ways is no answer. A gold answer that is none of the options is unjudged. The rules are for English.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class ChoiceSettings(Settings):
     options: Annotated[int, Field(strict=True, ge=2, le=26)] = 4
     """How many: 4 means A to D. Any other letter is wrong."""
     extract: Literal["auto", "boxed", "tag", "last_line"] = "auto"
-    r"""auto: the last `\boxed{}`, else the last `<answer>` tag, else what follows the last "answer is", else the last
-    line. The others: that place only."""
+    r"""auto: the last `\boxed{}`, else the last `<answer>` tag, else what follows "answer" ("B is correct", "I choose
+    B"), else the last line. A place that names no option leaves the choice to the next one. The others: that place
+    only."""
     gold: Literal["letter", "from_0", "from_1"] = "letter"
     """How the data writes its answer: B, or the option's number counted from 0 (MMLU) or from 1."""
 

@@ -1,7 +1,12 @@
-"""Runs code that a model wrote against a row's unit tests, shut in; what it does there can't decide its own verdict.
+"""Runs Python that a model wrote against a row's unit tests, in a sandbox.
 
-The program runs in a sandbox and is told what to call, never what is expected. Tests that are code run in a second
-sandbox; expected values and outputs are compared in this process. See docs/sandbox.md.
+The code is the last fenced block that defines what the tests call, or, for a program, the last one that reads its
+input. Without a block the whole completion is the code. A `<think>` block does not count. Only the standard library is
+available. Code that doesn't compile, raises, exits, takes too long, prints too much, or returns what is too expensive
+to compare fails.
+
+A row is unjudged when its tests can't be read, assert nothing, skip themselves or raise by themselves. So is a sample
+whose sandbox breaks. docs/sandbox.md says how the sandbox is closed.
 """
 
 from __future__ import annotations

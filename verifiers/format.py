@@ -1,6 +1,7 @@
-"""Checks that a completion is put in tags, such as <think>…</think><answer>…</answer>: each once, in order, not empty.
+"""Checks that a completion is in tags, such as `<think>…</think><answer>…</answer>`: each once, in order, not empty.
 
-A format alone is worth nothing: use it as a gate beside a verifier of the answer.
+Nothing may be outside of the tags. Where the prompt already ends with the first tag, the completion continues from
+there. A format alone has no value: use it as a gate, together with a verifier of the answer.
 """
 
 from __future__ import annotations

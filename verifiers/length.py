@@ -1,7 +1,7 @@
 """Scores a completion's length: 1 up to a bound, then falling to 0 (DAPO's soft overlong punishment, arXiv 2503.14476).
 
-DAPO's eq. 13 runs from 0 down to -1; here 1 is added, so that it is a score. Multiply it (`reward: product`), or give
-it a small weight: it knows nothing of the answer.
+DAPO's eq. 13 falls from 0 to -1; here 1 is added, which makes it a score. A completion that the token limit cut fails
+with 0. The score knows nothing of the answer: multiply it (`reward: product`), or give it a small weight.
 """
 
 from __future__ import annotations

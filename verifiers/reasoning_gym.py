@@ -1,7 +1,10 @@
 """Has a reasoning-gym task score its own rows: the columns question, answer, task and metadata that its source gives.
 
-Needs the `reasoning-gym` package: pip install 'prerlkit[reasoning-gym]'. Some tasks `eval` what the answer says, by
-themselves or through sympy: they get to evaluate arithmetic only.
+Needs the `reasoning-gym` package: `pip install 'prerlkit[reasoning-gym]'`. Text in a `<think>` block does not count.
+
+Some tasks `eval` the answer, by themselves or through sympy. Here they evaluate arithmetic, lists and common functions
+only: an answer with another name, attribute or definition fails. So does a number of more than 5,000 digits, and an
+answer that takes more than 0.25 s of processor time.
 """
 
 from __future__ import annotations

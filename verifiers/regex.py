@@ -1,6 +1,8 @@
-"""Checks a completion by regular expressions: what it must and must not hold, and an answer equal to the gold one.
+r"""Checks a completion by regular expressions: what it must and must not hold, and an answer equal to the gold one.
 
-A completion on which a pattern backtracks for ever fails after a quarter of a second.
+Patterns are searched for anywhere: `\A` and `\Z` anchor them. A completion on which a pattern takes more than 0.25 s of
+processor time fails. A format rule alone is easy to cheat (`<think></think>` satisfies a careless one): ask for
+content, as in `\A<think>.{20,}</think>`, and combine it with a verifier of the answer.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ class RegexSettings(Settings):
     flags: tuple[Flag, ...] = ()
     """For all patterns."""
     partial: Bool = False
-    """Score the fraction of rules that hold, the answer being one rule. false: all or nothing."""
+    """Score the fraction of rules that hold, the answer being one rule. It passes only when all do.
+    false: all or nothing."""
 
     @model_validator(mode="after")
     def _has_rules(self) -> Self:

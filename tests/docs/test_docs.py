@@ -18,7 +18,7 @@ from prerlkit.train.step import UpdateStats
 from prerlkit.verify.registry import find
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])
 
 
 def text(name: str) -> str:
@@ -114,6 +114,23 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_test_file_that_a_page_names_exists():
+    existing = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
+    named = {
+        (page.name, name)
+        for page in PAGES
+        if page.name != "CHANGELOG.md"
+        for name in re.findall(r"\b((?:tests/)?(?:\w+/)*test_\w+\.py)\b", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 40
+    assert (
+        sorted(
+            pair for pair in named if not any(path.endswith("/" + pair[1].removeprefix("tests/")) for path in existing)
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

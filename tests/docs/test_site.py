@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = {path.name for path in (ROOT / "docs").glob("*.md")}
+PAGES = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +21,17 @@ def pages():
 
 
 def test_every_page_has_one_place_in_the_site():
-    placed = re.findall(r"([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    placed = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(placed) == sorted(PAGES | {"index.md", "cli.md", "python.md"})
 
 
+def test_the_site_has_four_parts():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
+    assert re.findall(r"^  - ([^:]+):$", nav, re.MULTILINE) == ["Tutorials", "How to", "Reference", "Background"]
+
+
 def test_the_start_page_links_to_pages_only(pages):
-    links = re.findall(r"\]\(([^)]+)\)", pages.start())
+    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", pages.start())
     assert len(links) > 15
     assert {link.split("#")[0] for link in links if not link.startswith("http")} <= PAGES
 
