@@ -3,7 +3,7 @@
     python -m benchmarks.lab study axes       # makes the bases that it needs, and records what they can do
 
 Training a base from scratch takes 40 minutes of a core. The bases here are the packaged one, trained further on changed
-texts for a few hundred steps (`start` of `Pretraining`).
+texts for 150 steps (`start` of `Pretraining`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,12 @@ CONTINUED_SEEDS = (0, 1, 2, 3, 4)
 BASES_RECORD = RECORDS / PART / "bases.jsonl"
 
 
-def _further(steps: int, mixture: Mixture | None = None, architecture: str = "llama") -> Pretraining:
-    """Return how the packaged base is trained further."""
-    return Pretraining(architecture=architecture, steps=steps, mixture=mixture or Mixture(), start=PACKAGED,
-                       learning_rate=5e-4, warmup=20)  # fmt: skip
-
-
+_FURTHER = Pretraining(start=PACKAGED, steps=150, learning_rate=5e-4, warmup=20)
 BASES: Mapping[str, Pretraining] = {
-    "qwen3": _further(400, architecture="qwen3"),
-    "reflection-third": _further(200, Mixture(leak=0.03)),
-    "reflection-triple": _further(200, Mixture(leak=0.27)),
-    "reflection-worthless": _further(200, Mixture(retry=0.0)),
+    "qwen3": replace(_FURTHER, architecture="qwen3"),
+    "reflection-third": replace(_FURTHER, mixture=Mixture(leak=0.03)),
+    "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
+    "reflection-worthless": replace(_FURTHER, mixture=Mixture(retry=0.0)),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)

@@ -179,8 +179,8 @@ def axes_table() -> str:
     ending = "-nsr-prerl"
     for name in sorted(file.stem.removesuffix(ending) for file in (RECORDS / "axes").glob(f"*{ending}.jsonl")):
         rows.append(_axis(name, *(runs("axes", f"{name}-{arm}") for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo"))))
-    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "NSR-PreRL, GRPO: avg@16",
-            "GRPO: avg@16", "difference", "could show")  # fmt: skip
+    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "with GRPO after it",
+            "GRPO alone", "difference", "could show")  # fmt: skip
     return markdown(head, rows)
 
 
@@ -202,12 +202,18 @@ def _axis(name: str, prerl: Runs, conditional: Runs, dsrl: Runs, grpo: Runs) -> 
 
 
 def _times(warmups: Runs) -> str:
-    """Return by how much a warm-up multiplied reflection, and the KL at which it ended."""
+    """Return by how much a warm-up multiplied reflection, seed by seed where they are few, its KL and its avg@16."""
     pairs = [(lines[0], line) for lines in warmups.values() for line in lines if line["name"] == WARMED]
     if not pairs:
         return "–"
-    kl = sum(last["kl"] for _, last in pairs) / len(pairs)
-    return f"×{of([thought('reflection')(last) / thought('reflection')(first) for first, last in pairs])} at {kl:.3f}"
+    times = [thought("reflection")(last) / thought("reflection")(first) for first, last in pairs]
+    kl, right = (sum(map(figure, (last for _, last in pairs))) / len(pairs) for figure in (_kl, average))
+    shown = of(times) if len(times) > 5 else " · ".join(f"{ratio:.1f}" for ratio in times)
+    return f"×{shown}, {kl:.3f}, {right:.1f}"
+
+
+def _kl(line: Evaluation) -> float:
+    return float(line["kl"])
 
 
 WARMED = "after warmup"

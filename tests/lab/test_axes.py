@@ -20,7 +20,7 @@ def test_every_base_runs_every_arm_with_the_same_seeds() -> None:
     jobs = axes.jobs_of(Path("bases"))
     assert len({(job.arm, job.seed) for job in jobs}) == len(jobs)
     for name in axes.BASES:
-        for arm in ("nsr-rl", "nsr-prerl", "grpo"):
+        for arm in ("nsr-rl", "nsr-prerl", "dsrl", "grpo"):
             own = [job for job in jobs if job.arm == f"{name}-{arm}"]
             assert [job.seed for job in own] == list(axes.SEEDS)
             assert own[0].overrides["model"]["id"] == str(Path("bases") / name)
@@ -28,7 +28,7 @@ def test_every_base_runs_every_arm_with_the_same_seeds() -> None:
 
 def test_an_axis_changes_the_base_and_nothing_else() -> None:
     """Against the same arm of the main study: the model and the evaluations' grid."""
-    [one] = [job for job in axes.jobs_of(Path("bases")) if (job.arm, job.seed) == ("qwen3-nsr-prerl", 0)]
+    [one] = [job for job in axes.jobs_of(Path("bases")) if (job.arm, job.seed) == ("qwen3-dsrl", 0)]
     main = study.job("main", study.ARMS["nsr-prerl"], 0)
     different = {key for key in one.overrides if one.overrides[key] != main.overrides.get(key)}
     assert different == {"name", "model", "evaluation"}
@@ -75,14 +75,13 @@ def test_the_table_pairs_by_seed_and_takes_ratios_within_a_run(tmp_path: Path, m
         warmed = evaluation(9, 100, 0.2, 0.5, reflection) | {"name": tables.WARMED}
         return [evaluation(0, 0, 0.2, 0.5, reflection=0.1), warmed, evaluation(49, 400, last, 0.9)]
 
-    for part, prefix in (("main", ""), ("axes", "small-")):
+    for part, prefix, whole in (("main", "", "nsr-prerl"), ("axes", "small-", "dsrl")):
         write(tmp_path, part, f"{prefix}nsr-rl", {0: run(0.2, 0.2)[:2]})
-        write(tmp_path, part, f"{prefix}grpo", {0: run(0.5, 0.1), 1: run(0.7, 0.1)})
-        write(tmp_path, part, f"{prefix}nsr-prerl", {0: run(0.4, 0.3), 1: run(0.6, 0.3)})
+        write(tmp_path, part, f"{prefix}nsr-prerl", {0: run(0.4, 0.3), 1: run(0.6, 0.5)})
+        write(tmp_path, part, f"{prefix}{whole}", {0: run(0.4, 0.3), 1: run(0.6, 0.5)})
+        write(tmp_path, part, f"{prefix}grpo", {1: run(0.8, 0.1), 0: run(0.5, 0.1)})
     row = [cell.strip() for cell in tables.axes_table().splitlines()[3].split("|")[1:-1]]
     assert row[:2] == ["small", "2"]
-    assert row[4].startswith("×3.0")
-    assert row[4].endswith("at 0.100")
-    assert row[5] == "×2.0 at 0.100"
-    assert row[8] == "-10.0 [-10.0, -10.0]"
-    assert row[9] == "0.0"
+    assert row[4:6] == ["×3.0 · 5.0, 0.100, 20.0", "×2.0, 0.100, 20.0"]
+    assert row[8] == "-15.0 [-78.5, +48.5]"  # −10 and −20: 12.706 · 7.071 / √2 = 63.5
+    assert row[9] == "63.5"
