@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MARK, _CLOSE = b"\x00", b"\xff"  # no numbers of signals
 
 
-class Policy(Protocol):
+class SignalPolicy(Protocol):
     """What signals mean at present. `press` counts them from 1, from the moment at which the policy holds."""
 
     def ends(self, press: int) -> bool:
@@ -63,7 +63,7 @@ class Interrupts:
         ends_process: the process is ours: end it `GRACE` seconds after a signal that stops at once, or at the next one.
     """
 
-    def __init__(self, policy: Policy, *, ends_process: bool) -> None:
+    def __init__(self, policy: SignalPolicy, *, ends_process: bool) -> None:
         self._ends_process = ends_process
         self._lock = threading.RLock()  # a second signal may interrupt the handler of the first
         self._set(policy)
@@ -72,7 +72,7 @@ class Interrupts:
         self._settled = threading.Event()
         self._deadline: float | None = None
 
-    def _set(self, policy: Policy) -> None:
+    def _set(self, policy: SignalPolicy) -> None:
         self.policy = policy
         self._seen = self._handled = 0
         self._decided: dict[int, bool] = {}
@@ -113,7 +113,7 @@ class Interrupts:
         self._read.close()
         self._write.close()
 
-    def change(self, policy: Policy) -> Policy:
+    def change(self, policy: SignalPolicy) -> SignalPolicy:
         """Let signals mean something else from now on, and return the policy before."""
         self._settle()
         before = self.policy
@@ -205,7 +205,7 @@ def answer_at_once() -> None:
 
 
 @contextmanager
-def answered(policy: Policy) -> Iterator[None]:
+def answered(policy: SignalPolicy) -> Iterator[None]:
     """Let SIGINT and SIGTERM mean what `policy` says, within a block.
 
     Python allows handlers in the main thread only. In another thread signals keep the meaning that they had.

@@ -101,7 +101,7 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
     stop = StopSignal()
     if not primary:
         callback = SilentCallback()
-    with _stoppable(_Stopping(launch, stop, callback, alone=world is None or world.size == 1)):
+    with _stoppable(_RunSignals(launch, stop, callback, alone=world is None or world.size == 1)):
         return _run(launch, callback, stop, world)
 
 
@@ -156,7 +156,7 @@ def _threads_of(output: Path) -> int | None:
         return None
 
 
-class _Stopping:
+class _RunSignals:
     """What SIGINT and SIGTERM mean to a run: the first one stops it after its step, the second one at once.
 
     Before its first step there is nothing to finish, and the first one stops it at once. Several processes finish the
@@ -210,7 +210,7 @@ def resume_command(output: Path) -> str:
 
 
 @contextmanager
-def _stoppable(stopping: _Stopping) -> Iterator[None]:
+def _stoppable(stopping: _RunSignals) -> Iterator[None]:
     """Let SIGINT and SIGTERM stop the run.
 
     Raises:
