@@ -11,7 +11,7 @@ _SPACE = ("", " ", "\n")
 
 
 @dataclass(frozen=True, slots=True)
-class _Symbol:
+class _PatternMark:
     """A bracket, bar or anchor of a pattern that is no plain character. `depth`: how many groups are around it."""
 
     start: int
@@ -104,7 +104,7 @@ def _group(pattern: re.Pattern[str], group: int | str) -> str | None:
     return None
 
 
-def _places(pattern: str) -> Iterator[_Symbol]:
+def _places(pattern: str) -> Iterator[_PatternMark]:
     """Yield the brackets, bars and anchors of a pattern. Escapes and characters in [] are none."""
     depth = position = 0
     while position < len(pattern):
@@ -112,17 +112,17 @@ def _places(pattern: str) -> Iterator[_Symbol]:
         if text == "\\":
             text = pattern[position : position + 2]
             if text in (r"\A", r"\Z"):
-                yield _Symbol(position, text, depth)
+                yield _PatternMark(position, text, depth)
         elif text == "[":
             text = _class(pattern, position)
         elif text == "(":
-            yield _Symbol(position, text, depth)
+            yield _PatternMark(position, text, depth)
             depth += 1
         elif text == ")":
             depth -= 1
-            yield _Symbol(position, text, depth)
+            yield _PatternMark(position, text, depth)
         elif text in "|^$":
-            yield _Symbol(position, text, depth)
+            yield _PatternMark(position, text, depth)
         position += len(text)
 
 
