@@ -55,7 +55,7 @@ def on_files(files: Any, config: Any) -> Any:
 def start() -> str:
     """Return the README with its links as they are among the pages; what is no page is named without a link."""
     text = README.read_text(encoding="utf-8").replace("](docs/", "](")
-    return re.sub(r"\[([^\]]+)\]\((?!https?://)(?![\w/-]+\.md(?:#[\w-]+)?\))[^)]*\)", r"\1", text).replace(
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?://)(?![\w/-]+\.md(?:#[\w-]+)?\))[^)]*\)", r"\1", text).replace(
         "[CONTRIBUTING.md](CONTRIBUTING.md)", "CONTRIBUTING.md"
     )
 

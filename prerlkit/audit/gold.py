@@ -25,7 +25,7 @@ def try_gold(uses: Sequence[VerifierConfig], rows: Sequence[AuditRow], folder: P
     """Judge each row's gold answer, put into a plausible completion, by each verifier that says how that looks.
 
     Args:
-        folder: the recipe's folder, for verifiers beside it.
+        folder: the recipe's folder, for verifiers next to it.
 
     Returns:
         A line for a person on each verifier that judges answers.

@@ -142,7 +142,7 @@ def compare(
         states = ", ".join(f"{run.folder} ({run.state})" for run in runs)
         raise UsageError(
             f"No run is completed, so there is nothing to compare: {states}.",
-            "`prerlkit resume RUN` goes on with one; a sweep's command goes on with all of its.",
+            "`prerlkit resume RUN` continues one; a sweep's command continues all of its runs.",
         )
     base = _baseline(whole, baseline)
     series = {id(run): series_of(run) for own in whole for run in own.runs}

@@ -19,7 +19,7 @@ from prerlkit.page.shell import Page, Section, table
 from prerlkit.secrets import redact
 
 CURVES = (*(metric.name for metric in (ENTROPY, COMPLETION_LENGTH, ZERO_SIGNAL, TRUNCATED)), PROBE.of("*"))
-"""Metrics that the page shows beside those of the text, where runs have them."""
+"""Metrics that the page shows in addition to those of the text, where runs have them."""
 _COLORS = 8
 _OWN = "prerlkit.compare"
 

@@ -1,7 +1,7 @@
 """What a handful of repetitions says: t intervals, paired differences and exact tests over runs that differ by seed.
 
-With 3 to 10 seeds the bootstrap's interval is too narrow, so Student's t is what is shown and the bootstrap stands
-beside it. The t quantiles come from mpmath's incomplete beta function: torch brings mpmath along, but not scipy.
+With 3 to 10 seeds the bootstrap's interval is too narrow. Student's t is shown, with the bootstrap next to it. The t
+quantiles come from mpmath's incomplete beta function: torch brings mpmath along, but not scipy.
 """
 
 from __future__ import annotations

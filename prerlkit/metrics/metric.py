@@ -42,7 +42,7 @@ class Metric:
         chart: its own chart in a report; None: drawn with the other metrics.
         label: a short word for tables, where the last part of the name does not do.
         optional: only some runs or steps have it.
-        parts: all that may stand in the part that varies, where that is known beforehand.
+        parts: all values of the part that varies, where they are known beforehand.
     """
 
     name: str

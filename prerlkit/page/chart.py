@@ -19,7 +19,7 @@ class ChartLine:
         name: in the legend and in tables.
         x, y: of equal length, x ascending; None is a gap.
         low, high: an interval around each y, drawn as a bar; empty without one.
-        look: `line`; `faint` stands behind another line, without a legend entry of its own; `points` are joined thinly.
+        look: `line`; `faint` is behind another line and has no legend entry; `points` are joined thinly.
         color: number of the colour, 0 to 7; lines of one run share it.
         group: what a reader switches on and off together, a run for instance.
     """

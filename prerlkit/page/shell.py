@@ -85,7 +85,7 @@ class Page:
         )
 
     def update(self) -> dict[str, Any]:
-        """What a page that goes on takes over: the markup of its parts, and its data."""
+        """The markup of the page's parts and its data, for an open page that updates itself."""
         bodies = {section.id: str(section.body) for section in self.sections if not section.own}
         return {**self._data(), "title": visible(self.title), "lead": str(self.lead), "bodies": bodies}
 
@@ -148,6 +148,6 @@ def _policy(scripts: Sequence[str], live: str) -> str:
 
 
 def _script_json(value: Any) -> Markup:
-    """JSON that can stand in a <script>: no character in it that HTML could see."""
+    """JSON that is safe inside a <script>: it has no character that HTML interprets."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

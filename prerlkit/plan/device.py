@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from prerlkit.errors import UsageError
@@ -112,7 +113,7 @@ def at_hand(wanted: str) -> Device:
 def free_host_memory() -> int:
     """Bytes that this process may still take: of the machine, and of its control group where there is a limit."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"))
-    free = int(found[1]) * 1024 if found else 2**63 - 1
+    free = int(found[1]) * 1024 if found else int(psutil.virtual_memory().available)  # no /proc on macOS
     for limit, used in _group_files():
         most, now = _read(limit).strip(), _read(used).strip()
         if most.isdigit() and now.isdigit():

@@ -76,8 +76,8 @@ class Memory(Settings):
     """Knobs that trade time for memory and change nothing else."""
 
     microbatch_tokens: PositiveInt = 4096
-    """Tokens, padding included, that go through the model at once in training. verl: `ppo_max_token_len_per_gpu`;
-    transformers counts sequences: `per_device_train_batch_size`."""
+    """Tokens, padding included, that go through the model at once in training; the gradients of a step add up. verl:
+    `ppo_max_token_len_per_gpu`; transformers counts: `per_device_train_batch_size`, `gradient_accumulation_steps`."""
     logits_chunk: PositiveInt = 1024
     """Positions whose logits exist at the same time: [chunk, V] is held, never [B, T, V]."""
     gradient_checkpointing: Bool = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+
 from prerlkit.errors import EngineError, PrerlkitError
 from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
 from prerlkit.types import Completion, Prompt
@@ -93,8 +95,13 @@ def _final(error: Exception) -> bool:
 
 
 def _died(error: Exception) -> PrerlkitError:
+    ran_out = isinstance(error, torch.OutOfMemoryError)
+    what = (
+        "Memory ran out: continue with --resume and a lower rollout.max_sequences"
+        if ran_out
+        else "Look at the memory and at the lines above, then continue with --resume"
+    )
     return PrerlkitError(
         f"The rollout engine died twice in a row: {type(error).__name__}: {error}.",
-        "All finished steps are saved. Look at the memory and at the lines above, then continue with --resume; "
-        "-v shows where it happened.",
+        f"All finished steps are saved. {what}; -v shows where it happened.",
     )

@@ -66,7 +66,7 @@ class Sweep:
         stop_on_failure: start no more runs after one that failed.
         trust: the runs may use the code that their recipes bring.
         run_here: runs a point in the calling process and returns its exit code. Points then run in copies of this
-            process where that is possible (`forked`), and otherwise in processes of their own.
+            process where that is possible (`forked`), and otherwise in separate processes.
         held: the lock on the sweep's folder.
         changed: called with each entry whose state changed.
         tick: called a few times a second.

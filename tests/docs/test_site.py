@@ -25,8 +25,13 @@ def test_every_page_has_one_place_in_the_site():
     assert sorted(placed) == sorted(PAGES | {"index.md", "cli.md", "python.md", "recipe-keys.md"})
 
 
+def test_the_site_has_four_parts():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
+    assert re.findall(r"^  - ([^:]+):$", nav, re.MULTILINE) == ["Tutorials", "How to", "Reference", "Background"]
+
+
 def test_the_start_page_links_to_pages_only(pages):
-    links = re.findall(r"\]\(([^)]+)\)", pages.start())
+    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", pages.start())
     assert len(links) > 15
     assert {link.split("#")[0] for link in links if not link.startswith("http")} <= PAGES
 

@@ -1,4 +1,4 @@
-"""Push against a Hub on localhost, by the real client in processes of its own, and back down again."""
+"""Push against a Hub on localhost, by the real client in separate processes, and back down again."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Task:
         max_new_tokens: the default limit of a completion.
         seed: the default seed.
         recipe: where it came from, if it was one.
-        folder: that recipe's, for relative paths and plugins beside it.
+        folder: that recipe's, for relative paths and plugins next to it.
         preset, source, changes: otherwise; `changes` are keys of a recipe's data section.
         chat: None: as the model's tokenizer has a chat template or not.
     """
