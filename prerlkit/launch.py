@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -124,6 +125,8 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
         with _signals(stop, callback), watching as watched, threads as note:
             if note:
                 callback.on_message(note)
+            watch = f"prerlkit report {shlex.quote(str(output))} --watch --open"
+            callback.on_message(f"live report, from another terminal: {watch}")
             watched.progress("model and prompts", 0, 0)
             return run(
                 recipe,

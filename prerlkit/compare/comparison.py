@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -11,11 +12,11 @@ from prerlkit.compare import groups as grouping
 from prerlkit.compare.curves import MeanCurve, curves
 from prerlkit.compare.effects import GroupEffect, group_effects
 from prerlkit.compare.groups import RunGroup, at
-from prerlkit.compare.series import AXES, Axis, Series, positions, series_of
+from prerlkit.compare.series import AXES, Axis, Series, bounds_of, positions, series_of
 from prerlkit.errors import UsageError
 from prerlkit.evaluation import estimates
 from prerlkit.evaluation.estimates import Difference
-from prerlkit.evaluation.repetitions import Contrast, Mean, mean, paired, unpaired
+from prerlkit.evaluation.repetitions import Bounds, Contrast, Mean, mean, paired, unpaired
 from prerlkit.metrics.catalogue import (
     EVAL_ACCURACY,
     EVAL_AVERAGE,
@@ -74,7 +75,11 @@ class ByPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All that `prerlkit compare` finds."""
+    """All that `prerlkit compare` finds.
+
+    Attributes:
+        incomparable: those of `warnings` under which a difference of accuracies or rewards means nothing.
+    """
 
     groups: tuple[RunGroup, ...]
     baseline: str
@@ -86,6 +91,7 @@ class Comparison:
     effects: tuple[GroupEffect, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    incomparable: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; runs by their folder."""
@@ -111,6 +117,7 @@ class Comparison:
             "effects": [asdict(one) for one in self.effects],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
+            "incomparable": list(self.incomparable),
         }
 
 
@@ -157,6 +164,7 @@ def compare(
         for name in names
     )
     by_prompt = tuple(one for own in whole if own is not base and (one := _by_prompt(base, own)))
+    incomparable = tuple(grouping.incomparable(whole))
     return Comparison(
         tuple(found),
         base.label,
@@ -167,7 +175,8 @@ def compare(
         by_prompt,
         group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
-        (*grouping.cut_short(found), *grouping.warnings(whole)),
+        (*incomparable, *grouping.cut_short(found), *grouping.warnings(whole)),
+        incomparable,
     )
 
 
@@ -209,23 +218,28 @@ def _at_budget(
         if there := {seed: value for seed, value in found.items() if value}:
             values[own.label] = {seed: value.value for seed, value in there.items()}
             between[own.label] = sum(value.between for value in there.values())
-    first = values.get(base.label, {})
+    first, bounds = values.get(base.label, {}), bounds_of(name)
     return AtBudget(
         axis,
         budget,
-        {label: mean(list(own.values())) for label, own in values.items()},
-        {label: _contrast(first, own) for label, own in values.items() if first and label != base.label},
+        {label: mean(list(own.values()), bounds) for label, own in values.items()},
+        {label: _contrast(first, own, bounds) for label, own in values.items() if first and label != base.label},
         {label: tuple(own) for label, own in values.items()},
         between,
     )
 
 
-def _contrast(first: Mapping[int, float], second: Mapping[int, float]) -> Contrast:
-    """By seed where any is in both; otherwise as two samples that have nothing to do with each other."""
+def _contrast(first: Mapping[int, float], second: Mapping[int, float], bounds: Bounds | None) -> Contrast:
+    """By seed where any is in both; otherwise as two samples that have nothing to do with each other.
+
+    Args:
+        bounds: of the metric. The difference has none where the metric has no upper one.
+    """
+    span = None if bounds is None or math.isinf(bounds[1]) else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     both = [seed for seed in first if seed in second]
     if both:
-        return paired([second[seed] - first[seed] for seed in both])
-    return unpaired(list(first.values()), list(second.values()))
+        return paired([second[seed] - first[seed] for seed in both], span)
+    return unpaired(list(first.values()), list(second.values()), span)
 
 
 def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:

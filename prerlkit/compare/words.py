@@ -71,7 +71,7 @@ def cost_text(name: str, value: Mean) -> str:
     """A cost; memory in GiB."""
     if name == "peak memory":
         return f"{value.value / 2**30:.2f} GiB"
-    spread = f" [{amount(max(0.0, value.interval[0]))}, {amount(value.interval[1])}]" if value.interval else ""
+    spread = f" [{amount(value.interval[0])}, {amount(value.interval[1])}]" if value.interval else ""
     return amount(value.value) + (spread if value.interval and value.interval[0] < value.interval[1] else "")
 
 

@@ -273,6 +273,7 @@ EVAL_THOUGHTS = Metric(
     "eval/thoughts/<kind>",
     "transition, reflection, verification and decomposition phrases ([evaluation.md](evaluation.md)) for each sample; "
     "for each greedy answer where no samples are drawn",
+    unit="per answer",
 )
 EVAL_KL = Metric(
     "eval/kl",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -64,7 +65,8 @@ def test_seeds_are_paired_and_tested_exactly(make_run):
     contrast = at(found, "eval/accuracy", "steps").contrasts["two"]
     assert contrast.pairs == 3
     assert contrast.value == pytest.approx(0.1)  # (0.10 + 0.05 + 0.15) / 3
-    assert contrast.interval == pytest.approx((0.1 - 4.302653 * 0.05 / 3**0.5, 0.1 + 4.302653 * 0.05 / 3**0.5))
+    half = 4.302653 * 0.05 / 3**0.5 / (1 - 0.1**2)  # on the scale on which ±100 points are infinitely far away
+    assert contrast.interval == pytest.approx((math.tanh(math.atanh(0.1) - half), math.tanh(math.atanh(0.1) + half)))
     assert contrast.p == contrast.smallest_p == 0.25
     assert any("can't be below 2^-(n-1): 0.25 with 3 pairs" in note for note in found.notes)
     other = compare(find_runs([make_run("x").parent / "one", make_run("y").parent / "two"]), baseline="two")

@@ -18,7 +18,8 @@ def print_comparison(console: Console, found: Comparison) -> None:
         table.add_row(*map(escape, row))
     console.print(table)
     for text in found.warnings:
-        console.print(f"[yellow]not comparable[/yellow]  {escape(text)}", soft_wrap=True)
+        word = "not comparable" if text in found.incomparable else "compare with care"
+        console.print(f"[yellow]{word}[/yellow]  {escape(text)}", soft_wrap=True)
     for metric in found.metrics:
         _print_metric(console, metric, found)
     if found.effects:
