@@ -38,8 +38,8 @@ class GeneratorSource(Settings):
 
     kind: Literal["generator"]
     name: str
-    """`arithmetic`, with the settings `operations`, `terms`, `low` and `high`; or `reach`, with `part` (`train`, `eval` or
-    `pretraining`)."""
+    """`arithmetic`, with the settings `operations`, `terms`, `low` and `high`; or `reach`, with `part` (`train`, `eval`
+    or `pretraining`)."""
     rows: PositiveInt
     """How many distinct rows to make; fewer exist for some settings, which is an error."""
     seed: Int = 0
