@@ -25,7 +25,7 @@ STEPS = 6
 """How many of the last steps are shown."""
 LAST = "look at it"
 """The last line of the picture. Behind it is a path of this machine."""
-REPORT = (1280, 1500)
+REPORT = (1280, 1550)
 """Width and height: down to the first curves."""
 
 

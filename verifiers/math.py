@@ -101,7 +101,7 @@ class Math(Verifier):
         return Verdict.of(False, "the answer takes too long to be worked out")
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
-        """In a box; after `####` where only a number counts. A whole solution as it is: its own last number counts."""
+        """In a box; after `####` where only a number counts. A whole solution unchanged: its last number counts."""
         if self.settings.extract == "regex":
             return None
         if "\n" in answer.strip() or "####" in answer:

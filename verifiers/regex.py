@@ -115,7 +115,7 @@ class Regex(Verifier):
         return broken
 
     def _wrong_answer(self, pattern: re.Pattern[str], sample: VerifierInput) -> str:
-        """What is wrong with the answer; nothing when it equals the gold one."""
+        """Return what is wrong with the answer; empty when it equals the gold one."""
         text, gold = sample.completion, sample.answer or ""
         after = after_thinking(text, sample.prompt)
         if after is None:

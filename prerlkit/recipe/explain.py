@@ -1,4 +1,4 @@
-"""What a person reads when a recipe is wrong: file, line, key, what was expected, the nearest right key."""
+"""The error text for a wrong recipe: file, line, key, the expected value, the nearest right key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 12
 
 
 def explain(error: ValidationError, path: Path, source: Any, overrides: Sequence[str]) -> str:
-    """One line a mistake, in the file's order."""
+    """Return one line per mistake, in the file's order."""
     found = [item for item in error.errors() if not _only_inherited(item["loc"], source)]
     misspelled = {
         (*item["loc"][:-1], meant)
@@ -77,7 +77,7 @@ def _short(value: Any) -> str:
 
 
 def _only_inherited(loc: tuple[int | str, ...], source: Any) -> bool:
-    """Whether the mistake stands in the recipe's own section, from which the stage inherited it."""
+    """Whether the mistake is in the recipe's section, from which the stage inherited it."""
     if len(loc) < 4 or loc[0] != "stages" or loc[2] not in SECTIONS:
         return False
     try:
@@ -157,7 +157,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _literals(model: type[BaseModel]) -> tuple[Any, ...]:
-    """The words by which a union knows this member."""
+    """Return the tags of this member of a union."""
     tags = [model.model_fields[key].annotation for key in ("kind", "name") if key in model.model_fields]
     return tuple(word for tag in tags if typing.get_origin(tag) is typing.Literal for word in typing.get_args(tag))
 

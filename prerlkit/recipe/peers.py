@@ -1,4 +1,4 @@
-"""What TRL, PEFT, vLLM, verl and transformers call the keys of a recipe: an unknown key that is theirs gets our name.
+"""The names of recipe keys in TRL, PEFT, vLLM, verl and transformers: an error for such a key names ours.
 
 Sources: TRL's `GRPOConfig` and `ModelConfig`, transformers' `TrainingArguments` and `BitsAndBytesConfig`, PEFT's
 `LoraConfig`, vLLM's engine arguments, verl's `ppo_trainer.yaml` with its defaults; July 2026, verl January 2026.
@@ -85,7 +85,7 @@ DIFFERENT: Mapping[str, str] = {
     "max_num_gen_batches": "the first draw is not counted",
     "free_cache_engine": "the weights leave the device too",
 }
-"""Where the peer's key is not quite the same thing: what ours is."""
+"""Notes on keys of ours that differ from the peer's key in meaning."""
 
 OURS: Mapping[str, str] = {name: ours for ours, names in PEERS.items() for name in names.split()}
 

@@ -67,7 +67,7 @@ EngineName = Annotated[
 
 
 class Vllm(Settings):
-    """The vLLM engine: started by the run beside the training, or one or several `vllm serve` that run already."""
+    """The vLLM engine: started by the run next to the training, or one or several running `vllm serve`."""
 
     server: Annotated[
         tuple[Address, ...] | None,

@@ -121,7 +121,8 @@ def test_commands_on_the_pages_name_options_and_recipes_that_exist(page):
     from prerlkit.cli.app import app
 
     command = typer.main.get_command(app)
-    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip().startswith("prerlkit ")]
     for line in lines:
         words = shlex.split(re.split(r"\s{2,}|\s+#|\s+>\s", line)[0].replace("[--resolved]", "--resolved"))[1:]
