@@ -90,7 +90,6 @@ DIFFERENT: Mapping[str, str] = {
 """Notes on keys of ours that differ from the peer's key in meaning."""
 
 WITHOUT_EQUAL: Mapping[str, str] = {
-    "gradient_accumulation_steps": "a step of `rollout.prompts_per_step` is split by `memory.microbatch_tokens`",
     "generation_batch_size": "a step draws `rollout.prompts_per_step` prompts, `rollout.group_size` times each",
     "batch_size": "a step draws `rollout.prompts_per_step` prompts, `rollout.group_size` times each",
     "ppo_micro_batch_size_per_gpu": "micro-batches have `memory.microbatch_tokens` tokens",

@@ -44,7 +44,7 @@ def said(*overrides: str) -> list[str]:
         ("learning_rate=1e-4", "learning_rate: unknown key; did you mean `stages.NAME.learning_rate`?"),
         ("steps=4", "steps: unknown key; did you mean `stages.NAME.steps`?"),
         ("group_size=4", "did you mean `rollout.group_size` or `stages.NAME.rollout.group_size`?"),
-        ("gradient_accumulation_steps=4", "here a step of `rollout.prompts_per_step` is split by"),
+        ("gradient_accumulation_steps=4", "`gradient_accumulation_steps` is called `memory.microbatch_tokens` here"),
         ("rollout.max_seq_length=4", "here prompts have `rollout.max_prompt_tokens`, completions"),
         ("verifiers=[math]", "verifiers[0]: expected keys and values, got 'math'"),
         ("verifiers=[{name: mth}]", 'did you mean "math"?'),
