@@ -100,7 +100,7 @@ def init(
 
     [bold]prerlkit recipes init mine.yaml[/bold]
       a copy of the quickstart
-    [bold]prerlkit recipes init mine.yaml --data rows.jsonl --answer solution --verifier math[/bold]
+    [bold]prerlkit recipes init my.yaml --data my.jsonl --answer gold --verifier math[/bold]
       for the rows of a file
     """
     if path.suffix not in (".yaml", ".yml"):
