@@ -4,12 +4,15 @@ A table is between `<!-- KIND -->` or `<!-- KIND: NAME -->` and `<!-- end -->`. 
     metrics: of steps, evaluations, or a probe (NAME), from the catalogue
     presets: the algorithms' names with their five choices
     health: the conditions that a run warns of
+    packages: the parts of `prerlkit`, from the lowest to the highest
     verifier: what a built-in one does and its settings, as `prerlkit verifiers show NAME` prints them
     verdicts: the examples of a verifier (NAME), from its cases in tests/verifiers
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +29,7 @@ from prerlkit.verify.registry import find
 
 FOLDER = Path(__file__).resolve().parent
 CASES = FOLDER.parent / "tests" / "verifiers"
-PAGES = ("algorithms.md", "metrics.md", "probes.md", "reliability.md", "verifiers.md")
+PAGES = ("algorithms.md", "architecture.md", "metrics.md", "probes.md", "reliability.md", "verifiers.md")
 TABLES = {"steps": OF_STEPS, "evaluations": OF_EVALUATIONS, **{probe.name: probe.metrics for probe in known_probes()}}
 SOURCES = {
     "nsr-prerl": "2604.14142",
@@ -45,7 +48,9 @@ SOURCES = {
 }
 """arXiv numbers of the presets."""
 _DIRECTIONS = {"higher": "↑", "lower": "↓", "": ""}
-TABLE = re.compile(r"(<!-- (metrics|presets|health|verifier|verdicts)(?:: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(
+    r"(<!-- (metrics|presets|health|packages|verifier|verdicts)(?:: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -129,6 +134,31 @@ def escaped(text: str) -> str:
     return text.replace("|", r"\|")
 
 
+def packages(_: str) -> str:
+    """Return the table of packages and modules: the floor of each, and the first paragraph of its docstring."""
+    rows = []
+    for name, floor in sorted(_floors().items(), key=lambda item: item[1]):
+        if name == "__main__":
+            continue
+        path = FOLDER.parent / "prerlkit" / name.replace(".", "/")
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        shown = name.replace(".", "/") + "/" * path.is_dir()
+        rows.append((f"`{shown}`", f"{floor:g}", " ".join(text.partition("\n\n")[0].split())))
+    return table(("part", "floor", "what it is"), rows)
+
+
+def _floors() -> Mapping[str, float]:
+    """Return the floor of each part, as the test of imports has it."""
+    spec = importlib.util.spec_from_file_location("test_imports", FOLDER.parent / "tests" / "test_imports.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    floors: Mapping[str, float] = module.RANKS
+    return floors
+
+
 def _advantage(choice: Advantage) -> str:
     match choice:
         case Constant():
@@ -153,6 +183,7 @@ _KINDS: Mapping[str, Callable[[str], str]] = {
     "metrics": metrics,
     "presets": presets,
     "health": health,
+    "packages": packages,
     "verifier": verifier,
     "verdicts": verdicts,
 }

@@ -26,7 +26,7 @@ from prerlkit.verify.environment.reward import bounds, info_of, reward
 
 
 class EnvironmentSettings(Settings):
-    """Which environment, how it is made, and what its reward means."""
+    """The environment, its arguments, and the scale of its reward."""
 
     id: Annotated[str, Field(pattern=r"^(.+\.py|([\w.-]+/)?[A-Za-z_][\w.-]*)$")]
     """The environment's id, `my-env` or `owner/my-env`: the installed module `my_env`. Or `path/to/file.py`, from the
@@ -79,7 +79,7 @@ class Environment(Verifier):
         return Verdict(score, score >= self.settings.pass_at, "", {**details, "reward": found.value})
 
     def check_service(self) -> None:
-        """Load the environment, which refuses one that can't judge a completion by itself."""
+        """Load the environment; refuse one that can't judge a single completion."""
         with self._variables():
             self._loaded = load(self.settings.id, self.settings.args)
 

@@ -95,7 +95,7 @@ class JsonSchema(Verifier):
         return Verdict.of(wrong is None, "" if wrong is None else f"{wrong.json_path}: {wrong.message[:200]}")
 
     def _checker(self, rules: Any) -> Any:
-        """A validator for the schema, which may be JSON text, or what is wrong with that, as text."""
+        """Return a validator for the schema, which may be JSON text, or the fault of the schema as text."""
         import jsonschema
         import referencing
 
@@ -206,7 +206,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 class _WrittenNumber(Decimal):
-    """A number with a point or an exponent, as it is written: a float would round it."""
+    """A number with a point or an exponent, as a decimal: a float would round it."""
 
     def __repr__(self) -> str:
         return str(self)

@@ -41,7 +41,7 @@ _REPLY = 2_000  # characters of a reply that samples.jsonl keeps
 
 
 class JudgeSettings(Settings):
-    """Which model is asked, what it is asked, and what its numbers mean."""
+    """The judge's model, its prompt, and the scale of its scores."""
 
     url: str
     """The endpoint's address up to `/v1`, such as http://127.0.0.1:8000/v1."""
@@ -165,7 +165,7 @@ class ModelJudge(Verifier):
         return next(iter(self.environment.values()), None)
 
     def _told(self, text: str, most: int = _REASON) -> str:
-        """What a server said, bounded and without the key."""
+        """Return a server's message, bounded and without the key."""
         if key := self._key():
             text = text.replace(key, "[hidden]")
         return redact(text)[:most]

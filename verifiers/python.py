@@ -12,7 +12,7 @@ from prerlkit.verify.registry import load_function
 
 
 class PythonSettings(FunctionSettings):
-    """Which function, and what its numbers mean."""
+    """The function, and the scale of its scores."""
 
     function: str
     """`path/to/file.py:function`, from the working directory, or `package.module:function`."""

@@ -37,7 +37,7 @@ class ReasoningGymSettings(Settings):
     r"""auto: the last `<answer>` tag (reasoning-gym's own way), else the last `\boxed{}`, else the whole completion.
     The others: only that."""
     partial: Bool = True
-    """The task's score as it is; many give a little for a near or a well-formed answer. false: 1 or 0."""
+    """Use the task's score; many tasks give a little for a near or a well-formed answer. false: 1 or 0."""
 
 
 class ReasoningGym(Verifier):
@@ -93,7 +93,7 @@ class ReasoningGym(Verifier):
         return score
 
     def _takes_its_gold(self, scorer: Callable[..., float], row: Mapping[str, Any]) -> bool:
-        """Return whether the scorer passes the row's own answer: then a failure to score another one is that one's."""
+        """Return whether the scorer passes the row's answer: then an answer that it can't score is at fault."""
         try:
             return isinstance(row["answer"], str) and self._score(scorer, row["answer"], row) >= 1.0
         except (Exception, TooExpensive):  # noqa: BLE001 - as above
@@ -122,7 +122,7 @@ class ReasoningGym(Verifier):
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         gold = answer or row.get("answer")  # the row's, where data.answer is null
         if not isinstance(gold, str):
-            return None  # some tasks have no answer of their own, only a scorer
+            return None  # some tasks have no reference answer, only a scorer
         return (
             rf"\boxed{{{gold}}}"
             if self.settings.extract == "boxed"

@@ -44,6 +44,11 @@ class Section:
     intro: str = ""
     own: bool = False
 
+    @property
+    def smooth(self) -> bool:
+        """Whether there are curves that a reader may smooth."""
+        return any(line.smooth for chart in self.charts for line in chart.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

@@ -1,4 +1,4 @@
-"""An engine that outlives the death of the engine inside it: started again once, what was sampled is kept."""
+"""An engine that survives the death of its inner engine: it restarts that one once and keeps the samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RestartingEngine:
 
     When the inner engine fails during a batch, it is closed, made again, given the policy, and asked for the
     completions that are still missing. Their draws are a function of seed, prompt and sample, so they are the same. A
-    second failure in the same batch ends the run: what fails twice at once is no accident.
+    second failure in the same batch ends the run: two failures in a row are no accident.
 
     Args:
         make: starts an engine.
@@ -29,7 +29,7 @@ class RestartingEngine:
         self._engine: RolloutEngine | None = make()
 
     def sync_weights(self) -> WeightSync:
-        """Take over the policy, in a fresh engine if the old one is dead."""
+        """Load the policy, in a new engine if the old one is dead."""
         try:
             return self._running().sync_weights()
         except Exception as error:
@@ -61,7 +61,7 @@ class RestartingEngine:
     def _missing(
         self, prompts: Sequence[Prompt], sampling: Sampling, seen: set[tuple[int, int]]
     ) -> Iterator[tuple[int, int, Completion]]:
-        """Completions of prompts that are not all in `seen`, which grows; none is given twice."""
+        """Yield the completions that are not in `seen`, and add them to it: none is yielded twice."""
         left = [i for i in range(len(prompts)) if any((i, s) not in seen for s in range(sampling.samples))]
         for place, sample, completion in self._running().generate([prompts[i] for i in left], sampling):
             if (left[place], sample) not in seen:
@@ -90,7 +90,7 @@ class RestartingEngine:
 
 
 def _final(error: Exception) -> bool:
-    """Whether starting again is no help: an error for people, other than the death of an engine."""
+    """Whether a restart can't help: an error for the user, other than the death of an engine."""
     return isinstance(error, PrerlkitError) and not isinstance(error, EngineError)
 
 

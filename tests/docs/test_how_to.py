@@ -59,7 +59,7 @@ class Reader:
             self._recipe.update(YAML(typ="safe", pure=True).load(text))
             self.write()
         elif language == "sh":
-            for line in text.splitlines():
+            for line in text.replace("\\\n", " ").splitlines():
                 self._command(shlex.split(line, comments=True))
         elif language == "python":
             exec(compile(text, "a block", "exec"), {})
@@ -143,9 +143,12 @@ def test_few_blocks_are_not_run_and_each_has_a_reason():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_is_short(page):
+def test_a_page_is_short_and_its_code_is_narrow(page):
+    """At 1280 pixels a block of the site shows 79 columns."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     assert 80 <= len(text.split()) <= 300
+    wide = [line for *_, code in blocks(page) for line in code.splitlines() if len(line) > 79]
+    assert wide == []
 
 
 def test_a_wrong_key_a_wrong_command_and_a_failing_script_are_found(reader):

@@ -66,7 +66,7 @@ def test_commands_in_the_text_can_be_given(page, tmp_path, monkeypatch):
     """Those in blocks too: their options are parsed as the program does, their recipes and keys are looked up."""
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(locate("quickstart_dsrl").read_text(encoding="utf-8"), encoding="utf-8")
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"`(prerlkit [^`\n]+)`", text) + re.findall(r"^(prerlkit .*)$", text, re.MULTILINE)
     for line in lines:
         node, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
