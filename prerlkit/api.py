@@ -1,4 +1,4 @@
-"""What the command line does, as functions: run, load_policy, evaluate.
+"""What the command line does, as functions: run, load_run, load_policy, evaluate, compare_runs.
 
 `import prerlkit` offers them and loads this module when one is first used; see docs/api.md.
 """
@@ -14,10 +14,12 @@ from prerlkit.paths import user_path
 from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
+    from prerlkit.compare.comparison import Comparison
     from prerlkit.evaluation.harness.results import Results
     from prerlkit.policy.policy import Policy
     from prerlkit.recipe.schema import Recipe
     from prerlkit.runs.files import Existing
+    from prerlkit.runs.run import Run
     from prerlkit.train.callbacks import Callback
     from prerlkit.train.run import Summary
 
@@ -130,6 +132,48 @@ def evaluate(
     where = user_path(output or Path("evals") / found.task.name)
     with quieted():
         return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run from its folder: `.steps`, `.evaluations`, `.effects`, `.plot()`. No weights are loaded.
+
+    Args:
+        folder: of a run in any state; also of one that is running.
+
+    Raises:
+        UsageError: it is no run folder; PrerlkitError: one of its files is damaged.
+    """
+    from prerlkit.runs.run import Run
+
+    return Run.open(user_path(folder))
+
+
+def compare_runs(
+    folders: str | Path | Sequence[str | Path],
+    *,
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+    window: int = 5,
+) -> Comparison:
+    """Compare runs over seeds, at equal steps, sampled tokens and time; `prerlkit compare`.
+
+    Args:
+        folders: of runs, or folders that hold runs.
+        by: keys of the recipe whose values make the groups; empty: what recipes differ in but for the seed.
+        baseline: the group that others are compared with; None: the first.
+        metrics: names or patterns; empty: accuracies and the reward.
+        window: steps that a metric of single steps is averaged over.
+
+    Raises:
+        UsageError: no run is completed, or there is no such metric, key or group.
+    """
+    from prerlkit.compare.comparison import compare
+    from prerlkit.runs.find import find_runs
+
+    places = [folders] if isinstance(folders, str | Path) else folders
+    runs = find_runs([user_path(place) for place in places])
+    return compare(runs, by=by, baseline=baseline, metrics=metrics, window=window)
 
 
 def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:

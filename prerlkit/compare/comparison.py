@@ -9,13 +9,13 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from prerlkit.compare import groups as grouping
+from prerlkit.compare.by_prompt import ByPrompt, compare_by_prompt
 from prerlkit.compare.curves import MeanCurve, curves
 from prerlkit.compare.effects import GroupEffect, group_effects
-from prerlkit.compare.groups import RunGroup, at
+from prerlkit.compare.groups import RunGroup
 from prerlkit.compare.series import AXES, Axis, Series, bounds_of, positions, series_of
+from prerlkit.compare.words import html_of
 from prerlkit.errors import UsageError
-from prerlkit.evaluation import estimates
-from prerlkit.evaluation.estimates import Difference
 from prerlkit.evaluation.repetitions import Bounds, Contrast, Mean, mean, paired, unpaired
 from prerlkit.metrics.catalogue import (
     EVAL_ACCURACY,
@@ -59,21 +59,6 @@ class MetricComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class ByPrompt:
-    """A group against the baseline, prompt by prompt, at the last evaluation that all of their runs have at one step.
-
-    Attributes:
-        seeds: those that both have; a prompt's pass rate is its mean over them.
-        difference: mean over prompts; the bootstrap resamples prompts and takes the seeds as they are.
-    """
-
-    group: str
-    step: int
-    seeds: tuple[int, ...]
-    difference: Difference
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """All that `prerlkit compare` finds.
 
@@ -92,6 +77,15 @@ class Comparison:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     incomparable: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: what is compared with what."""
+        labels = ", ".join(f"{own.label} ({len(own.runs)} runs)" for own in self.groups)
+        return f"<Comparison of {labels}; baseline {self.baseline}, {len(self.metrics)} metrics>"
+
+    def _repr_html_(self) -> str:
+        """Return warnings and a table for each metric, for notebooks."""
+        return html_of(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; runs by their folder."""
@@ -163,7 +157,7 @@ def compare(
         )
         for name in names
     )
-    by_prompt = tuple(one for own in whole if own is not base and (one := _by_prompt(base, own)))
+    by_prompt = tuple(one for own in whole if own is not base and (one := compare_by_prompt(base, own)))
     incomparable = tuple(grouping.incomparable(whole))
     return Comparison(
         tuple(found),
@@ -240,35 +234,6 @@ def _contrast(first: Mapping[int, float], second: Mapping[int, float], bounds: B
     if both:
         return paired([second[seed] - first[seed] for seed in both], span)
     return unpaired(list(first.values()), list(second.values()), span)
-
-
-def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
-    """None where seeds, evaluations at the same step, or single prompts are not there, or the data are not the same."""
-    pairs = [(run, own.by_seed[seed]) for seed, run in base.by_seed.items() if seed in own.by_seed]
-    keys = ("data", "verifiers", "reward")
-    if not pairs or any(at(a.recipe, key) != at(b.recipe, key) for a, b in pairs for key in keys):
-        return None
-    evaluated = [_prompts_by_step(run) for pair in pairs for run in pair]
-    steps = set.intersection(*(set(one) for one in evaluated))
-    if not steps:
-        return None
-    step = max(steps)
-    sides = []
-    for side in (0, 1):
-        values: dict[str, list[float]] = {}
-        for pair in pairs:
-            others = _prompts_by_step(pair[1 - side])[step]
-            for prompt, value in _prompts_by_step(pair[side])[step].items():
-                if prompt in others:
-                    values.setdefault(prompt, []).append(value)
-        sides.append({prompt: sum(passed) / len(passed) for prompt, passed in values.items()})
-    difference = estimates.difference(*sides)
-    return ByPrompt(own.label, step, tuple(run.seed for run, _ in pairs), difference) if difference else None
-
-
-def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
-    lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
-    return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
 
 
 def _notes(

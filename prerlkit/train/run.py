@@ -247,12 +247,12 @@ class _Stages:
 
     def _end(self, reason: str, counted: float, begun: float) -> Summary:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
-        evaluations = self._context.writer.evaluations
-        past = self._context.past[: self._position.step]
-        done = Counter(name for name, _ in past)
+        writer, past = self._context.writer, self._context.past[: self._position.step]
+        done, evaluations, folder = Counter(name for name, _ in past), writer.evaluations, writer.files.path
         restored = {s.name: last_good(s, past) for s in self._context.recipe.stages if collapsed(s, past)}
-        summary = Summary(reason, evaluations, self._position, peak_memory(), done, self._effects(), restored)
-        self._context.writer.write_summary(summary.to_json(self._context.recipe))
+        effects = self._effects()
+        summary = Summary(reason, evaluations, self._position, peak_memory(), done, effects, restored, folder)
+        writer.write_summary(summary.to_json(self._context.recipe))
         return summary
 
     def _effects(self) -> tuple[StageEffect, ...]:
