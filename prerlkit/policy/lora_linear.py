@@ -6,11 +6,14 @@ on a CPU the memory passes took a tenth of a training step.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from peft.tuners import lora
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 class LoraLinear(lora.Linear):
@@ -27,10 +30,11 @@ class LoraLinear(lora.Linear):
         if args or kwargs or not active or not self._fuses(active, x):
             out: Tensor = super().forward(x, *args, **kwargs)
             return out
-        down_RI = _joined([self.lora_A[key].weight for key in active], 0)
-        up_OR = _joined([self.lora_B[key].weight * self.scaling[key] for key in active], 1)
-        inner = self.base_layer
-        fused: Tensor = _LoraProduct.apply(x, inner.weight, inner.bias, down_RI.to(x.dtype), up_OR.to(x.dtype))
+        inner, factors = self.base_layer, []
+        for key in active:
+            factors.append(self.lora_A[key].weight.to(x.dtype))
+            factors.append((self.lora_B[key].weight * self.scaling[key]).to(x.dtype))
+        fused: Tensor = _LoraProduct.apply(x, inner.weight, inner.bias, *factors)
         return fused
 
     def _fuses(self, active: list[str], x: Tensor) -> bool:
@@ -50,35 +54,44 @@ class LoraLinear(lora.Linear):
         return self.training and not isinstance(self.lora_dropout[key], nn.Identity)
 
 
-def _joined(factors: list[Tensor], dim: int) -> Tensor:
-    """The factors of all active adapters as one pair: A stacked, B side by side."""
-    return factors[0] if len(factors) == 1 else torch.cat(factors, dim)
-
-
 class _LoraProduct(torch.autograd.Function):
-    """x Wᵀ + b + (x Aᵀ) Bᵀ, scaled B. Keeps x and x Aᵀ, as PEFT's does, and no output."""
+    """x Wᵀ + b + (x Aᵀ) Bᵀ of each adapter, B scaled. Keeps x and x Aᵀ, as PEFT's does, and no output.
+
+    `factors` are A [R, I] and B [O, R] of each adapter in turn.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, down_RI: Tensor, up_OR: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, *factors: Tensor) -> Tensor:
         x_MI = x.reshape(-1, x.shape[-1])
-        low_MR = x_MI @ down_RI.t()
-        out_MO = nn.functional.linear(x_MI, weight_OI, bias_O).addmm_(low_MR, up_OR.t())
-        ctx.save_for_backward(x_MI, low_MR, weight_OI, down_RI, up_OR)
+        out_MO = nn.functional.linear(x_MI, weight_OI, bias_O)
+        lows = []
+        for down_RI, up_OR in _pairs(factors):
+            lows.append(x_MI @ down_RI.t())
+            out_MO.addmm_(lows[-1], up_OR.t())
+        ctx.save_for_backward(x_MI, weight_OI, *factors, *lows)
         return out_MO.view(*x.shape[:-1], -1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x_MI, low_MR, weight_OI, down_RI, up_OR = ctx.saved_tensors
+        x_MI, weight_OI, *kept = ctx.saved_tensors
+        adapters = len(kept) // 3
+        needs_x, _, _, *needs = ctx.needs_input_grad
         grad_MO = grads[0].reshape(-1, grads[0].shape[-1])
-        x_grad = down_grad = up_grad = None
-        grad_low_MR = grad_MO @ up_OR
-        if ctx.needs_input_grad[0]:
-            x_grad = (grad_MO @ weight_OI).addmm_(grad_low_MR, down_RI).view(*grads[0].shape[:-1], -1)
-        if ctx.needs_input_grad[3]:
-            down_grad = grad_low_MR.t() @ x_MI
-        if ctx.needs_input_grad[4]:
-            up_grad = grad_MO.t() @ low_MR
-        return x_grad, None, None, down_grad, up_grad
+        x_grad_MI = grad_MO @ weight_OI if needs_x else None
+        factor_grads: list[Tensor | None] = []
+        for (down_RI, up_OR), (needs_down, needs_up), low_MR in zip(
+            _pairs(kept[: 2 * adapters]), _pairs(needs), kept[2 * adapters :], strict=True
+        ):
+            grad_low_MR = grad_MO @ up_OR if needs_x or needs_down else None
+            if x_grad_MI is not None:
+                x_grad_MI.addmm_(grad_low_MR, down_RI)
+            factor_grads.append(grad_low_MR.t() @ x_MI if grad_low_MR is not None and needs_down else None)
+            factor_grads.append(grad_MO.t() @ low_MR if needs_up else None)
+        x_grad = None if x_grad_MI is None else x_grad_MI.view(*grads[0].shape[:-1], -1)
+        return x_grad, None, None, *factor_grads
+
+
+def _pairs(values: Sequence[T]) -> Iterator[tuple[T, T]]:
+    """What belongs to A and to B of each adapter."""
+    return zip(values[::2], values[1::2], strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import copy
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,15 +11,25 @@ from torch import Tensor, nn
 
 def use_own_norms(base: nn.Module) -> None:
     """Let each RMS norm of Llama's form compute its gradient in one operation. Its values stay the same bits."""
+    classes: dict[type[nn.Module], type[nn.Module]] = {}
     for module in base.modules():
         if _is_llama_norm(module):
-            module.forward = partial(_forward, module, module.forward)
+            kind = type(module)
+            own = classes.setdefault(kind, type(kind.__name__, (OwnNorm, kind), {"__module__": kind.__module__}))
+            module.__class__ = own
 
 
-def _forward(module: Any, plain: Any, x: Tensor) -> Tensor:
-    own = x.requires_grad and torch.is_grad_enabled() and not module.weight.requires_grad
-    out: Tensor = _RMSNorm.apply(x, module.weight, module.variance_epsilon) if own else plain(x)
-    return out
+class OwnNorm(nn.Module):
+    """What a norm's class gets in front of it: the backward below where the norm itself is frozen."""
+
+    weight: nn.Parameter
+    variance_epsilon: float
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        own = hidden_states.requires_grad and torch.is_grad_enabled() and not self.weight.requires_grad
+        plain = super().forward
+        out: Tensor = _RMSNorm.apply(hidden_states, self.weight, self.variance_epsilon) if own else plain(hidden_states)
+        return out
 
 
 @torch.no_grad()
