@@ -15,14 +15,14 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 ROOM = 32
-"""Columns added when a layer is full. Attention runs over half of them for nothing, on average."""
+"""Most columns added when a layer is full. Attention runs over half of them for nothing, on average."""
 
 
-NewCache = Callable[[Any], DynamicCache]
-"""A model's configuration → an empty cache for it."""
+NewCache = Callable[[Any, int], DynamicCache]
+"""A model's configuration, and the most tokens that will follow the prompts → an empty cache for it."""
 
 
-def growing_cache(config: Any) -> DynamicCache:
+def growing_cache(config: Any, new_tokens: int) -> DynamicCache:
     """A cache without room ahead, for models that make something of its length (ALiBi's slopes by position)."""
     return DynamicCache(config=config)
 
@@ -30,9 +30,10 @@ def growing_cache(config: Any) -> DynamicCache:
 class PreallocatedLayer(DynamicLayer):
     """A layer whose `keys` and `values` [B, K, C, D] hold `length` columns and zeros after them."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, room: int = ROOM) -> None:
+        super().__init__()
         self.length = 0
+        self._room = room
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write [B, K, T, D] after what is there; gives the buffers whole."""
@@ -65,15 +66,22 @@ class PreallocatedLayer(DynamicLayer):
         needed = self.length + new
         if needed <= held:
             return held
-        return needed + ROOM - 1 if self.length else needed
+        return needed + self._room - 1 if self.length else needed
 
 
-def preallocated_cache(config: Any) -> DynamicCache:
+def preallocated_cache(config: Any, new_tokens: int) -> DynamicCache:
     """A cache for this model; roomy where all of its layers are plain ones (no sliding window, no recurrent state)."""
     cache = DynamicCache(config=config)
     if all(type(layer) is DynamicLayer for layer in cache.layers):
-        cache.layers = [PreallocatedLayer() for _ in cache.layers]
+        cache.layers = [PreallocatedLayer(room_for(new_tokens)) for _ in cache.layers]
     return cache
+
+
+def room_for(new_tokens: int) -> int:
+    """Columns added at a time for as many new tokens: at most `ROOM`, in equal parts, so that few are never used."""
+    written = max(1, new_tokens - 1)  # the last token is never fed
+    growths = -(-written // ROOM)
+    return -(-written // growths)
 
 
 def cut(cache: DynamicCache, mask_BT: Tensor) -> Tensor:
