@@ -3,8 +3,8 @@
     python -m benchmarks.plan [--json FILE] [--only NAME]
 
 Predicted: the step and the rollout traced on the meta device. Measured: the same inputs through the loaded model on the
-CPU, every storage counted; beside it how far resident memory rose above what it was with the weights loaded (torch's
-own work space and the allocator's remainders are in it). Each setting runs in a process of its own.
+CPU, every storage counted; and how far resident memory rose above what it was with the weights loaded (torch's
+own work space and the allocator's remainders are in it). Each setting runs in a separate process.
 """
 
 from __future__ import annotations

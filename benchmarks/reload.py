@@ -4,7 +4,7 @@
 
 Prints the largest difference of logits, in float32, between the stack of the run's stages and the one adapter; how far
 both are from the base, so that "equal" means something; and the greedy accuracy by transformers' own `generate`, one
-prompt at a time, beside the run's last evaluation. For runs whose stages are stacked.
+prompt at a time, compared with the run's last evaluation. For runs whose stages are stacked.
 """
 
 from __future__ import annotations

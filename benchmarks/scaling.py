@@ -3,7 +3,7 @@
     python -m benchmarks.scaling [--repeats N] [--quick] [--json FILE]
 
 SmolLM2-135M in bfloat16 with a LoRA adapter; rollout plus GRPO's training phase, half of the samples right. A ratio is
-this shape's time / the smallest shape's; beside it stands how much more there was to generate.
+this shape's time / the smallest shape's; and how much more there was to generate.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""A whole GRPO step against TRL's GRPOTrainer, and what a NSR-PreRL step's training phase costs beside GRPO's.
+"""A whole GRPO step against TRL's GRPOTrainer, and what a NSR-PreRL step's training phase costs compared with GRPO's.
 
     python -m benchmarks.step [--steps N] [--new-tokens N ...] [--trl-checkpointing] [--quick] [--json FILE]
 
 The same work on both sides: SmolLM2-135M in bfloat16, LoRA r=16 on all linear layers, 8 prompts × 8 samples, the same
 sums, the same reward, sampling at temperature 1, AdamW, one update a step, the same number of threads. Each side runs
-in a process of its own; the first step is not counted. A ratio above 1 means that prerlkit is faster (or smaller).
+in a separate process; the first step is not counted. A ratio above 1 means that prerlkit is faster (or smaller). The
+share of the limit: the operations of the products that prerlkit's step makes, over the seconds of either side, over the
+rate that this machine reaches with the model's own products and nothing else.
 
 TRL comes by `pip install -e '.[bench]'`. Its gradient checkpointing is off here, which makes it faster and larger; with
 --trl-checkpointing it is as TRL sets it.
@@ -108,8 +110,14 @@ def trl(steps: int, new_tokens: int, folder: Path, *, checkpointing: bool) -> li
     return seen
 
 
-def phases(repeats: int, new_tokens: int) -> Ratios:
-    """GRPO's training phase / NSR-PreRL's on the same rollouts of the untrained model, in this process."""
+def phases(repeats: int, new_tokens: int) -> tuple[Ratios, float, float]:
+    """Return GRPO's training phase / NSR-PreRL's on the same rollouts of the untrained model, in this process.
+
+    Also the operations of a GRPO step's products (rollout and training), and the machine's rate of such products.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.training import product_rate
     from prerlkit.policy.policy import load_policy
     from prerlkit.recipe.load import load
     from prerlkit.recipe.schema import Stage
@@ -126,7 +134,10 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
     policy = load_policy(prepared.model.path, recipe.model, prepared.tokens)
     policy.adapters.fresh("rl", recipe.stages[0].adapter, 0)
     engine = HfEngine(policy.base, prepared.tokens.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
-    with Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=None) as judge:
+    with (
+        Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=None) as judge,
+        FlopCounterMode(display=False) as rollout,
+    ):
         groups = sample_and_judge(
             engine, judge, prepared.prompts.train[:PROMPTS], Sampling(SAMPLES, new_tokens, 1.0, 0), lambda *_: None
         ).groups
@@ -139,7 +150,11 @@ def phases(repeats: int, new_tokens: int) -> Ratios:
 
     from benchmarks.common import ratios
 
-    return ratios(call("nsr-prerl"), call("grpo"), repeats)
+    grpo = call("grpo")
+    with FlopCounterMode(display=False) as training:
+        grpo()
+    operations = rollout.get_total_flops() + training.get_total_flops()
+    return ratios(call("nsr-prerl"), grpo, repeats), operations, product_rate(policy, recipe.memory.microbatch_tokens)
 
 
 def _side(options: argparse.Namespace) -> None:
@@ -196,8 +211,12 @@ def main() -> None:
     for new_tokens in options.new_tokens:
         sides = [_measured(side, new_tokens, options) for side in ("trl", "prerlkit")]
         found |= {f"GRPO, {new_tokens} new tokens, {k}": v for k, v in _compared(*sides).items()}
-        share = phases(min(options.repeats, 5), new_tokens)
-        found[f"NSR-PreRL / GRPO training phase, {new_tokens} new tokens"] = share
+        cost, operations, rate = phases(min(options.repeats, 5), new_tokens)
+        found[f"NSR-PreRL / GRPO training phase, {new_tokens} new tokens"] = cost
+        for side, measured in zip(("TRL", "prerlkit"), sides, strict=True):
+            shares = [operations / step["seconds"] / rate for step in measured["steps"]]
+            spread = {"min": min(shares), "median": statistics.median(shares), "max": max(shares)}
+            found[f"{side}, {new_tokens} new tokens: share of {rate / 1e9:.0f} GFLOP/s"] = spread
     settings = {
         "model": "SmolLM2-135M bfloat16",
         "prompts × samples": f"{PROMPTS} × {SAMPLES}",

@@ -91,7 +91,7 @@ def overhead(count: int) -> float:
 
 
 def from_gold_cases(name: str) -> Workload | None:
-    """For a built-in without a workload of its own: those of its gold cases that need no settings."""
+    """For a built-in without its own workload: those of its gold cases that need no settings."""
     cases = [case for case in make(name, {}).gold if not case.settings]
     return ({}, lambda n: cases[n % len(cases)].sample) if cases else None
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prerlkit.api import evaluate, load_policy, run
+    from prerlkit.api import compare_runs, evaluate, load_policy, load_run, run
     from prerlkit.publish.export import export
     from prerlkit.publish.merge import merge
     from prerlkit.publish.push import push
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "export", "load_policy", "merge", "push", "run"]
+__all__ = ["__version__", "compare_runs", "evaluate", "export", "load_policy", "load_run", "merge", "push", "run"]
 
 _LAZY = {
-    **dict.fromkeys(("run", "load_policy", "evaluate"), "prerlkit.api"),
+    **dict.fromkeys(("run", "load_run", "load_policy", "evaluate", "compare_runs"), "prerlkit.api"),
     **{name: f"prerlkit.publish.{name}" for name in ("merge", "export", "push")},
 }
 """Public functions and the modules they are in: importing prerlkit loads none of them."""

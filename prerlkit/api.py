@@ -1,4 +1,4 @@
-"""What the command line does, as functions: run, load_policy, evaluate.
+"""What the command line does, as functions: run, load_run, load_policy, evaluate, compare_runs.
 
 `import prerlkit` offers them and loads this module when one is first used; see docs/api.md.
 """
@@ -14,10 +14,12 @@ from prerlkit.paths import user_path
 from prerlkit.quiet import quieted
 
 if TYPE_CHECKING:
+    from prerlkit.compare.comparison import Comparison
     from prerlkit.evaluation.harness.results import Results
     from prerlkit.policy.policy import Policy
     from prerlkit.recipe.schema import Recipe
     from prerlkit.runs.files import Existing
+    from prerlkit.runs.run import Run
     from prerlkit.train.callbacks import Callback
     from prerlkit.train.run import Summary
 
@@ -132,6 +134,48 @@ def evaluate(
         return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
 
 
+def load_run(folder: str | Path) -> Run:
+    """Read a run from its folder: `.steps`, `.evaluations`, `.effects`, `.plot()`. No weights are loaded.
+
+    Args:
+        folder: of a run in any state; also of one that is running.
+
+    Raises:
+        UsageError: it is no run folder; PrerlkitError: one of its files is damaged.
+    """
+    from prerlkit.runs.run import Run
+
+    return Run.open(user_path(folder))
+
+
+def compare_runs(
+    folders: str | Path | Sequence[str | Path],
+    *,
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    metrics: Sequence[str] = (),
+    window: int = 5,
+) -> Comparison:
+    """Compare runs over seeds, at equal steps, sampled tokens and time; `prerlkit compare`.
+
+    Args:
+        folders: of runs, or folders that hold runs.
+        by: keys of the recipe whose values make the groups; empty: what recipes differ in but for the seed.
+        baseline: the group that others are compared with; None: the first.
+        metrics: names or patterns; empty: accuracies and the reward.
+        window: steps that a metric of single steps is averaged over.
+
+    Raises:
+        UsageError: no run is completed, or there is no such metric, key or group.
+    """
+    from prerlkit.compare.comparison import compare
+    from prerlkit.runs.find import find_runs
+
+    places = [folders] if isinstance(folders, str | Path) else folders
+    runs = find_runs([user_path(place) for place in places])
+    return compare(runs, by=by, baseline=baseline, metrics=metrics, window=window)
+
+
 def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:
     """The checked recipe, and the folder that its relative paths are taken from."""
     import json
@@ -141,6 +185,7 @@ def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[
     from prerlkit.recipe.load import load
     from prerlkit.recipe.overrides import apply
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.settings import mistake
 
     pairs = [f"{path}={json.dumps(value)}" for path, value in overrides.items()]  # JSON is YAML
     if isinstance(recipe, str | Path):
@@ -150,5 +195,5 @@ def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[
     try:
         return Recipe.model_validate(apply(plain, pairs)), Path()
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        lines = (f"{'.'.join(map(str, item['loc']))}: {mistake(item)}" for item in error.errors())
         raise UsageError("The recipe is wrong. " + "; ".join(lines)) from error

@@ -154,7 +154,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it takes `path`'s place, on failure nothing changes."""
+    """Yield a temporary folder next to `path`; on success it takes `path`'s place, on failure nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     old = temporary.with_name(f"{temporary.name}.old")
@@ -178,7 +178,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """safetensors reports a full disk as an error of its own; say it as Python does."""
+    """Raise safetensors' error for a full disk as Python's."""
     try:
         yield
     except SafetensorError as error:

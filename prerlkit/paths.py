@@ -1,4 +1,4 @@
-"""Paths as people give them."""
+"""Paths as a user gives them: `~` is the home folder."""
 
 from __future__ import annotations
 

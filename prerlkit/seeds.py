@@ -1,6 +1,6 @@
-"""Randomness as a function of where we are: every draw is derived from (seed, purpose, position), none from history.
+"""Randomness as a function of the position: every draw is derived from (seed, purpose, position), none from history.
 
-So a run that stops and goes on draws what it would have drawn, two processes with half the prompts each sample what one
+So a run that stops and resumes draws what it would have drawn, two processes with half the prompts each sample what one
 would have, and a completion does not depend on what else is in its batch.
 """
 

@@ -1,4 +1,4 @@
-"""The frozen types that travel along the one straight way: prompt, completion, verdict, group, step record.
+"""Frozen types that the steps of training pass on: prompt, completion, verdict, group, step record.
 
 Each arrow of the pipeline (docs/architecture.md) is one of these. They hold plain Python values, so that they
 can cross a process boundary, be written as JSON, and be compared in a test.

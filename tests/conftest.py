@@ -9,7 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: as many threads as processes would stand in each other's way
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: as many threads as processes would disturb each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -142,13 +142,13 @@ def tiny_policy(tiny_model):
 
 @pytest.fixture(scope="session")
 def make_tokenizer():
-    """`build_tokenizer`, for tests that need a tokenizer of their own."""
+    """`build_tokenizer`, for tests that need their own tokenizer."""
     return build_tokenizer
 
 
 @pytest.fixture(scope="session")
 def make_model():
-    """`build_model`, for tests that need a model of their own."""
+    """`build_model`, for tests that need their own model."""
     return build_model
 
 

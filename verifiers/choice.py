@@ -1,7 +1,7 @@
 """Checks the letter of a multiple choice question: one letter, clearly chosen, and the right one.
 
-Naming several letters chooses none, and a letter that the text denies ("not B") is not chosen. The gold answer may be a
-letter or a number that counts the options. `prerlkit.verify.options` reads the letters.
+Several letters choose none, and a letter that the text denies ("not B") is not chosen. A letter that can be read in two
+ways is no answer. A gold answer that is none of the options is unjudged. The rules are for English.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ _MARKED_LINE = re.compile(r"[\s*_>-]*\(?([A-Z])(?:[).:]|[*\s]*$)")
 
 
 class ChoiceSettings(Settings):
-    """How many options there are, and where the letter is looked for."""
+    """The number of options, and where the letter is searched for."""
 
     options: Annotated[int, Field(strict=True, ge=2, le=26)] = 4
     """How many: 4 means A to D. Any other letter is wrong."""
     extract: Literal["auto", "boxed", "tag", "last_line"] = "auto"
-    r"""auto: the last `\boxed{}`, else the last `<answer>` tag, else what follows the last "answer is", else the last
-    line. The others: that place only."""
+    r"""auto: the last `\boxed{}`, else the last `<answer>` tag, else what follows "answer" ("B is correct", "I choose
+    B"), else the last line. A place that names no option leaves the choice to the next one. The others: that place
+    only."""
     gold: Literal["letter", "from_0", "from_1"] = "letter"
     """How the data writes its answer: B, or the option's number counted from 0 (MMLU) or from 1."""
 
@@ -122,7 +123,7 @@ class Choice(Verifier):
     def _named(self, place: str, kind: str) -> NamedOptions:
         if _is_list(place.splitlines()):
             return NamedOptions(frozenset(self._letters), frozenset())
-        if kind == "otherwise":  # an answer in one case and another one in the other
+        if kind == "otherwise":  # a lower-case answer and a different upper-case one
             return NamedOptions(frozenset(self._letters), frozenset())
         if kind in ("alone", "said", "denied") and len(place) > _LONGEST:
             return NamedOptions(frozenset(), frozenset())
@@ -145,7 +146,7 @@ class Choice(Verifier):
             "every letter in a box": rf"\boxed{{{every}}}",
             "every letter said": f"The answer is {' or '.join(self._letters)}.",
             "every letter in a tag": f"<answer>{every}</answer>",
-            "every letter, a line each": "\n".join(f"({letter})" for letter in self._letters) + "\nAll of these.",
+            "every letter, one per line": "\n".join(f"({letter})" for letter in self._letters) + "\nAll of these.",
         }
 
     gold = (
@@ -180,7 +181,7 @@ class Choice(Verifier):
 
 
 def _statements(text: str) -> Iterator[tuple[str, str]]:
-    """What stands after each "answer", the last one first; then sentences such as "B is correct"."""
+    """Yield the text after each "answer", the last one first; then sentences such as "B is correct"."""
     for cue in reversed(list(_SAID.finditer(text))[-_STATEMENTS:]):
         begin = max(text.rfind("\n", 0, cue.start()) + 1, cue.start() - 200)
         before = text[begin : cue.start()]
@@ -209,7 +210,7 @@ def _said(rest: str) -> str:
 
 
 def _corrected(text: str) -> Iterator[tuple[str, str]]:
-    """What short sentences behind the last box correct, the last one first."""
+    """Yield the corrections in short sentences after the last box, the last one first."""
     box = text.rfind("\\boxed")
     line = text[box + 1 :][:_LONGEST].partition("}")[2] if box >= 0 else ""
     for part in reversed(CORRECTION.split(line)[1:]):

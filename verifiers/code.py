@@ -1,7 +1,12 @@
-"""Runs code that a model wrote against a row's unit tests, shut in; what it does there can't decide its own verdict.
+"""Runs Python that a model wrote against a row's unit tests, in a sandbox.
 
-The program runs in a sandbox and is told what to call, never what is expected. Tests that are code run in a second
-sandbox; expected values and outputs are compared in this process. See docs/sandbox.md.
+The code is the last fenced block that defines what the tests call, or, for a program, the last one that reads its
+input. Without a block the whole completion is the code. A `<think>` block does not count. Only the standard library is
+available. Code that doesn't compile, raises, exits, takes too long, prints too much, or returns what is too expensive
+to compare fails.
+
+A row is unjudged when its tests can't be read, assert nothing, skip themselves or raise by themselves. So is a sample
+whose sandbox breaks. docs/sandbox.md says how the sandbox is closed.
 """
 
 from __future__ import annotations
@@ -36,9 +41,9 @@ _HUMANEVAL = {
 _MBPP = {"test_list": ["assert double(3) == 6", "assert double(0.25) == 0.5"], "test_setup_code": ""}
 _APPS = {"input_output": '{"inputs": ["1 2\\n", "3 4\\n"], "outputs": ["3\\n", "7\\n"]}'}
 _CALLS = {"fn_name": "mean", "inputs": [[[1, 2]], [[2, 2]]], "outputs": [1.5, [2]]}
-_ENDS = 400  # characters of a program's last words that are worth keeping
+_ENDS = 400  # characters of a program's last output that are kept
 
-Check = tuple[Sequence[AssertedCall], Callable[[list[Any]], str]]  # calls, and what is wrong with what they return
+Check = tuple[Sequence[AssertedCall], Callable[[list[Any]], str]]  # calls, and the check of their values
 
 
 class CodeSettings(Settings):
@@ -48,7 +53,7 @@ class CodeSettings(Settings):
     """all: 1 when every case passes, else 0, and the first failure ends it. fraction: the share of cases that pass. It
     passes when all do, either way."""
     case_seconds: PositiveFloat = 2.0
-    """What the code may take for one case."""
+    """Seconds that the code may take for one case."""
     total_seconds: PositiveFloat = 20.0
     """What the code may take for all cases of a completion, and tests that are code as much again. The sandbox's own
     time doesn't count; the processor time of comparing what the code answers does. The verifier keeps this time itself:
@@ -98,7 +103,7 @@ class Code(Verifier):
         return Verdict(score, right, result.why, {"cases": total, "passed": passed, "layer": self._sandbox.layer})
 
     def _code(self, problem: Problem, sample: VerifierInput) -> str:
-        """The completion's code; nothing where its thought never ends."""
+        """Return the completion's code; empty where its thought never ends."""
         names = asked_for(problem)
         if isinstance(problem, Asserts) and not names:
             names = frozenset(_prepared(problem, self._stop)[0]["names"])
@@ -111,7 +116,7 @@ class Code(Verifier):
         return self.settings.score == "all"
 
     def _try(self, problem: Problem, code: str) -> tuple[Result, int]:
-        """How the cases went, and how many there are."""
+        """Return the result of the cases, and their number."""
         match problem:
             case Asserts():
                 return self._asserts(problem, code)
@@ -203,7 +208,7 @@ class Code(Verifier):
         return ""
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
-        """The row's own right solution. What else the data call the answer is no program that could be tried."""
+        """Return the row's reference solution, if it is a program."""
         own = solutions(row)
         return next((text for text in own if answer in ("", text)), None)
 
@@ -241,7 +246,7 @@ class Code(Verifier):
 
 
 class _NoValue:
-    """Stands for an object that stayed in the sandbox; equals nothing that a row can hold."""
+    """Placeholder for an object that stayed in the sandbox; equals nothing that a row can hold."""
 
 
 @lru_cache(maxsize=64)
@@ -260,7 +265,7 @@ def _call(candidate: Candidate, call: AssertedCall) -> Any:
 
     Raises:
         CandidateGone: the program has ended.
-        Exception: it raised, or returned what is no value.
+        Exception: it raised, or returned something that is no plain value.
     """
     args = [pack(value, _refuse) for value in call.args]
     kwargs = {key: pack(value, _refuse) for key, value in call.kwargs.items()}

@@ -1,7 +1,12 @@
 """Scores with the reward functions of a single-turn environment of Prime's PyPI package `verifiers`.
 
-Needs that package: pip install 'prerlkit[environments]'. The environment's module runs with your rights, so the first
-command that would run it asks for `--trust`. docs/verifiers.md says how its rows become a data file.
+Needs that package, `pip install 'prerlkit[environments]'`, and the environment's own. The reward is the functions' sum
+by the rubric's weights, scaled to [0, 1]. An exception of a function with a weight, or a reward outside `scale`, leaves
+the sample unjudged. Environments with several turns or tools, groups of environments, and functions that score a whole
+group of completions are refused before the first step.
+
+The environment's module runs with your rights: the first command that would run it asks for `--trust`. Each worker
+loads it, data set included, within 60 seconds.
 """
 
 from __future__ import annotations
@@ -21,18 +26,18 @@ from prerlkit.verify.environment.reward import bounds, info_of, reward
 
 
 class EnvironmentSettings(Settings):
-    """Which environment, how it is made, and what its reward means."""
+    """The environment, its arguments, and the scale of its reward."""
 
     id: Annotated[str, Field(pattern=r"^(.+\.py|([\w.-]+/)?[A-Za-z_][\w.-]*)$")]
-    """The environment's id, `my-env` or `owner/my-env`, whose package is installed; or `path/to/file.py`, from the
+    """The environment's id, `my-env` or `owner/my-env`: the installed module `my_env`. Or `path/to/file.py`, from the
     working directory."""
     args: dict[str, Any] = Field(default_factory=dict)
     """The arguments of its `load_environment`."""
     pass_at: Fraction = 1.0
     """From which score on it passes, after scaling to [0, 1]."""
     scale: tuple[Float, Float] | None = None
-    """The lowest and the highest reward. null: those of functions between 0 and 1, which makes the score their mean by
-    weight."""
+    """The lowest and the highest reward. null: those of functions between 0 and 1, from the sum of the negative
+    weights to the sum of the positive ones."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -74,7 +79,7 @@ class Environment(Verifier):
         return Verdict(score, score >= self.settings.pass_at, "", {**details, "reward": found.value})
 
     def check_service(self) -> None:
-        """Load the environment, which refuses one that can't judge a completion by itself."""
+        """Load the environment; refuse one that can't judge a single completion."""
         with self._variables():
             self._loaded = load(self.settings.id, self.settings.args)
 

@@ -1,6 +1,7 @@
-"""Checks that a completion is put in tags, such as <think>…</think><answer>…</answer>: each once, in order, not empty.
+"""Checks that a completion is in tags, such as `<think>…</think><answer>…</answer>`: each once, in order, not empty.
 
-A format alone is worth nothing: use it as a gate beside a verifier of the answer.
+Nothing may be outside of the tags. Where the prompt already ends with the first tag, the completion continues from
+there. A format alone has no value: use it as a gate, together with a verifier of the answer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
 # Characters without a shape that Unicode counts as letters or symbols: Hangul fillers and the empty Braille cell.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
-# Unicode categories without a shape of their own: control, format, unassigned and private characters, separators,
+# Unicode categories without a visible shape: control, format, unassigned and private characters, separators,
 # surrogates, and marks, which sit on another character.
 _SHAPELESS = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs", "Mn", "Me"))
 
@@ -46,11 +47,11 @@ class FormatSettings(Settings):
     """Least number of visible characters between each pair of tags: white space, zero-width characters and the like are
     not counted."""
     outside: Bool = False
-    """true: text may stand before, between and after the tags."""
+    """true: text may be before, between and after the tags."""
 
 
 class Format(Verifier):
-    """Passes a completion whose tags stand each exactly once, in order, with content, and nothing outside them."""
+    """Passes a completion that has each tag exactly once, in order, with content, and no text outside them."""
 
     name = "format"
     Settings = FormatSettings
@@ -62,12 +63,12 @@ class Format(Verifier):
         return Verdict.of(not wrong, wrong)
 
     def _whole(self, sample: VerifierInput) -> str:
-        """With the first tag in front where the prompt has opened it, as some chat templates do."""
+        """Return the text, preceded by the first tag where the prompt has opened it, as some chat templates do."""
         first = f"<{self.settings.tags[0]}>"
         return first + sample.completion if sample.prompt.rstrip().endswith(first) else sample.completion
 
     def _wrong(self, text: str) -> str:
-        """What is wrong, or nothing."""
+        """Return what is wrong; empty if nothing is."""
         for tag in self.settings.tags:
             for mark in (f"<{tag}>", f"</{tag}>"):
                 if (count := text.count(mark)) != 1:

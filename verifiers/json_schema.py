@@ -1,6 +1,9 @@
 """Checks that a completion is JSON, and that it fits a JSON Schema (draft 2020-12 unless the schema names another).
 
-Needs the `jsonschema` package: pip install 'prerlkit[json-schema]'. References to schemas elsewhere are never fetched.
+Needs the `jsonschema` package: `pip install 'prerlkit[json-schema]'`. References to schemas elsewhere are never
+fetched; they leave the sample unjudged. Numbers are compared as they are written, not as floats: 19.99 is a multiple of
+0.01. Text in a `<think>` block does not count. NaN, Infinity and more than 100 nested brackets fail. So does a
+comparison that takes more than 0.25 s of processor time.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ class JsonSchemaSettings(Settings):
     column: str | None = None
     """The row's column that holds its schema, as an object or as JSON text. Give one of the two."""
     extract: Literal["auto", "whole", "fenced"] = "auto"
-    """auto: the last fenced block if there is one, else the whole completion. whole, fenced: only that."""
+    """auto: the last fenced block that is JSON or names no language, else the whole completion. whole, fenced: only
+    that."""
 
     @model_validator(mode="after")
     def _one_schema(self) -> Self:
@@ -91,7 +95,7 @@ class JsonSchema(Verifier):
         return Verdict.of(wrong is None, "" if wrong is None else f"{wrong.json_path}: {wrong.message[:200]}")
 
     def _checker(self, rules: Any) -> Any:
-        """A validator for the schema, which may be JSON text, or what is wrong with that, as text."""
+        """Return a validator for the schema, which may be JSON text, or the fault of the schema as text."""
         import jsonschema
         import referencing
 
@@ -202,7 +206,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 class _WrittenNumber(Decimal):
-    """A number with a point or an exponent, as it is written: a float would round it."""
+    """A number with a point or an exponent, as a decimal: a float would round it."""
 
     def __repr__(self) -> str:
         return str(self)

@@ -1,9 +1,12 @@
-"""Asks a language model for a score, over an OpenAI-compatible endpoint: a local vLLM, Ollama or llama.cpp server.
+"""Asks a language model for a score, over an OpenAI-compatible endpoint: vLLM, Ollama, llama.cpp, or a hosted one.
 
-Its verdict is an opinion, and a policy learns what the judge likes. Use it where nothing can be computed, audit it, and
-compare it with verdicts of people. docs/verifiers.md says how a completion is kept from giving orders to the judge.
+A policy learns what the judge likes. Use a judge only where nothing can be computed, audit it, and compare its verdicts
+with those of people. The reply must end with the line `Score: N`. Any other last line, a number outside `scale`, a
+reply that was cut at `max_tokens`, and an error of the server leave the sample unjudged. The text of a `<think>` block
+is not sent.
 
-The key, where the server wants one, is the environment variable that the recipe passes on: `environment: [NAME]`.
+The key, where the server wants one, is the environment variable that the recipe passes on: `environment: [NAME]`. It is
+sent to the host of `url` only: redirects are not followed, and proxy variables are not read.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ _REPLY = 2_000  # characters of a reply that samples.jsonl keeps
 
 
 class JudgeSettings(Settings):
-    """Which model is asked, what it is asked, and what its numbers mean."""
+    """The judge's model, its prompt, and the scale of its scores."""
 
     url: str
     """The endpoint's address up to `/v1`, such as http://127.0.0.1:8000/v1."""
@@ -46,7 +49,8 @@ class JudgeSettings(Settings):
     """The model's name, as the endpoint lists it."""
     prompt: Annotated[str, Field(min_length=1)]
     """What the judge is asked. `{completion}` is required; `{answer}`, `{prompt}` (as the policy saw it) and columns of
-    the row may be named. The rules of the reply are added to it."""
+    the row may be named; `{{` is a brace. The rules of the reply are added to it. Rows without a column that it names
+    are refused before the run."""
     scale: tuple[Float, Float] = (0.0, 1.0)
     """The lowest and the highest score that the judge may give."""
     pass_at: Fraction = 1.0
@@ -54,13 +58,17 @@ class JudgeSettings(Settings):
     seconds: PositiveFloat = 60.0
     """For one verdict, all attempts together. The recipe's `timeout` does not shorten it."""
     retries: NonNegativeInt = 3
-    """Further attempts after a failure that may pass: no connection, HTTP 408, 409, 425, 429 or 5xx."""
+    """Further attempts after a failure that may pass: no connection, HTTP 408, 409, 425, 429 or 5xx. The
+    pauses are 0.5, 1, 2 … seconds with jitter, or what `Retry-After` says."""
     cache: Bool = True
-    """Keep replies on disk and use them for the same request again."""
+    """Keep replies in `$PRERLKIT_CACHE/judge` and use them for the same request again. A model that changes behind its
+    name is not noticed: delete the folder, or set false."""
     max_characters: PositiveInt = 20_000
-    """A longer completion fails without being sent. Choose it so that the judge's context holds it."""
+    """A longer completion fails without being sent. Choose it so that the judge's context holds it: what
+    the server refuses is unjudged."""
     gold: Bool = True
-    """Where the prompt names `{answer}`: try the data's gold answers before a run, each a request."""
+    """Where the prompt names `{answer}`: try the data's gold answers before a run, each a request. false
+    where a bare gold answer needn't pass."""
     request: dict[str, Any] = Field(default_factory=dict)
     """Further keys of the request's body. `null` removes one. Without it: temperature 0 and max_tokens 1024."""
 
@@ -157,7 +165,7 @@ class ModelJudge(Verifier):
         return next(iter(self.environment.values()), None)
 
     def _told(self, text: str, most: int = _REASON) -> str:
-        """What a server said, bounded and without the key."""
+        """Return a server's message, bounded and without the key."""
         if key := self._key():
             text = text.replace(key, "[hidden]")
         return redact(text)[:most]

@@ -1,7 +1,7 @@
 """Scores a completion's length: 1 up to a bound, then falling to 0 (DAPO's soft overlong punishment, arXiv 2503.14476).
 
-DAPO's eq. 13 runs from 0 down to -1; here 1 is added, so that it is a score. Multiply it (`reward: product`), or give
-it a small weight: it knows nothing of the answer.
+DAPO's eq. 13 falls from 0 to -1; here 1 is added, which makes it a score. A completion that the token limit cut fails
+with 0. The score knows nothing of the answer: multiply it (`reward: product`), or give it a small weight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class LengthSettings(Settings):
     """Where the score starts to fall and where it ends."""
 
     max_tokens: PositiveInt
-    """L_max: the score is 0 above it. rollout.max_new_tokens is the natural choice: what is cut there scores 0 too."""
+    """L_max: the score is 0 above it. rollout.max_new_tokens is the natural choice: a cut completion scores 0 too."""
     buffer: PositiveInt | None = None
     """L_cache: over how many tokens up to max_tokens the score falls. null: a fifth of max_tokens, as in DAPO (4,096 of
     20,480)."""
@@ -56,5 +56,5 @@ class Length(Verifier):
         GoldCase("too long", "fail", tokens=101, settings={"max_tokens": 100}),
         GoldCase("cut", "fail", tokens=100, truncated=True, settings={"max_tokens": 100}),
         GoldCase("", "pass", settings={"max_tokens": 100}),
-        GoldCase("counted by nobody", "unjudged", settings={"max_tokens": 100}),
+        GoldCase("without a count", "unjudged", settings={"max_tokens": 100}),
     )

@@ -1,9 +1,8 @@
-"""Checks a mathematical answer against the gold one, which says how both are read; see docs/verifiers.md.
+"""Compares a mathematical answer with the gold one, which decides how both are read: as a percentage, a point, a set.
 
-Nothing that a completion writes can take long: sizes are bounded before anything is worked out, processor time is
-limited, and an answer beyond the bounds fails. Where the gold answer can't be read the sample is unjudged, never right
-or wrong. math-verify's own time limits are off: they use `signal.alarm`, which can't stop work in C and fails outside
-the main thread.
+Numbers are compared exactly, other formulas at a precision that follows their terms. math-verify judges what the
+grammar can't read (sums over an index, integrals). A completion without an answer fails, and so does an answer that is
+too large to work out. A gold answer that can't be read is unjudged.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.algebra import symbolic
 from prerlkit.verify.mathematics.equal import same
+from prerlkit.verify.patterns import never_matches
 from prerlkit.verify.thinking import after_thinking
 
 _SECONDS = 1.0  # of processor time for one answer. No answer tried took a tenth; what takes longer fails
@@ -43,7 +43,7 @@ class MathSettings(Settings):
     """With extract: regex. The answer is the first group of its last match, or all of that where it has no group."""
     tolerance: NonNegativeFloat = 0.0
     """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, ours, because a
-    reward for rounding teaches rounding."""
+    reward for rounding teaches rounding: 1/2 is 0.5, but 1/3 is not 0.333."""
 
     @model_validator(mode="after")
     def _pattern_goes_with_regex(self) -> Self:
@@ -54,6 +54,8 @@ class MathSettings(Settings):
                 re.compile(self.pattern)
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"pattern: {error}") from error
+            if why := never_matches(self.pattern):
+                raise ValueError(f"pattern: {self.pattern!r} matches nothing, so no completion could pass: {why}")
         return self
 
 
@@ -102,7 +104,7 @@ class Math(Verifier):
         return Verdict.of(False, "the answer takes too long to be worked out")
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
-        """In a box; after `####` where only a number counts. A whole solution as it is: its own last number counts."""
+        """In a box; after `####` where only a number counts. A whole solution unchanged: its last number counts."""
         if self.settings.extract == "regex":
             return None
         if "\n" in answer.strip() or "####" in answer:

@@ -1,6 +1,7 @@
-"""Judges by a function of yours: what `name: path/to/file.py:function` in a recipe means, with a name of its own.
+"""Judges by a function of yours. It is what `name: path/to/file.py:function` in a recipe means, under a separate name.
 
-See prerlkit/verify/code_tests/function.py for what the function is given and may return.
+The function's parameters say what it reads: completion, answer, prompt, row, truncated, tokens, or a column of the row.
+It returns a bool, a number in [0, 1], a Verdict, or None where it can't judge.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from prerlkit.verify.registry import load_function
 
 
 class PythonSettings(FunctionSettings):
-    """Which function, and what its numbers mean."""
+    """The function, and the scale of its scores."""
 
     function: str
     """`path/to/file.py:function`, from the working directory, or `package.module:function`."""

@@ -1,8 +1,9 @@
-r"""Checks the laboratory's task `reach`: the last attempt combines the given numbers, adds up, and hits the target.
+"""Checks the laboratory's task `reach`: combine three numbers by two of + - * to hit a target.
 
     9 * 4 = 36 , 36 - 3 = 33 .
 
-Attempts before the last don't count: a completion may try, notice a miss, and try again.
+The last attempt of this form counts: a completion may try, notice a miss, and try again. It must use each number of the
+column `numbers` once, be right in both sums, and end in the gold answer.
 """
 
 from __future__ import annotations

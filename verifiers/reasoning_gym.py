@@ -1,7 +1,10 @@
 """Has a reasoning-gym task score its own rows: the columns question, answer, task and metadata that its source gives.
 
-Needs the `reasoning-gym` package: pip install 'prerlkit[reasoning-gym]'. Some tasks `eval` what the answer says, by
-themselves or through sympy: they get to evaluate arithmetic only.
+Needs the `reasoning-gym` package: `pip install 'prerlkit[reasoning-gym]'`. Text in a `<think>` block does not count.
+
+Some tasks `eval` the answer, by themselves or through sympy. Here they evaluate arithmetic, lists and common functions
+only: an answer with another name, attribute or definition fails. So does a number of more than 5,000 digits, and an
+answer that takes more than 0.25 s of processor time.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ class ReasoningGymSettings(Settings):
     r"""auto: the last `<answer>` tag (reasoning-gym's own way), else the last `\boxed{}`, else the whole completion.
     The others: only that."""
     partial: Bool = True
-    """The task's score as it is; many give a little for a near or a well-formed answer. false: 1 or 0."""
+    """Use the task's score; many tasks give a little for a near or a well-formed answer. false: 1 or 0."""
 
 
 class ReasoningGym(Verifier):
@@ -90,7 +93,7 @@ class ReasoningGym(Verifier):
         return score
 
     def _takes_its_gold(self, scorer: Callable[..., float], row: Mapping[str, Any]) -> bool:
-        """Return whether the scorer passes the row's own answer: then a failure to score another one is that one's."""
+        """Return whether the scorer passes the row's answer: then an answer that it can't score is at fault."""
         try:
             return isinstance(row["answer"], str) and self._score(scorer, row["answer"], row) >= 1.0
         except (Exception, TooExpensive):  # noqa: BLE001 - as above
@@ -119,7 +122,7 @@ class ReasoningGym(Verifier):
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
         gold = answer or row.get("answer")  # the row's, where data.answer is null
         if not isinstance(gold, str):
-            return None  # some tasks have no answer of their own, only a scorer
+            return None  # some tasks have no reference answer, only a scorer
         return (
             rf"\boxed{{{gold}}}"
             if self.settings.extract == "boxed"

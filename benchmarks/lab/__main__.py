@@ -66,7 +66,7 @@ def score(
 
 @app.command()
 def study(
-    part: Annotated[str, typer.Argument(help="dose, tuning or main.")],
+    part: Annotated[str, typer.Argument(help="dose, tuning, main or axes.")],
     folder: Annotated[Path, typer.Option(help="For the run folders.")] = Path("runs/lab"),
     jobs: Annotated[int, typer.Option(help="Runs at once, one thread each.")] = 2,
     seeds: Annotated[int, typer.Option(help="Only the first so many seeds. 0: all.")] = 0,
@@ -74,9 +74,16 @@ def study(
     """Run a part of the study; what has a record is not run again, and the same command continues."""
     from benchmarks.lab.study import SEEDS, jobs_of, run
 
-    if part not in SEEDS:
-        raise typer.BadParameter(f"{part} is none of {', '.join(SEEDS)}")
-    wanted = [job for job in jobs_of(part) if not seeds or job.seed in SEEDS[part][:seeds]]
+    if part == "axes":
+        from benchmarks.lab import axes
+
+        for name in axes.BASES:
+            axes.make_base(name, folder / "bases")
+        wanted = [job for job in axes.jobs_of(folder / "bases") if not seeds or job.seed < seeds]
+    elif part in SEEDS:
+        wanted = [job for job in jobs_of(part) if not seeds or job.seed in SEEDS[part][:seeds]]
+    else:
+        raise typer.BadParameter(f"{part} is none of {', '.join(SEEDS)}, axes")
     for place, done in enumerate(run(wanted, folder, jobs), 1):
         Console().print(f"{place}: {done.arm}, seed {done.seed}")
 

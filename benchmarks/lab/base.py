@@ -24,13 +24,18 @@ from prerlkit.data.reach import problems
 PAD, BOS, EOS, UNKNOWN = range(4)
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 _IDS = {word: place for place, word in enumerate([*_SPECIAL, *WORDS])}
+PACKAGED = Path(__file__).resolve().parents[2] / "prerlkit" / "models" / "reach"
 SIZES = {"0.8m": (128, 352, 4), "3m": (256, 704, 4), "10m": (384, 1056, 6)}
 """Width, width of the feed-forward layer, and number of layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """How a base is made; the defaults make the packaged one."""
+    """How a base is made; the defaults make the packaged one.
+
+    Attributes:
+        start: folder of a Llama-shaped base of this size to train further; None: train from scratch.
+    """
 
     size: str = "0.8m"
     architecture: str = "llama"
@@ -41,6 +46,7 @@ class Pretraining:
     warmup: int = 100
     weight_decay: float = 0.05
     mixture: Mixture = field(default_factory=Mixture)
+    start: Path | None = None
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -67,11 +73,35 @@ def blank(settings: Pretraining) -> LlamaForCausalLM | Qwen3ForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**shape))
 
 
+def started(settings: Pretraining, start: Path) -> LlamaForCausalLM | Qwen3ForCausalLM:
+    """Return the model in the folder `start` with the architecture of the settings, in float32.
+
+    Qwen3 is Llama with a norm of each head's queries and keys. The weights of these norms are set to the size that the
+    queries and keys had without them, on average over the vocabulary; everything else is inherited.
+    """
+    source = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+    if settings.architecture == "llama":
+        return source
+    model = blank(settings)
+    model.load_state_dict(source.state_dict(), strict=False)
+    seen: dict[str, torch.Tensor] = {}
+    for name, layer in source.named_modules():
+        if name.endswith((".q_proj", ".k_proj")):
+            layer.register_forward_hook(lambda _, __, output, name=name: seen.update({name: output}))
+    with torch.no_grad():
+        source(input_ids=torch.arange(len(_IDS))[:, None])
+        for name, norm in model.named_modules():
+            if name.endswith((".q_norm", ".k_norm")):
+                norm.weight.fill_(seen[name.replace("_norm", "_proj")].square().mean().sqrt())
+    return model
+
+
 def train(settings: Pretraining) -> Iterator[tuple[int, float, LlamaForCausalLM | Qwen3ForCausalLM]]:
     """Yield (step, loss in nats per token, the model) after every step; the model is the same object, trained on."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    model, rng = blank(settings), random.Random(settings.seed)
+    model = blank(settings) if settings.start is None else started(settings, settings.start)
+    rng = random.Random(settings.seed)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]

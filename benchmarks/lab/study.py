@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -112,11 +113,19 @@ def _run(one: Job, folder: Path) -> Job:
 
     torch.set_num_threads(1)
     output = folder / one.part / one.arm / f"seed-{one.seed}"
+    begun = processor_seconds()
     prerlkit.run(one.recipe, output, overrides=one.overrides, existing="resume")
+    spent = {"processor_seconds": processor_seconds() - begun}
     one.record.parent.mkdir(parents=True, exist_ok=True)
     with one.record.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record_of(Run.open(output))) + "\n")
+        file.write(json.dumps(record_of(Run.open(output)) | spent) + "\n")
     return one
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def record_of(run: Run) -> dict[str, Any]:

@@ -170,6 +170,52 @@ def contrast_table() -> str:
     return markdown(head, rows)
 
 
+def axes_table() -> str:
+    """What changes when the base model or the switch changes, next to the packaged base."""
+    main = {arm: runs("main", arm) for arm in ("nsr-prerl", "nsr-rl", "grpo")}
+    rows = [_axis("packaged", main["nsr-prerl"], main["nsr-rl"], main["nsr-prerl"], main["grpo"])]
+    if switched := runs("axes", "continue"):
+        rows.append(_axis("packaged, `continue`", switched, {}, switched, main["grpo"]))
+    ending = "-nsr-prerl"
+    for name in sorted(file.stem.removesuffix(ending) for file in (RECORDS / "axes").glob(f"*{ending}.jsonl")):
+        rows.append(_axis(name, *(runs("axes", f"{name}-{arm}") for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo"))))
+    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "with GRPO after it",
+            "GRPO alone", "difference", "could show")  # fmt: skip
+    return markdown(head, rows)
+
+
+def _axis(name: str, prerl: Runs, conditional: Runs, dsrl: Runs, grpo: Runs) -> tuple[str, ...]:
+    """Return a row: the base before, both warm-ups at their ends, and both whole runs with their paired difference.
+
+    `could show` is half the difference's interval: a smaller difference would not have been told from none.
+    """
+    starts = [lines[0] for lines in prerl.values()]
+    before = (of(list(map(average, starts))), of(list(map(thought("reflection"), starts)), 3))
+    seeds = sorted(set(dsrl) & set(grpo))
+    if not seeds:
+        return (name, str(len(starts)), *before, _times(prerl), _times(conditional), "–", "–", "–", "–")
+    ends = [[average(own[seed][-1]) for seed in seeds] for own in (dsrl, grpo)]
+    contrast = repetitions.paired([with_ - without for with_, without in zip(*ends, strict=True)])
+    width = "–" if contrast.interval is None else f"{(contrast.interval[1] - contrast.interval[0]) / 2:.1f}"
+    return (name, str(len(starts)), *before, _times(prerl), _times(conditional), *map(of, ends),
+            _difference(contrast), width)  # fmt: skip
+
+
+def _times(warmups: Runs) -> str:
+    """Return by how much a warm-up multiplied reflection, seed by seed where they are few, its KL and its avg@16."""
+    pairs = [(lines[0], line) for lines in warmups.values() for line in lines if line["name"] == WARMED]
+    if not pairs:
+        return "–"
+    times = [thought("reflection")(last) / thought("reflection")(first) for first, last in pairs]
+    kl, right = (sum(map(figure, (last for _, last in pairs))) / len(pairs) for figure in (_kl, average))
+    shown = of(times) if len(times) > 5 else " · ".join(f"{ratio:.1f}" for ratio in times)
+    return f"×{shown}, {kl:.3f}, {right:.1f}"
+
+
+def _kl(line: Evaluation) -> float:
+    return float(line["kl"])
+
+
 WARMED = "after warmup"
 """The name of the evaluation at a warm-up's end."""
 PRIMARY = ("nsr-prerl", 0)
@@ -203,6 +249,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "warmups": warmup_table,
     "main": main_table,
     "contrasts": contrast_table,
+    "axes": axes_table,
 }
 
 

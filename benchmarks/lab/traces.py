@@ -31,6 +31,7 @@ class Mixture:
         leak: slow texts under the prompt `fast`. RL sees this prompt only: this is how much latent reflection it finds.
         give_up: slow texts that end after a miss.
         attempts: the most attempts in a slow text.
+        retry: `right` of the attempts after a miss; None: the same. It decides how much reflection is worth.
     """
 
     right: float = 0.5
@@ -39,6 +40,7 @@ class Mixture:
     leak: float = 0.09
     give_up: float = 0.05
     attempts: int = 4
+    retry: float | None = None
 
 
 def prompt(problem: Puzzle, mode: str, rng: random.Random) -> str:
@@ -52,7 +54,7 @@ def text(problems: tuple[Puzzle, ...], mixture: Mixture, kind: str, rng: random.
     """Return (prompt or "", completion) of one text of that kind, `fast` or `slow`, about a random problem."""
     problem = rng.choice(problems)
     draw = rng.random()
-    completion = _slow(problem, mixture, rng) if kind == "slow" else _attempt(problem, mixture, rng)[0]
+    completion = _slow(problem, mixture, rng) if kind == "slow" else _attempt(problem, mixture.right, rng)[0]
     if draw < mixture.promptless:
         return "", completion
     leaked = kind == "slow" and draw < mixture.promptless + mixture.leak
@@ -61,8 +63,9 @@ def text(problems: tuple[Puzzle, ...], mixture: Mixture, kind: str, rng: random.
 
 def _slow(problem: Puzzle, mixture: Mixture, rng: random.Random) -> str:
     parts = []
+    retry = mixture.right if mixture.retry is None else mixture.retry
     for place in range(mixture.attempts):
-        attempt, result = _attempt(problem, mixture, rng)
+        attempt, result = _attempt(problem, retry if place else mixture.right, rng)
         parts.append(attempt)
         if result == problem.target:
             return " ".join([*parts, f"check that {result} is {problem.target} . done"])
@@ -72,9 +75,9 @@ def _slow(problem: Puzzle, mixture: Mixture, rng: random.Random) -> str:
     return " ".join(parts)
 
 
-def _attempt(problem: Puzzle, mixture: Mixture, rng: random.Random) -> tuple[str, int]:
+def _attempt(problem: Puzzle, right: float, rng: random.Random) -> tuple[str, int]:
     every, by_result = _sorted(problem.numbers)
-    if rng.random() < mixture.right:
+    if rng.random() < right:
         return rng.choice(by_result[problem.target]), problem.target
     return rng.choice(every)
 

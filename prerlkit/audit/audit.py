@@ -1,4 +1,4 @@
-"""Audits a recipe's reward: how much each attack gets beside the gold answers, and where a second opinion differs."""
+"""Audit a recipe's reward: what each attack gets compared with gold answers, and where a second opinion differs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def audit(recipe: Recipe, folder: Path | None, rows: int) -> Audit:
     """Attack the recipe's reward on up to `rows` rows of its train data.
 
     Args:
-        folder: the recipe's folder, for relative paths and plugins beside it.
+        folder: the recipe's folder, for relative paths and plugins next to it.
 
     Raises:
         UsageError: a verifier, setting, source, column or template is wrong.

@@ -32,7 +32,7 @@ def evaluate(**given: Any) -> None:
     [bold]prerlkit eval runs/a/adapter --data rows.jsonl --verifier math[/bold]
 
 
-    The same command again goes on where it stopped. Differences are with the first target, problem by problem.
+    The same command again continues where it stopped. Differences are with the first target, problem by problem.
     """
     if given["list_presets"]:
         _print_presets()

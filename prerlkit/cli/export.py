@@ -35,7 +35,7 @@ def export(
     [bold]prerlkit export runs/quickstart_dsrl --stages[/bold]
       NSR-PreRL and GRPO apart as well
 
-    A stage's own adapter is what that stage added: it goes on top of the ones before it.
+    A stage's own adapter is what that stage added: it is added on top of the earlier ones.
     """
     report = say(verbose)  # before anything heavy is imported
     from prerlkit.publish.export import export as export_run

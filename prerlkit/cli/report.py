@@ -28,7 +28,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.")] = False,
 ) -> None:
-    """Write one HTML file about a run, or about several beside each other: did it learn, curves, completions, recipe.
+    """Write one HTML file about a run, or about several together: did it learn, curves, completions, recipe.
 
     [bold]prerlkit report runs/quickstart_dsrl[/bold]
       → runs/quickstart_dsrl/report.html

@@ -45,7 +45,7 @@ def sweep(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tracebacks.")] = False,
     no_color: NoColor = False,
 ) -> None:
-    """Run recipes with every combination of settings and seeds, each in a folder and a process of its own.
+    """Run recipes with every combination of settings and seeds, each in a separate folder and process.
 
     [bold]prerlkit sweep quickstart_dsrl quickstart_grpo --seeds 0-4[/bold]
     [bold]prerlkit sweep my.yaml --seeds 0,1,2 --set stages.rl.learning_rate=1e-4,3e-4[/bold]
@@ -55,7 +55,7 @@ def sweep(
     A comma in brackets, braces or quotes parts no values: --set 'stages.rl.objective=grpo,{preset: grpo, signal_only:
     true}' tries two. One value is the same for all. Every point is checked before the first one starts.
 
-    The same command again goes on: finished runs are skipped, others resumed, failed ones tried again. More seeds or
+    The same command again continues: finished runs are skipped, others resumed, failed ones tried again. More seeds or
     values may be added. Ctrl-C lets the runs finish their step and save. Afterwards: prerlkit compare FOLDER.
     """
     from prerlkit.quiet import quiet_libraries
@@ -91,7 +91,7 @@ def run_points(
     stop_on_failure: bool = False,
     trust: bool = False,
 ) -> bool:
-    """Go through the points; whether somebody stopped it."""
+    """Go through the points; return whether it was stopped."""
     from prerlkit.cli.render.sweep import SweepDisplay
     from prerlkit.runs.lock import locked
     from prerlkit.sweep.execute import Sweep, slots
@@ -110,6 +110,7 @@ def run_points(
             held=held,
             changed=display.changed,
             tick=display.tick,
+            on_message=display.on_message,
         )
         running.run()
     return running.stopped
@@ -140,7 +141,7 @@ def _finish(console: Console, entries: Sequence[Entry], folder: Path, *, stopped
 
     console.print(points_table(entries, folder))
     if stopped:
-        console.print("stopped; the same command goes on")
+        console.print("stopped; the same command continues")
         raise typer.Exit(130)
     if any(entry.state == "completed" for entry in entries):
         console.print(f"compare them:  [bold]prerlkit compare {shlex.quote(str(folder))}[/bold]", soft_wrap=True)

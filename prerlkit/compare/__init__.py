@@ -1,1 +1,1 @@
-"""Runs beside each other: seeds as repetitions, groups at equal steps, tokens and time (docs/compare.md)."""
+"""Runs compared: seeds as repetitions, groups at equal steps, tokens and time (docs/compare.md)."""

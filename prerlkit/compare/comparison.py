@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from prerlkit.compare import groups as grouping
+from prerlkit.compare.by_prompt import ByPrompt, compare_by_prompt
 from prerlkit.compare.curves import MeanCurve, curves
 from prerlkit.compare.effects import GroupEffect, group_effects
-from prerlkit.compare.groups import RunGroup, at
-from prerlkit.compare.series import AXES, Axis, Series, positions, series_of
+from prerlkit.compare.groups import RunGroup
+from prerlkit.compare.series import AXES, Axis, Series, bounds_of, positions, series_of
+from prerlkit.compare.words import html_of
 from prerlkit.errors import UsageError
-from prerlkit.evaluation import estimates
-from prerlkit.evaluation.estimates import Difference
-from prerlkit.evaluation.repetitions import Contrast, Mean, mean, paired, unpaired
+from prerlkit.evaluation.repetitions import Bounds, Contrast, Mean, mean, paired, unpaired
 from prerlkit.metrics.catalogue import (
     EVAL_ACCURACY,
     EVAL_AVERAGE,
@@ -58,23 +59,12 @@ class MetricComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class ByPrompt:
-    """A group against the baseline, prompt by prompt, at the last evaluation that all of their runs have at one step.
+class Comparison:
+    """All that `prerlkit compare` finds.
 
     Attributes:
-        seeds: those that both have; a prompt's pass rate is its mean over them.
-        difference: mean over prompts; the bootstrap resamples prompts and takes the seeds as they are.
+        incomparable: those of `warnings` under which a difference of accuracies or rewards means nothing.
     """
-
-    group: str
-    step: int
-    seeds: tuple[int, ...]
-    difference: Difference
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All that `prerlkit compare` finds."""
 
     groups: tuple[RunGroup, ...]
     baseline: str
@@ -86,6 +76,16 @@ class Comparison:
     effects: tuple[GroupEffect, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    incomparable: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: what is compared with what."""
+        labels = ", ".join(f"{own.label} ({len(own.runs)} runs)" for own in self.groups)
+        return f"<Comparison of {labels}; baseline {self.baseline}, {len(self.metrics)} metrics>"
+
+    def _repr_html_(self) -> str:
+        """Return warnings and a table for each metric, for notebooks."""
+        return html_of(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; runs by their folder."""
@@ -111,6 +111,7 @@ class Comparison:
             "effects": [asdict(one) for one in self.effects],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
+            "incomparable": list(self.incomparable),
         }
 
 
@@ -142,7 +143,7 @@ def compare(
         states = ", ".join(f"{run.folder} ({run.state})" for run in runs)
         raise UsageError(
             f"No run is completed, so there is nothing to compare: {states}.",
-            "`prerlkit resume RUN` goes on with one; a sweep's command goes on with all of its.",
+            "`prerlkit resume RUN` continues one; a sweep's command continues all of its runs.",
         )
     base = _baseline(whole, baseline)
     series = {id(run): series_of(run) for own in whole for run in own.runs}
@@ -156,7 +157,8 @@ def compare(
         )
         for name in names
     )
-    by_prompt = tuple(one for own in whole if own is not base and (one := _by_prompt(base, own)))
+    by_prompt = tuple(one for own in whole if own is not base and (one := compare_by_prompt(base, own)))
+    incomparable = tuple(grouping.incomparable(whole))
     return Comparison(
         tuple(found),
         base.label,
@@ -167,7 +169,8 @@ def compare(
         by_prompt,
         group_effects(whole),
         tuple(_notes(whole, base, compared, by_prompt)),
-        (*grouping.cut_short(found), *grouping.warnings(whole)),
+        (*incomparable, *grouping.cut_short(found), *grouping.warnings(whole)),
+        incomparable,
     )
 
 
@@ -209,52 +212,28 @@ def _at_budget(
         if there := {seed: value for seed, value in found.items() if value}:
             values[own.label] = {seed: value.value for seed, value in there.items()}
             between[own.label] = sum(value.between for value in there.values())
-    first = values.get(base.label, {})
+    first, bounds = values.get(base.label, {}), bounds_of(name)
     return AtBudget(
         axis,
         budget,
-        {label: mean(list(own.values())) for label, own in values.items()},
-        {label: _contrast(first, own) for label, own in values.items() if first and label != base.label},
+        {label: mean(list(own.values()), bounds) for label, own in values.items()},
+        {label: _contrast(first, own, bounds) for label, own in values.items() if first and label != base.label},
         {label: tuple(own) for label, own in values.items()},
         between,
     )
 
 
-def _contrast(first: Mapping[int, float], second: Mapping[int, float]) -> Contrast:
-    """By seed where any is in both; otherwise as two samples that have nothing to do with each other."""
+def _contrast(first: Mapping[int, float], second: Mapping[int, float], bounds: Bounds | None) -> Contrast:
+    """By seed where any is in both; otherwise as two samples that have nothing to do with each other.
+
+    Args:
+        bounds: of the metric. The difference has none where the metric has no upper one.
+    """
+    span = None if bounds is None or math.isinf(bounds[1]) else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     both = [seed for seed in first if seed in second]
     if both:
-        return paired([second[seed] - first[seed] for seed in both])
-    return unpaired(list(first.values()), list(second.values()))
-
-
-def _by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
-    """None where seeds, evaluations at the same step, or single prompts are not there, or the data are not the same."""
-    pairs = [(run, own.by_seed[seed]) for seed, run in base.by_seed.items() if seed in own.by_seed]
-    keys = ("data", "verifiers", "reward")
-    if not pairs or any(at(a.recipe, key) != at(b.recipe, key) for a, b in pairs for key in keys):
-        return None
-    evaluated = [_prompts_by_step(run) for pair in pairs for run in pair]
-    steps = set.intersection(*(set(one) for one in evaluated))
-    if not steps:
-        return None
-    step = max(steps)
-    sides = []
-    for side in (0, 1):
-        values: dict[str, list[float]] = {}
-        for pair in pairs:
-            others = _prompts_by_step(pair[1 - side])[step]
-            for prompt, value in _prompts_by_step(pair[side])[step].items():
-                if prompt in others:
-                    values.setdefault(prompt, []).append(value)
-        sides.append({prompt: sum(passed) / len(passed) for prompt, passed in values.items()})
-    difference = estimates.difference(*sides)
-    return ByPrompt(own.label, step, tuple(run.seed for run, _ in pairs), difference) if difference else None
-
-
-def _prompts_by_step(run: Run) -> dict[int, Mapping[str, float]]:
-    lines = reversed(run.evaluations)  # the first of equals counts, as everywhere
-    return {int(line["step"]): line["by_prompt"] for line in lines if line.get("by_prompt")}
+        return paired([second[seed] - first[seed] for seed in both], span)
+    return unpaired(list(first.values()), list(second.values()), span)
 
 
 def _notes(

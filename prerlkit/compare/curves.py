@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prerlkit.compare.groups import RunGroup
-from prerlkit.compare.series import Axis, Series
-from prerlkit.evaluation.repetitions import t_interval
+from prerlkit.compare.series import Axis, Series, bounds_of
+from prerlkit.evaluation.repetitions import Bounds, t_interval
 
 _POINTS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class MeanLine:
-    """One group. `low` and `high` are empty for a single run."""
+    """One group. `low` and `high` are empty for a single run. `joined` as in `Series`."""
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,12 @@ def curves(
     lines = []
     for own in groups:
         runs = [found for run in own.runs if (found := series[id(run)].get(name))]
-        if line := _line(own.label, runs, axis, window):
+        if line := _line(own.label, runs, axis, window, bounds_of(name)):
             lines.append(line)
     return MeanCurve(axis, tuple(lines))
 
 
-def _line(label: str, runs: Sequence[Series], axis: Axis, window: int) -> MeanLine | None:
+def _line(label: str, runs: Sequence[Series], axis: Axis, window: int, bounds: Bounds | None) -> MeanLine | None:
     if not runs:
         return None
     start = max(run.at[axis][0] for run in runs)
@@ -57,11 +58,12 @@ def _line(label: str, runs: Sequence[Series], axis: Axis, window: int) -> MeanLi
             points.append((x, values))
     if not points:
         return None
-    spread = [t_interval(values) for _, values in points] if len(runs) > 1 else []
+    spread = [t_interval(values, bounds) for _, values in points] if len(runs) > 1 else []
     return MeanLine(
         label,
         tuple(x for x, _ in points),
         tuple(sum(values) / len(values) for _, values in points),
         tuple(low for low, _ in spread),
         tuple(high for _, high in spread),
+        all(run.joined for run in runs),
     )

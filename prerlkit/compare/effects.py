@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from prerlkit.compare.groups import RunGroup
 from prerlkit.evaluation.effect_words import THOUGHTS, most_pass_at
-from prerlkit.evaluation.repetitions import Mean, mean
+from prerlkit.evaluation.repetitions import POSITIVE, Bounds, Mean, mean
 from prerlkit.evaluation.stage_effect import StageEffect
 from prerlkit.metrics.catalogue import EVAL_ACCURACY, EVAL_AVERAGE, EVAL_LENGTH, EVAL_SAMPLE_LENGTH, EVAL_THOUGHTS
+
+_POINTS = ", points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,15 @@ def group_effects(groups: Sequence[RunGroup]) -> tuple[GroupEffect, ...]:
                 for name, value in effect_figures(effect).items():
                     figures.setdefault(name, []).append(value)
         found += [
-            GroupEffect(own.label, stage, {name: mean(values) for name, values in figures.items()})
+            GroupEffect(own.label, stage, {name: mean(values, _bounds(name)) for name, values in figures.items()})
             for stage, figures in by_stage.items()
         ]
     return tuple(found)
+
+
+def _bounds(heading: str) -> Bounds:
+    """Return the bounds of a figure: points are differences of shares, a KL and a quotient are never below 0."""
+    return (-100.0, 100.0) if heading.endswith(_POINTS) else POSITIVE
 
 
 def effect_figures(effect: StageEffect) -> dict[str, float]:
@@ -53,7 +60,7 @@ def effect_figures(effect: StageEffect) -> dict[str, float]:
         shares[most.removeprefix("eval/")] = most
     for heading, name in shares.items():
         difference = effect.change(name).difference
-        figures[f"{heading}, points"] = None if difference is None else 100 * difference
+        figures[heading + _POINTS] = None if difference is None else 100 * difference
     length = effect.change(EVAL_SAMPLE_LENGTH.name).ratio
     figures["tokens ×"] = effect.change(EVAL_LENGTH.name).ratio if length is None else length
     return {name: value for name, value in figures.items() if value is not None}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prerlkit.errors import UsageError
-from prerlkit.evaluation.repetitions import Mean, mean
+from prerlkit.evaluation.repetitions import POSITIVE, Mean, mean
 from prerlkit.metrics.catalogue import STEP_SECONDS, TOKENS_GENERATED, TOKENS_TRAINED
 from prerlkit.metrics.metric import Metric
 from prerlkit.runs.run import Run
@@ -123,8 +123,8 @@ def cut_short(groups: Sequence[RunGroup]) -> list[str]:
     return found
 
 
-def warnings(groups: Sequence[RunGroup]) -> list[str]:
-    """What makes the groups, or the runs within one, hard to compare; one sentence each."""
+def incomparable(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what makes a difference of two groups' accuracies or rewards meaningless; one sentence each."""
     runs = [run for own in groups for run in own.runs]
     found = []
     sections: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -137,6 +137,13 @@ def warnings(groups: Sequence[RunGroup]) -> list[str]:
     for what, keys in sections:
         if differ := [key for key in keys if len({_word(at(run.recipe, key)) for run in runs}) > 1]:
             found.append(f"{what} differ ({', '.join(differ)}): accuracies and rewards are not of the same thing")
+    return found
+
+
+def warnings(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what else makes the groups, or the runs within one, hard to compare; one sentence each."""
+    runs = [run for own in groups for run in own.runs]
+    found = []
     for own in groups:
         inside = _differing(own.runs, {id(run): dict(_leaves(run.recipe)) for run in own.runs}, together=True)
         if differ := inside.get("", []):
@@ -233,10 +240,11 @@ def costs(own: RunGroup) -> dict[str, Mean]:
     def total(run: Run, metric: Metric) -> float:
         return float(sum(step.get(metric.name, 0) for step in run.steps))
 
-    return {
-        "steps": mean([float(len(run.steps)) for run in own.runs]),
-        "tokens sampled": mean([total(run, TOKENS_GENERATED) for run in own.runs]),
-        "tokens trained": mean([total(run, TOKENS_TRAINED) for run in own.runs]),
-        "seconds": mean([total(run, STEP_SECONDS) for run in own.runs]),
-        "peak memory": mean([float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs]),
+    values = {
+        "steps": [float(len(run.steps)) for run in own.runs],
+        "tokens sampled": [total(run, TOKENS_GENERATED) for run in own.runs],
+        "tokens trained": [total(run, TOKENS_TRAINED) for run in own.runs],
+        "seconds": [total(run, STEP_SECONDS) for run in own.runs],
+        "peak memory": [float(run.summary.get("peak_memory_bytes", 0)) for run in own.runs],
     }
+    return {name: mean(numbers, POSITIVE) for name, numbers in values.items()}

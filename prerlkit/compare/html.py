@@ -19,7 +19,7 @@ from prerlkit.page.shell import Page, Section, table
 from prerlkit.secrets import redact
 
 CURVES = (*(metric.name for metric in (ENTROPY, COMPLETION_LENGTH, ZERO_SIGNAL, TRUNCATED)), PROBE.of("*"))
-"""Metrics that the page shows beside those of the text, where runs have them."""
+"""Metrics that the page shows in addition to those of the text, where runs have them."""
 _COLORS = 8
 _OWN = "prerlkit.compare"
 
@@ -49,6 +49,7 @@ def page(found: Comparison) -> str:
             "lead.html",
             notes=found.notes,
             warnings=found.warnings,
+            incomparable=found.incomparable,
             points=_headline(found),
             caption=_caption(found),
         ),
@@ -63,20 +64,22 @@ def _caption(found: Comparison) -> str:
     return f"{found.metrics[0].name}, {words.budget_text(found.metrics[0].budgets[0])}" if found.metrics else ""
 
 
-def _headline(found: Comparison) -> Sequence[tuple[str, str, str]]:
-    """(group, value, difference) of the first metric at equal steps: what the page is opened for."""
+def _headline(found: Comparison) -> Sequence[tuple[str, ...]]:
+    """Return group, value and difference of the first metric at equal steps: what the page is opened for.
+
+    There is no difference where groups are not comparable.
+    """
     if not found.metrics:
         return ()
     first = found.metrics[0]
     at = first.budgets[0]
-    return [
-        (
-            label,
-            words.mean_text(first.name, value, at.between.get(label, 0)),
-            words.contrast_text(first.name, at.contrasts.get(label)) if label != found.baseline else "baseline",
-        )
-        for label, value in at.means.items()
-    ]
+    rows = []
+    for label, value in at.means.items():
+        contrast = words.contrast_text(first.name, at.contrasts.get(label))
+        difference = "baseline" if label == found.baseline else contrast
+        shown = words.mean_text(first.name, value, at.between.get(label, 0))
+        rows.append((label, shown) if found.incomparable else (label, shown, difference))
+    return rows
 
 
 def _groups(found: Comparison) -> Markup:
@@ -97,7 +100,7 @@ def _metric(one: MetricComparison, found: Comparison, colors: dict[str, int]) ->
         [label, *(words.mean_text(one.name, at.means.get(label), at.between.get(label, 0)) for at in one.budgets)]
         for label in labels
     ]
-    body = table(one.name, head, means, numbers=numbers)
+    body = table(f"{one.name}, mean over seeds [95 %]", head, means, numbers=numbers)
     contrasts = [
         [label, *(words.contrast_text(one.name, at.contrasts.get(label)) for at in one.budgets)]
         for label in labels
@@ -111,7 +114,9 @@ def _metric(one: MetricComparison, found: Comparison, colors: dict[str, int]) ->
 
 def _chart(name: str, curve: MeanCurve, colors: dict[str, int]) -> Chart:
     lines = tuple(
-        ChartLine(line.label, line.x, line.y, line.low, line.high, "line", colors[line.label], line.label)
+        ChartLine(
+            line.label, line.x, line.y, line.low, line.high, "line", colors[line.label], line.label, not line.joined
+        )
         for line in curve.lines
     )
     return Chart(

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from prerlkit.evaluation.repetitions import Bounds
 from prerlkit.evaluation.result import values_of
-from prerlkit.metrics.catalogue import HEALTH, STAGE_KL, STEP, STEP_SECONDS, TOKENS_GENERATED
+from prerlkit.metrics.catalogue import CATALOGUE, HEALTH, STAGE_KL, STEP, STEP_SECONDS, TOKENS_GENERATED
+from prerlkit.metrics.metric import find
 from prerlkit.runs.run import Run
 
 Axis = Literal["steps", "tokens", "seconds"]
@@ -100,6 +102,12 @@ def series_of(run: Run) -> dict[str, Series]:
         for name, own in points.items()
         if own
     }
+
+
+def bounds_of(metric: str) -> Bounds | None:
+    """Return the least and the greatest value that the metric can have; None where that is not known."""
+    known = find(metric, CATALOGUE)
+    return known.bounds if known else None
 
 
 def _is_number(value: Any) -> bool:

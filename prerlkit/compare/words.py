@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING
 
-from prerlkit.compare.comparison import AtBudget, ByPrompt, Comparison
-from prerlkit.compare.groups import RunGroup
 from prerlkit.evaluation.repetitions import Contrast, Mean
 from prerlkit.metrics.catalogue import CATALOGUE
 from prerlkit.metrics.metric import find
+from prerlkit.page.table import html_table
+from prerlkit.page.text import visible
+
+if TYPE_CHECKING:
+    from prerlkit.compare.by_prompt import ByPrompt
+    from prerlkit.compare.comparison import AtBudget, Comparison, MetricComparison
+    from prerlkit.compare.groups import RunGroup
 
 NOTHING = "–"
 AXIS_WORDS = {"steps": "steps", "tokens": "sampled tokens", "seconds": "seconds"}
@@ -71,8 +78,35 @@ def cost_text(name: str, value: Mean) -> str:
     """A cost; memory in GiB."""
     if name == "peak memory":
         return f"{value.value / 2**30:.2f} GiB"
-    spread = f" [{amount(max(0.0, value.interval[0]))}, {amount(value.interval[1])}]" if value.interval else ""
+    spread = f" [{amount(value.interval[0])}, {amount(value.interval[1])}]" if value.interval else ""
     return amount(value.value) + (spread if value.interval and value.interval[0] < value.interval[1] else "")
+
+
+def metric_rows(found: Comparison, metric: MetricComparison) -> tuple[list[str], list[list[str]]]:
+    """Return heading and rows of a metric's table: means by group, then the differences to the baseline."""
+    labels = [own.label for own in found.groups if any(own.label in at.means for at in metric.budgets)]
+    rows = [
+        [label, *(mean_text(metric.name, at.means.get(label), at.between.get(label, 0)) for at in metric.budgets)]
+        for label in labels
+    ]
+    for label in labels:
+        if label != found.baseline:
+            contrasts = (contrast_text(metric.name, at.contrasts.get(label)) for at in metric.budgets)
+            rows.append([f"{label} minus {found.baseline}", *contrasts])
+    return ["group", *map(budget_text, metric.budgets)], rows
+
+
+def html_of(found: Comparison) -> str:
+    """Return a comparison for notebooks: warnings first, then a table for each metric, then the notes."""
+    parts = [f"<p><b>{warning_word(found, text)}:</b> {escape(visible(text))}</p>" for text in found.warnings]
+    parts += [html_table(f"{one.name}, mean over seeds [95 %]", *metric_rows(found, one)) for one in found.metrics]
+    notes = "".join(f"<li>{escape(visible(text))}</li>" for text in found.notes)
+    return "".join([*parts, f"<ul>{notes}</ul>" if notes else ""])
+
+
+def warning_word(found: Comparison, text: str) -> str:
+    """Return what comes in front of a warning."""
+    return "Not comparable" if text in found.incomparable else "Compare with care"
 
 
 def group_rows(found: Comparison) -> list[tuple[str, str, str, str]]:

@@ -154,7 +154,7 @@ class _Maker:
         return answered
 
     def _without_eval(self, answered: list[Answered], held_out: Sequence[Prompt]) -> list[Answered]:
-        """The demonstrations whose prompt is none of eval's, which would otherwise measure memory."""
+        """Return the demonstrations whose prompt isn't in eval; otherwise eval would measure memory."""
         assert self._own.source is not None
         eval_texts = {normal(prompt.text) for prompt in held_out}
         kept = [one for one in answered if normal(one.prompt.text) not in eval_texts]
@@ -170,7 +170,7 @@ class _Maker:
         return kept
 
     def _tokenized(self, answered: Sequence[Answered]) -> tuple[Group, ...]:
-        """Demonstrations with their tokens, those that are too long left out, or refused."""
+        """Tokenize the demonstrations; leave out those that are too long, or raise UsageError."""
         prompts = []
         ids = Renderer(self._recipe.data, self._tokenizer).tokenize([one.prompt.text for one in answered])
         for one, own in zip(answered, ids, strict=True):
@@ -254,7 +254,7 @@ def _turns(row: Row, key: str, where: str, setting: str) -> tuple[list[dict[str,
 def passed_texts(path: Path, most: int) -> dict[str, list[str]]:
     """Return up to `most` different completions that passed, by the prompt's normalized text, in the file's order.
 
-    Completions that the token limit cut are left out: they have no end to learn. A prompt without any has none.
+    Completions that the token limit cut are left out: they have no end to learn. A prompt may have none.
 
     Raises:
         UsageError: the file can't be read, or a line is not what `prerlkit eval` writes.

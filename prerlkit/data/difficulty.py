@@ -16,15 +16,15 @@ from prerlkit.recipe.sources import PassRate
 def in_range(rule: PassRate, texts: Iterable[str], folder: Path | None, notes: list[str]) -> list[int]:
     """Return the positions of the prompts whose measured pass rate fits `rule`, in order.
 
-    Prompts are matched by their rendered text, white space aside: an evaluation numbers its rows in another way.
+    Prompts are matched by their rendered text without white space, as an evaluation numbers its rows differently.
 
     Args:
         texts: of the train prompts.
         folder: the recipe's, for a relative path.
-        notes: receives a line on what was left out.
+        notes: receives a line about the prompts that were left out.
 
     Raises:
-        UsageError: the file is no evaluation's, knows none of the prompts, or none of them fits.
+        UsageError: the file is not from an evaluation, has none of the prompts, or none of them fits.
     """
     rates = pass_rates(find_file(rule.samples, folder))
     of_prompts = [rates.get(normal(text)) for text in texts]

@@ -1,4 +1,4 @@
-"""Rows out of local files: jsonl, json, parquet and csv, with errors that name the file and the line."""
+"""Reads rows from local files: jsonl, json, parquet and csv. Errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 LONGEST_LINE = 1 << 26
 """Bytes of a line of a text file. A row is a problem, not a book."""
 MOST_ROWS = 10_000_000
-"""Rows of a parquet file, each of which becomes a dict: a small file can claim any number."""
+"""Most rows of a parquet file, each of which becomes a dict: a small file can claim any number."""
 _BATCH = 4096  # rows of a parquet file that are decoded at once
 
 
@@ -42,7 +42,7 @@ def stream(path: Path) -> Iterator[Row]:
     ending = path.suffix.lower()
     if ending not in readers:
         raise UsageError(f'{path}: the ending "{ending}" is not known{nearest(ending, readers)}')
-    if path.exists() and not path.is_file():  # a pipe would be waited for, a device read without end
+    if path.exists() and not path.is_file():  # reading a pipe would block, and reading a device would not end
         raise UsageError(f"{path} can't be read: it is no regular file", "Name a file.")
     try:
         yield from readers[ending](path)
@@ -51,7 +51,7 @@ def stream(path: Path) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Each line with its number, 1 first. Decoded one at a time, so that a bad byte can be placed."""
+    """Yield each line with its number, from 1. Lines are decoded one at a time, so that the error names the line."""
     with path.open("rb") as file:
         for number in itertools.count(1):
             raw = file.readline(LONGEST_LINE + 1)
@@ -105,7 +105,7 @@ def _json(path: Path) -> list[Row]:
 
 def _csv(path: Path) -> Iterator[Row]:
     """Every value stays text: a gold answer of 007 must not become 7."""
-    limit = csv.field_size_limit(sys.maxsize)  # the limit of 128 KiB is the module's, for all of the process
+    limit = csv.field_size_limit(sys.maxsize)  # the limit of 128 KiB is global to the process
     reader = csv.reader((line for _, line in _lines(path)), strict=True)
     try:
         header = next(reader, [])

@@ -1,7 +1,7 @@
-"""Rows made up on the spot: problems whose answers are known because the question was made from them.
+"""Generated rows: problems whose answers are known because the question is made from them.
 
-A new generator is one function under `@generator(name, its settings class)`; it must return distinct rows that its
-seed alone decides.
+A new generator is one function under `@generator(name, its settings class)`. It must return distinct rows that depend
+on its seed only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from prerlkit.errors import UsageError
 from prerlkit.seeds import derive
-from prerlkit.settings import Settings
+from prerlkit.settings import Settings, mistake
 from prerlkit.suggest import nearest
 
 Row = dict[str, Any]
@@ -71,14 +71,14 @@ def _explain(name: str, settings: type[Settings], item: Mapping[str, Any]) -> st
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f'generator "{name}" has no setting {key}{nearest(key, settings.model_fields)}'
-    return f'generator "{name}"{f", setting {key}" if key else ""}: {item["msg"]}, not {item["input"]!r}'
+    return f'generator "{name}"{f", setting {key}" if key else ""}: {mistake(item)}, not {item["input"]!r}'
 
 
 _Operand = Annotated[int, Field(strict=True, ge=-(10**15), le=10**15)]
 
 
 class ArithmeticSettings(Settings):
-    """What the sums look like."""
+    """The form of the sums."""
 
     operations: tuple[Literal["+", "-", "*"], ...] = ("+",)
     """Which signs may stand between terms."""
@@ -109,9 +109,9 @@ def arithmetic(settings: ArithmeticSettings, rows: int, seed: int) -> list[Row]:
             "Ask for fewer rows, or widen low, high, terms or operations.",
         )
     bases = [numbers] * settings.terms + [signs] * (settings.terms - 1)
-    # Raw draws, because numpy promises to keep only those as they are: a seed means the same rows in years to come.
+    # Raw draws, because numpy keeps only these stable: a seed gives the same rows in later versions.
     draws = np.random.Philox(derive(seed, "arithmetic"))
-    if exist <= 4 * rows:  # rejection would crawl when most of what exists is wanted: shuffle all of it
+    if exist <= 4 * rows:  # rejection would be slow when most of the existing problems are wanted: shuffle all of them
         places = np.argsort(draws.random_raw(exist), kind="stable")[:rows]
         picked = [_digits(int(place), bases) for place in places]
     else:

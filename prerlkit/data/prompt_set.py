@@ -1,4 +1,4 @@
-"""The prompts of one set: a few numbers for each in memory, texts on disk, tokens when a prompt is asked for."""
+"""The prompts of one set: a few numbers for each in memory, texts on disk, tokens when a prompt is read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Tokenize = Callable[[Sequence[str]], list[list[int]]]
 AT_ONCE = 2048
 """Prompts that are tokenized, or rows that are rendered, in one call."""
 _SAMPLE = 1024
-"""Prompts whose tokens are in a set's digest: a small set has all of them in it."""
+"""Most prompts whose tokens are in a set's digest: a small set has all of them in it."""
 _UNKNOWN = 2**32 - 1
 _A_TOKEN = re.compile("[0-9A-Za-z]")
 _ADDED = 16  # tokens that a tokenizer may put around a text
 
 
 def normal(text: str) -> str:
-    """Return what counts as the same prompt: its rendered text, however its white space is."""
+    """Return the normalized text by which prompts are equal: the rendered text without differences of white space."""
     return " ".join(text.split())
 
 
@@ -59,7 +59,7 @@ class Drafts:
 def most_tokens(text: str) -> int:
     """Return a number of tokens that no tokenizer exceeds on the text: one per byte, also after normalization.
 
-    A text without a letter or digit of ASCII could have no token, which no bound shows: it gets the largest number.
+    A text without a letter or digit of ASCII could have no token, which is an error: it gets the largest number.
     """
     if not _A_TOKEN.search(text):
         return _UNKNOWN
@@ -72,7 +72,7 @@ def most_tokens(text: str) -> int:
 class PromptSet(Sequence[Prompt]):
     """Some of the drafts as prompts. A slice is a tuple; equal to any sequence of the same prompts.
 
-    A prompt is read and tokenized each time that it is asked for, so a set needs about 40 bytes of memory per prompt.
+    A prompt is read and tokenized at each access, so a set needs about 40 bytes of memory per prompt.
 
     Args:
         which: `train` or `eval`, the first part of each id.
@@ -126,7 +126,7 @@ class PromptSet(Sequence[Prompt]):
 
     @property
     def keys(self) -> np.ndarray:
-        """Each prompt's hash, equal for texts that are equal but for white space. [N]"""
+        """Each prompt's hash; texts that differ only in white space have the same. [N]"""
         return _column(self._drafts.keys)[self._places]
 
     def texts(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""From a recipe's data section to tokenized prompts: two disjoint sets, and what was left out on the way, in words."""
+"""Makes tokenized prompts from a recipe's data section: two disjoint sets, and notes on prompts left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PromptSets:
         train: in source order; ids `train/<row of the source>`.
         eval: in source order, or in the order drawn when held out, so that its first n are a fair sample; ids
             `eval/<row of the source>`. No text of one set is in the other.
-        notes: lines for a person: how many, what was dropped, what is worth knowing.
+        notes: lines for the user: numbers of prompts, dropped prompts, warnings.
     """
 
     train: PromptSet
@@ -76,7 +76,7 @@ def build(
     _refuse_overlap(train, held_out)
     train, held_out = (_fitting(prompts, max_prompt_tokens, long_prompts, notes) for prompts in (train, held_out))
     if repeated := len(train) - len(np.unique(train.keys)):
-        notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a row of its own")
+        notes.append(f"{repeated:,} train prompts repeat an earlier one; each counts as a separate row")
     notes.append(f"train {len(train):,} prompts, eval {len(held_out):,}, disjoint")
     return PromptSets(train, held_out, tuple(notes))
 
@@ -102,13 +102,13 @@ def build_for(recipe: Recipe, tokenizer: Any, folder: Path | None) -> PromptSets
 def build_eval(
     data: Data, *, tokenizer: Any, max_prompt_tokens: int, long_prompts: Literal["error", "drop"], folder: Path | None
 ) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
-    """Only the eval prompts, of a source of their own, and notes: for a policy that isn't trained here. See `build`.
+    """Return the eval prompts of a separate source, and notes: for a policy that isn't trained here. See `build`.
 
     Raises:
         UsageError: as `build`, and where `data.eval` is held out of train, which only `build` can do.
     """
     if isinstance(data.eval, HeldOut):
-        raise UsageError("data.eval is held out of train: it has no source of its own")
+        raise UsageError("data.eval is held out of train: it has no separate source")
     renderer = Renderer(data, tokenizer)
     notes = list(renderer.notes)
     rows = _Rows(data, renderer, folder, max_prompt_tokens, "eval", data.eval, not data.filter_eval)
@@ -116,7 +116,7 @@ def build_eval(
 
 
 class _Rows:
-    """The rows of a source, filtered and rendered as they are read: no more than some thousand are in memory.
+    """The rows of a source, filtered and rendered while they are read: only some thousand are in memory.
 
     Args:
         whole: render the rows that the filters leave out too.
@@ -178,9 +178,9 @@ def _note_filtered(kept: int, count: int, which: str, notes: list[str], key: str
 
 
 def _split(data: Data, rows: _Rows, seed: int, notes: list[str]) -> tuple[PromptSet, PromptSet]:
-    """Draw the held-out prompts by their text. All rows with that text leave train, so nothing of eval is trained on.
+    """Draw the held-out prompts by their text. All rows with that text leave train, so no eval prompt is trained on.
 
-    Filters pick train rows only, unless filter_eval: so the draw comes before them, or after.
+    Filters pick train rows only, so the draw comes before them; with filter_eval it comes after them.
     """
     assert isinstance(data.eval, HeldOut)
     kept = rows.kept(notes)
@@ -191,7 +191,7 @@ def _split(data: Data, rows: _Rows, seed: int, notes: list[str]) -> tuple[Prompt
         raise UsageError(
             f"data.eval: {data.eval.rows:,} rows can't be held out of {len(first):,} different prompts in "
             f"{name(data.train)}: nothing would be left to train on",
-            "Hold out fewer, or give eval a source of its own.",
+            "Hold out fewer, or give eval a separate source.",
         )
     draws = np.random.Philox(derive(seed, "held_out")).random_raw(len(first))
     held_out = pool.take(first[np.argsort(draws, kind="stable")[: data.eval.rows]], "eval")
@@ -199,7 +199,7 @@ def _split(data: Data, rows: _Rows, seed: int, notes: list[str]) -> tuple[Prompt
         notes.append(f"{copies:,} further rows with a held-out prompt were left out of train")
     train = kept.take(np.flatnonzero(~np.isin(kept.keys, held_out.keys, kind="sort")))
     if not train:
-        raise UsageError("data.filters keep no train row beside the held-out ones", "Hold out fewer rows.")
+        raise UsageError("data.filters keep no train row except the held-out ones", "Hold out fewer rows.")
     return train, held_out
 
 

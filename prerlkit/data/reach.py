@@ -2,8 +2,8 @@
 
     3 4 9 get 33   →   9 * 4 = 36 , 36 - 3 = 33 .
 
-Every number, sign and result is one word, between spaces, so that a tiny model with 121 words can do it. The problems
-fall into three parts that share no problem: the packaged base model was trained on `pretraining`, recipes train on
+Every number, sign and result is one word, between spaces, so that a tiny model with 121 words can do it. There are
+three parts that share no problem: the packaged base model was trained on `pretraining`, recipes train on
 `train` and evaluate on `eval`. The parts never change: `benchmarks/lab` made the base model from them.
 """
 
@@ -25,7 +25,7 @@ from prerlkit.settings import Settings
 HIGHEST = 12
 """The numbers of a problem are 1 to HIGHEST."""
 LARGEST = 99
-"""No result, intermediate or final, is above; none is below 0."""
+"""Largest intermediate or final result; the smallest is 0."""
 _RARE = 0.12  # at most this share of a problem's expressions hits the target: guessing fails
 _TRAIN, _EVAL = 1000, 400
 
@@ -94,7 +94,7 @@ class PuzzleSettings(Settings):
     """Which problems."""
 
     part: Part = "train"
-    """train and eval were not seen by the packaged base model; pretraining was."""
+    """The packaged base model was trained on pretraining, not on train and eval."""
 
 
 @generator("reach", PuzzleSettings)
@@ -102,7 +102,7 @@ def reach(settings: PuzzleSettings, rows: int, seed: int) -> list[dict[str, Any]
     """Columns question (`9 3 4 get 33 :`), answer (`33`), numbers (`9 3 4`) and solution, one that hits the target
     (`9 * 4 = 36 , 36 - 3 = 33 .`); the first `rows` problems of the part.
 
-    The seed decides the order in which a question gives its numbers, and which of the solutions it is.
+    The seed decides the order of a question's numbers, and which solution is given.
     """
     exist = problems(settings.part)
     if rows > len(exist):

@@ -1,4 +1,4 @@
-"""A row's way to a prompt: fill the template, put it in the chat's form, tokenize it once."""
+"""Turns a row into a prompt: fills the template, applies the chat template, tokenizes once."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Renderer:
         return list(zip(self.render_texts(texts), answers, strict=True))
 
     def render_texts(self, texts: Mapping[str, str]) -> list[str]:
-        """Return each text as a prompt: in the chat's form as the user's turn, or as it is. Texts by their rows."""
+        """Return each text as a prompt: as the user's turn of the chat template, or unchanged. Texts by their rows."""
         if not self._data.chat:
             return list(texts.values())
         return self.render_turns({where: [{"role": "user", "content": text}] for where, text in texts.items()})
 
     def render_turns(self, turns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-        """Return messages in the chat's form, up to where the answer begins; `data.system` goes before them.
+        """Return messages in the chat template, up to the beginning of the answer; `data.system` precedes them.
 
         Messages that begin with a system prompt keep their own. Messages by their rows. One call for all takes a
         quarter less time than a call for each.

@@ -1,4 +1,4 @@
-"""Rows out of a recipe's source: the Hub, a file, a generator, or reasoning-gym. Plain dicts of plain values."""
+"""Reads rows from a recipe's source: the Hub, a file, a generator, or reasoning-gym. Plain dicts of plain values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_rows(source: Source, *, folder: Path | None) -> list[Row]:
 
 
 def iter_rows(source: Source, *, folder: Path | None) -> Iterator[Row]:
-    """Yield the rows of the source in its order. Their values are what JSON has, so a row can go to a worker.
+    """Yield the rows of the source in its order. Their values are JSON's, so a row can be sent to a worker.
 
     Args:
         folder: the recipe's folder; a relative file path is taken from the working directory, then from there.
@@ -51,7 +51,7 @@ def iter_rows(source: Source, *, folder: Path | None) -> Iterator[Row]:
 
 
 def name(source: Source) -> str:
-    """The source as messages call it."""
+    """Return the source's name in messages."""
     match source:
         case HubSource():
             parts = [source.id, source.config, source.split]
@@ -79,7 +79,7 @@ def find_file(path: str, folder: Path | None) -> Path:
 
 def _hub(source: HubSource) -> Iterable[Row]:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source.id):
-        # Without an owner, `json` or `csv` would make `datasets` read whatever lies in the working directory.
+        # Without an owner, `json` or `csv` would make `datasets` read files of the working directory.
         raise UsageError(
             f'"{source.id}" is not the id of a data set on the Hub, which is owner/name',
             "A local file has kind: file and a path.",
@@ -105,7 +105,7 @@ def _hub(source: HubSource) -> Iterable[Row]:
 
 
 def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
-    """Columns question, answer, task and metadata: what the task's own scorer needs, its name included."""
+    """Return columns question, answer, task and metadata, which the task's scorer needs."""
     try:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ImportError as error:
@@ -128,7 +128,7 @@ def _reasoning_gym(source: ReasoningGymSource) -> list[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON would give it back; dates, fractions and the like become their text, a missing one is None."""
+    """Return the value as JSON restores it; dates, fractions and the like become text, a missing value None."""
     if type(value) is str:  # most values are, and there may be millions
         return value
     if is_missing(value):

@@ -1,4 +1,4 @@
-"""A list on disk: a million rows as Python objects fill gigabytes of memory, as text in a file none."""
+"""A list on disk: a million rows as Python objects take gigabytes of memory, as text in a file none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of prompts or demonstrations: a pure function of seed and position; to resume is to know one number."""
+"""The order of prompts or demonstrations: a pure function of seed and position. To resume needs the position only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PromptStream(Generic[T]):
     Args:
         prompts: the train prompts, or a supervised stage's demonstrations; at least one.
         seed: the recipe's.
-        shuffle: each epoch in an order of its own, decided by (seed, epoch); False: always as given.
+        shuffle: each epoch has a different order, decided by (seed, epoch). False: always the given order.
     """
 
     def __init__(self, prompts: Sequence[T], seed: int, shuffle: bool) -> None:
@@ -30,7 +30,7 @@ class PromptStream(Generic[T]):
         self._last: tuple[int, np.ndarray] | None = None  # an epoch and its order: a million rows take 0.2 s
 
     def batch(self, start: int, count: int) -> list[T]:
-        """Prompts number start … start + count - 1 since the run began, across the end of an epoch if need be."""
+        """Return the prompts start … start + count - 1 since the run began, also across the end of an epoch."""
         if start < 0 or count < 0:
             raise ValueError(f"start and count must not be negative, not {start} and {count}")
         found: list[T] = []

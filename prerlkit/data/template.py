@@ -1,4 +1,4 @@
-"""How a row becomes text: the `{column}` template, the gold answer, and the filters that pick rows."""
+"""Turns a row into text: the `{column}` template, the gold answer, and the filters that pick rows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SECONDS = 30.0
 
 
 class Template:
-    """`data.prompt` or another text with columns, taken apart once.
+    """`data.prompt` or another text with columns, parsed once.
 
-    It has only plain `{column}` fields: a row's text is never looked into or run.
+    It has only plain `{column}` fields: no attribute of a value is read, and nothing in a row is run.
 
     Args:
         key: the recipe's key that holds it, for errors.
@@ -40,13 +40,13 @@ class Template:
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise UsageError(f"{key}: {error}", "Write {{ and }} for braces that are meant as such.") from error
+            raise UsageError(f"{key}: {error}", "Write {{ and }} for literal braces.") from error
         for _, field, spec, conversion in parts:
             if field is not None and (not field or spec or conversion or re.search(r"[.\[\]{}]", field)):
                 raise UsageError(
                     f'{key}: "{{{field}{"!" + conversion if conversion else ""}{":" + spec if spec else ""}}}" '
                     "is not a plain {column}",
-                    "Only a column's name may stand in braces; write {{ and }} for braces that are meant as such.",
+                    "Only a column's name may be in braces; write {{ and }} for literal braces.",
                 )
         self._parts = [(literal, field) for literal, field, _, _ in parts]
         self._key = key
@@ -55,7 +55,7 @@ class Template:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that it names."""
+        """The columns that the template names."""
         return tuple(field for _, field in self._parts if field)
 
     def fill(self, row: Row, where: str) -> str:
@@ -67,14 +67,14 @@ class Template:
 
 
 def _field(value: Any, where: str, name: str) -> str:
-    """A column's text in a prompt. A list of texts, as MBPP's tests are, is one a line."""
+    """Return a column's text in a prompt. A list of texts, such as MBPP's tests, has one line for each."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return "\n".join(value)
     return as_text(value, where, name)
 
 
 def column(row: Row, name: str, where: str, key: str) -> Any:
-    """row[name], or a UsageError that names the nearest column."""
+    """Return row[name]; UsageError with the nearest column if it is missing."""
     if name not in row:
         raise UsageError(f'{key}: row {where} has no column "{name}"{nearest(name, map(str, row))}')
     return row[name]
@@ -86,7 +86,7 @@ def is_missing(value: Any) -> bool:
 
 
 def as_text(value: Any, where: str, name: str) -> str:
-    """Text as it is, numbers in their plain form (12.0 is 12, as a model would write it); UsageError for the rest."""
+    """Return text unchanged and numbers in plain form (12.0 is 12, as a model would write it); else UsageError."""
     if isinstance(value, str):
         return value
     if is_missing(value):

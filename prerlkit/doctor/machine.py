@@ -76,7 +76,7 @@ def gpu() -> DoctorFinding:
 
 
 def packages() -> DoctorFinding:
-    """Installed versions beside the tested ones; a fault where one lies outside what prerlkit accepts."""
+    """Return installed and tested versions; a fault where a version is outside the accepted range."""
     from packaging.requirements import Requirement
 
     accepted = {}

@@ -1,1 +1,1 @@
-"""Rollout engines as a recipe names them: each is one file with its checks, its memory and its maker."""
+"""Rollout engines by the names of a recipe. Each is one file with its checks, its memory and its start."""

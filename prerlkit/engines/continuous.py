@@ -29,7 +29,7 @@ class TransformersRollouts(Engine):
             raise ValueError("memory.shard_base makes passes in lockstep; rollout.engine: transformers can't: use hf")
 
     def reserve(self, recipe: Recipe, shared: Shared) -> Reservation:
-        """Its cache for all sequences at full length, or what the trainer leaves; given back before training."""
+        """Return the bytes of a cache for all sequences at full length, or the free bytes. Freed before training."""
         from prerlkit.rollout.continuous import paged_memory, pages_of
 
         need = paged_memory(shared.config, recipe.rollout.max_sequences, BYTES[recipe.model.dtype])

@@ -1,4 +1,4 @@
-"""What an engine is to a recipe: what it can't do, the memory it takes on the trainer's device, how it is started."""
+"""The interface of an engine: its limits, the memory that it takes on the trainer's device, and its start."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ KINDS = frozenset({WEIGHTS, CACHE, OTHER})
 
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """What an engine is started with.
+    """The inputs with which an engine is started.
 
     Attributes:
-        prompts: of the training set: what a canary scores.
+        prompts: of the training set; a canary scores them.
         model: the folder of the base's files.
         on_message: receives lines for the log.
-        rank: of this process. Each begins its work at another one of several servers.
+        rank: of this process. With several servers each process begins at a different server.
     """
 
     recipe: Recipe
@@ -68,7 +68,7 @@ class Reservation:
         training: while the trainer works and the engine sleeps.
         at_once: sequences of full length that its cache holds; 0 where it isn't on this device.
         total: bytes that it is started with.
-        problem: why it would not start with that; empty where it would.
+        problem: why the engine would not start with these bytes; empty where it would.
         host: bytes of the host's memory that it pins while it sleeps.
         unpacked: bytes of the 16-bit copy of a 4-bit base that is made in the host's memory and written to disk before
             the engine starts; 0 where it serves other weights.
@@ -93,7 +93,7 @@ class Engine(ABC):
         name: what a recipe calls it.
         Settings: a frozen pydantic class. `rollout.engine_settings` is checked by it where a file holds the engine.
         in_process: it samples from the trainer's own model: its bytes are traced, not reserved, and a run with it is
-            exact to the byte on a CPU. Otherwise `reserve` says what it takes.
+            exact to the byte on a CPU. Otherwise `reserve` returns its bytes.
         copies: it holds a copy of the weights, synchronized before each rollout.
         install: packages that it needs and the versions it was tested with; `prerlkit doctor` shows them.
     """
@@ -108,24 +108,24 @@ class Engine(ABC):
         self.settings = settings if settings is not None else self.Settings()
 
     def check(self, recipe: Recipe) -> None:  # noqa: B027 -- most engines take any recipe
-        """Raise ValueError, in words, for a recipe that the engine would refuse later."""
+        """Raise ValueError with a message for the user if the engine would refuse the recipe later."""
 
     def check_installed(self, recipe: Recipe) -> None:  # noqa: B027
-        """Raise UsageError where this machine lacks what the engine needs. A dry run doesn't ask."""
+        """Raise UsageError where this machine lacks what the engine needs. A dry run doesn't call this."""
 
     def check_processes(self, recipe: Recipe, processes: int) -> None:  # noqa: B027
-        """Raise UsageError where that many training processes can't use it."""
+        """Raise UsageError where that many training processes can't use the engine."""
 
     def reserve(self, recipe: Recipe, shared: Shared) -> Reservation:
-        """Return the bytes that it takes on the trainer's device; none is the default."""
+        """Return the bytes that the engine takes on the trainer's device; the default is none."""
         return Reservation()
 
     @abstractmethod
     def make(self, context: EngineContext) -> RolloutEngine:
-        """Start it. Called before there is an adapter: a canary begins at the bare base.
+        """Start the engine. Called before there is an adapter: a canary begins at the bare base.
 
         Raises:
-            UsageError: it can't be had here, or a server is not the recipe's.
+            UsageError: it isn't available here, or a server doesn't fit the recipe.
             EngineError: it didn't start, or a server is out of reach.
             CanaryError: its base is not the policy's.
         """

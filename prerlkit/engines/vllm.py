@@ -1,7 +1,7 @@
-"""The engine `vllm`: started by the run next to the training, or one or several `vllm serve` that run already.
+"""The engine `vllm`: started by the run next to the training, or one or several running `vllm serve`.
 
-Its settings are the recipe's `rollout.vllm`. How the trainer and a vLLM on its device share the memory is decided here,
-for the run and the plan alike, so that what was planned is what is started.
+Its settings are the recipe's `rollout.vllm`. This module decides how the trainer and a vLLM on its device share the
+memory. The run and the plan use the same functions.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class VllmRollouts(Engine):
         settings = recipe.rollout.vllm
         copied = serves_dense_copy(recipe)
         same = (copied or recipe.model.quantization == "none") and settings.quantization == "none"
-        # once: it begins at the bare base
+        # once: the canary begins at the bare base
         canary = Canary(policy, context.prompts, recipe.model.dtype, same_base=same)
         held = EngineFolder(user_path(settings.shared_folder or cache_root()))
         model = held.path / "base" if copied else context.model
@@ -156,7 +156,7 @@ class _WithFolder:
 
 
 def connect_servers(context: EngineContext, addresses: Sequence[str]) -> Client:
-    """All of the recipe's servers. Raises one error on all that are not as they must be."""
+    """Connect to all of the recipe's servers. Raise one error that lists all wrong ones."""
     recipe, prompts = context.recipe, context.prompts
     at_once = recipe.rollout.max_sequences
     serve = serve_command(recipe, context.policy.adapters.linear_names)
@@ -176,7 +176,7 @@ def connect_servers(context: EngineContext, addresses: Sequence[str]) -> Client:
 
 
 def serve_command(recipe: Recipe, targets: Sequence[str]) -> str:
-    """The command that starts a server as this recipe needs it."""
+    """Return the command that starts a server for this recipe."""
     return (
         f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 vllm serve {recipe.model.id} --dtype {recipe.model.dtype} --enable-lora "
         f"--max-loras 1 --max-lora-rank {rank_for(recipe.stacked_rank)} --lora-target-modules {' '.join(targets)} "
@@ -238,7 +238,7 @@ def serves_dense_copy(recipe: Recipe) -> bool:
 
 
 def engine_need(recipe: Recipe, config: Any, weights: int) -> EngineMemory:
-    """What vLLM wants for `recipe`: all sequences at full length. `weights`: bytes of those it serves."""
+    """Return vLLM's need for `recipe`, with all sequences at full length. `weights`: bytes of those it serves."""
     if recipe.rollout.vllm.quantization != "none":
         weights = quantized_weights(config, weights)
     return engine_memory(
@@ -268,7 +268,7 @@ def trainer_growth(recipe: Recipe, config: Any) -> int:
 def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, free: int) -> float:
     """vLLM's share (gpu_memory_utilization) of a device of `device` bytes, `free` of them once the base is loaded.
 
-    With `memory_share: auto` it is all that vLLM wants, or what the trainer leaves: sequences then wait for a place.
+    With `memory_share: auto` it is vLLM's whole need, or the memory that the trainer leaves. Sequences may then wait.
     """
     wanted = recipe.rollout.vllm.memory_share
     if not isinstance(wanted, str):

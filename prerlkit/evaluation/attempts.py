@@ -18,7 +18,7 @@ class Attempt:
         tokens: its length.
         truncated: cut by the token limit.
         text: what was written.
-        answer: what the verifier found to be the answer, where it says so.
+        answer: the answer that the verifier extracted, where it reports one.
     """
 
     passed: bool | None

@@ -1,6 +1,6 @@
 """From judged attempts to estimates with 95 % intervals: accuracy, avg@k, pass@k, maj@k, differences of policies.
 
-A problem whose attempts are unjudged is left out of an estimate and counted beside it; it is never 0.
+A problem whose attempts are unjudged is left out of an estimate and counted separately; it is never 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a handful of repetitions says: t intervals, paired differences and exact tests over runs that differ by seed.
 
-With 3 to 10 seeds the bootstrap's interval is too narrow, so Student's t is what is shown and the bootstrap stands
-beside it. The t quantiles come from mpmath's incomplete beta function: torch brings mpmath along, but not scipy.
+With 3 to 10 seeds the bootstrap's interval is too narrow. Student's t is shown, with the bootstrap next to it in the
+JSON. Where the values have bounds, as shares have, the t interval is made on a scale without bounds and mapped back.
+The t quantiles come from mpmath's incomplete beta function: torch brings mpmath along, but not scipy.
 """
 
 from __future__ import annotations
@@ -22,13 +23,21 @@ _DRAWS = 100_000
 
 Interval = tuple[float, float]
 
+Bounds = tuple[float, float]
+"""The least and the greatest value that a quantity can have, which its interval stays within. The greatest may be
+infinite."""
+
+SHARE: Bounds = (0.0, 1.0)
+SHARE_DIFFERENCE: Bounds = (-1.0, 1.0)
+POSITIVE: Bounds = (0.0, math.inf)
+
 
 @dataclass(frozen=True, slots=True)
 class Mean:
     """Mean over repetitions.
 
     Attributes:
-        interval: 95 %, Student's t with n − 1 degrees of freedom; None for a single repetition, which has no spread.
+        interval: 95 %, `t_interval`; None for a single repetition, which has no spread.
         bootstrap: 95 % percentile interval of the mean, resampling repetitions; too narrow for few of them.
         values: what it was made from, in the order of the seeds.
     """
@@ -46,7 +55,7 @@ class Contrast:
     Attributes:
         test: `sign flips` (paired by seed, exact), `sign flips, drawn` (paired, more than 18 pairs), `Welch` (no seed
             in common), or None where one repetition of each leaves nothing to test.
-        interval: 95 %: t over the pairs' differences, or Welch's.
+        interval: 95 %: `t_interval` of the pairs' differences, or Welch's; within the bounds of the difference.
         p: two-sided.
         smallest_p: the test can't give less with so many pairs; None for Welch's.
         pairs: how many seeds both have; 0 when unpaired.
@@ -62,20 +71,24 @@ class Contrast:
     differences: tuple[float, ...]
 
 
-def mean(values: Sequence[float]) -> Mean:
-    """Mean of at least one value, with intervals where there are two."""
+def mean(values: Sequence[float], bounds: Bounds | None = None) -> Mean:
+    """Return the mean of at least one value, with intervals where there are two."""
     several = len(values) > 1
     return Mean(
         sum(values) / len(values),
-        t_interval(values) if several else None,
+        t_interval(values, bounds) if several else None,
         bootstrap_mean(values) if several else None,
         tuple(values),
     )
 
 
-def paired(differences: Sequence[float]) -> Contrast:
-    """The contrast of repetitions that belong together two by two; at least one pair."""
-    average, n = mean(differences), len(differences)
+def paired(differences: Sequence[float], bounds: Bounds | None = None) -> Contrast:
+    """Return the contrast of repetitions that belong together two by two; at least one pair.
+
+    Args:
+        bounds: of a difference.
+    """
+    average, n = mean(differences, bounds), len(differences)
     several = n > 1
     return Contrast(
         average.value,
@@ -89,8 +102,12 @@ def paired(differences: Sequence[float]) -> Contrast:
     )
 
 
-def unpaired(first: Sequence[float], second: Sequence[float]) -> Contrast:
-    """The contrast of repetitions that don't belong together: Welch's interval and test (Welch, 1947)."""
+def unpaired(first: Sequence[float], second: Sequence[float], bounds: Bounds | None = None) -> Contrast:
+    """Return the contrast of repetitions that don't belong together: Welch's interval and test (Welch, 1947).
+
+    Args:
+        bounds: of a difference.
+    """
     value = sum(second) / len(second) - sum(first) / len(first)
     alone = Contrast(value, None, None, None, None, None, 0, ())
     if min(len(first), len(second)) < 2:
@@ -101,14 +118,40 @@ def unpaired(first: Sequence[float], second: Sequence[float]) -> Contrast:
         return alone
     freedom = sum(parts) ** 2 / sum(p * p / (len(values) - 1) for p, values in zip(parts, (first, second), strict=True))
     half = t_quantile(freedom) * error
-    return Contrast(value, (value - half, value + half), None, t_p(value / error, freedom), None, "Welch", 0, ())
+    interval = _within(value, half, bounds)
+    return Contrast(value, interval, None, t_p(value / error, freedom), None, "Welch", 0, ())
 
 
-def t_interval(values: Sequence[float]) -> Interval:
-    """95 % interval of the mean of at least two values: mean ± t · s/√n, s the sample's standard deviation."""
+def t_interval(values: Sequence[float], bounds: Bounds | None = None) -> Interval:
+    """Return the 95 % interval of the mean of at least two values: mean ± t · s/√n, s the sample's standard deviation.
+
+    Args:
+        bounds: what the interval has to stay within. Then t · s/√n is taken on the logit scale of the bounds, or on the
+            log scale where there is no upper one, by the delta method, and the ends are mapped back. The interval holds
+            the mean, is the plain one where the spread is small, and is not symmetric near a bound. Values outside the
+            bounds get the plain one.
+    """
     n, average = len(values), sum(values) / len(values)
     half = t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return average - half, average + half
+    if bounds and not bounds[0] <= min(values) <= max(values) <= bounds[1]:
+        bounds = None
+    return _within(average, half, bounds)
+
+
+def _within(value: float, half: float, bounds: Bounds | None) -> Interval:
+    """Return value ± half, made on a scale on which `bounds` are infinitely far away."""
+    if bounds is None:
+        return value - half, value + half
+    low, high = bounds
+    if half == 0 or not low < value < high:  # all values are equal, at a bound for instance
+        return value, value
+    if math.isinf(high):
+        factor = math.exp(half / (value - low))
+        return low + (value - low) / factor, low + (value - low) * factor
+    odds = (value - low) / (high - value)
+    factor = math.exp(half * (high - low) / ((value - low) * (high - value)))
+    least, most = odds / factor, odds * factor
+    return low + (high - low) * least / (1 + least), low + (high - low) * most / (1 + most)
 
 
 @lru_cache(maxsize=256)

@@ -65,10 +65,7 @@ class EvalResult:
 
     def figures(self) -> dict[str, str]:
         """Return the estimates, with their intervals, and the mean length as text by name."""
-        found = {"greedy accuracy": self.accuracy, f"avg@{self.samples}": self.average}
-        found |= {f"pass@{k}": estimate for k, estimate in self.pass_at.items() if k > 1}
-        shown = {name: str(estimate) for name, estimate in found.items() if estimate}
-        return {**shown, "length": f"{self.tokens_mean:.1f}"}
+        return figures_of(self.totals())
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +81,14 @@ class EvalResult:
             values[key] = Estimate(**values[key]) if values[key] else None
         values["pass_at"] = {int(k): Estimate(**v) for k, v in values["pass_at"].items()}
         return cls(**values)
+
+
+def figures_of(line: Mapping[str, Any]) -> dict[str, str]:
+    """Return the estimates of a line of evaluations.jsonl, with intervals, and its mean length as text by name."""
+    found = {"greedy accuracy": line.get("accuracy"), f"avg@{line.get('samples') or 'k'}": line.get("average")}
+    found |= {f"pass@{k}": estimate for k, estimate in (line.get("pass_at") or {}).items() if int(k) > 1}
+    shown = {name: str(Estimate(**estimate)) for name, estimate in found.items() if estimate}
+    return {**shown, "length": f"{line['tokens_mean']:.1f}"} if "tokens_mean" in line else shown
 
 
 def html_of(results: Sequence[EvalResult]) -> str:

@@ -121,7 +121,8 @@ COMPLETION_LENGTH = Metric(
 TOKENS_TRAINED = Metric(
     "tokens/trained",
     "tokens that went through the model with gradient: contexts (prompt or start token; once for all completions "
-    "that share one) and completions, without padding",
+    "that share one) and completions, without padding. A context whose completions several processes train on counts "
+    "once for each of them",
     unit="tokens",
 )
 LOSS = Metric(
@@ -273,6 +274,7 @@ EVAL_THOUGHTS = Metric(
     "eval/thoughts/<kind>",
     "transition, reflection, verification and decomposition phrases ([evaluation.md](evaluation.md)) for each sample; "
     "for each greedy answer where no samples are drawn",
+    unit="per answer",
 )
 EVAL_KL = Metric(
     "eval/kl",

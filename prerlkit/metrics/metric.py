@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Metric:
         chart: its own chart in a report; None: drawn with the other metrics.
         label: a short word for tables, where the last part of the name does not do.
         optional: only some runs or steps have it.
-        parts: all that may stand in the part that varies, where that is known beforehand.
+        parts: all values of the part that varies, where they are known beforehand.
     """
 
     name: str
@@ -72,11 +73,23 @@ class Metric:
         return self.unit == "share"
 
     @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest value that it can have, by its unit; None where that is not known."""
+        return _BOUNDS.get(self.unit)
+
+    @property
     def repeatable(self) -> bool:
         """Whether two runs of one recipe and seed have the same values. Times and memory differ."""
         return not self.name.startswith(UNREPEATABLE)
 
 
+_BOUNDS = {
+    **dict.fromkeys(("share", "share of weight", "0 to 1"), (0.0, 1.0)),
+    **dict.fromkeys(
+        ("tokens", "s", "bytes", "steps", "draws", "groups", "prompts", "updates", "ratio", "per answer"),
+        (0.0, math.inf),
+    ),
+}
 _VARYING = re.compile(r"<\w+>")
 
 UNREPEATABLE = ("time/", "memory/")

@@ -1,1 +1,1 @@
-"""A page in one file, from plain data: shell, tables, curves. What is in it is the business of whoever builds one."""
+"""A page in one file, from plain data: shell, tables, curves. The caller decides what is in it."""

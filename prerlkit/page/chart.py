@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Number = float | None
@@ -18,10 +18,12 @@ class ChartLine:
     Attributes:
         name: in the legend and in tables.
         x, y: of equal length, x ascending; None is a gap.
-        low, high: an interval around each y, drawn as a bar; empty without one.
-        look: `line`; `faint` stands behind another line, without a legend entry of its own; `points` are joined thinly.
+        low, high: an interval around each y, drawn as a bar, or as a band where `smooth`; empty without one.
+        look: `line`; `faint` is behind another line and has no legend entry; `points` are joined thinly.
         color: number of the colour, 0 to 7; lines of one run share it.
         group: what a reader switches on and off together, a run for instance.
+        smooth: a reader may smooth it: it is of many noisy values.
+        breaks: x at which a smoothed line begins again, ascending: means don't look across a switch of stages.
     """
 
     name: str
@@ -32,6 +34,8 @@ class ChartLine:
     look: Literal["line", "faint", "points"] = "line"
     color: int = 0
     group: str = ""
+    smooth: bool = False
+    breaks: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ def _line(line: ChartLine, xs: Sequence[float]) -> dict[str, Any]:
             by_x = dict(zip(line.x, own, strict=True))
             values[key] = [_short(by_x.get(x)) for x in xs]
     values.setdefault("y", [None] * len(xs))
+    if line.smooth:
+        values |= {"smooth": True, "breaks": list(line.breaks)}
     return values
 
 
@@ -137,9 +143,7 @@ def _thinned(line: ChartLine) -> ChartLine:
         return line
     groups = range(0, len(line.x), size)
     xs = [_mean(line.x[at : at + size]) or 0.0 for at in groups]
-    return ChartLine(
-        line.name, xs, [_mean(line.y[at : at + size]) for at in groups], (), (), line.look, line.color, line.group
-    )
+    return replace(line, x=xs, y=[_mean(line.y[at : at + size]) for at in groups])
 
 
 def _mean(values: Sequence[Number]) -> Number:

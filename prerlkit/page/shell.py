@@ -44,6 +44,11 @@ class Section:
     intro: str = ""
     own: bool = False
 
+    @property
+    def smooth(self) -> bool:
+        """Whether there are curves that a reader may smooth."""
+        return any(line.smooth for chart in self.charts for line in chart.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -85,7 +90,7 @@ class Page:
         )
 
     def update(self) -> dict[str, Any]:
-        """What a page that goes on takes over: the markup of its parts, and its data."""
+        """The markup of the page's parts and its data, for an open page that updates itself."""
         bodies = {section.id: str(section.body) for section in self.sections if not section.own}
         return {**self._data(), "title": visible(self.title), "lead": str(self.lead), "bodies": bodies}
 
@@ -148,6 +153,6 @@ def _policy(scripts: Sequence[str], live: str) -> str:
 
 
 def _script_json(value: Any) -> Markup:
-    """JSON that can stand in a <script>: no character in it that HTML could see."""
+    """JSON that is safe inside a <script>: it has no character that HTML interprets."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,4 +1,4 @@
-"""Text that anybody may have written, a model above all, made fit to be shown: nothing acts, nothing is invisible."""
+"""Text of unknown origin, such as a model's, is made safe to show: nothing acts, nothing is invisible."""
 
 from __future__ import annotations
 

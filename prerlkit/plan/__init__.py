@@ -1,1 +1,1 @@
-"""Memory and time before anything is started."""
+"""Memory and time of a run before it starts: the step traced on shapes, device data, advice."""

@@ -1,4 +1,4 @@
-"""Settings that would make a recipe fit, each tried by a plan of its own, cheapest first."""
+"""Settings that would make a recipe fit, each tried by a separate plan, cheapest first."""
 
 from __future__ import annotations
 

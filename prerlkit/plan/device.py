@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from prerlkit.errors import UsageError
@@ -32,6 +33,7 @@ class Device:
         overhead: bytes that this process needs before any tensor.
         bandwidth: of its memory, bytes/s; None where unknown.
         flops: 16-bit products with float32 sums, operations/s, by data sheet; None where unknown.
+        bfloat16: whether it multiplies in bfloat16. Cards before compute capability 8.0 convert each number.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Device:
     overhead: int
     bandwidth: float | None = None
     flops: float | None = None
+    bfloat16: bool = True
 
     def needed(self, tracked: int) -> int:
         """Bytes that a phase takes here: tracked ones, what the allocator loses, and the process itself."""
@@ -64,6 +67,10 @@ _CARDS = {  # MiB that nvidia-smi reports, GB/s, 16-bit TFLOP/s with float32 sum
 }
 
 
+_WITHOUT_BFLOAT16 = ("t4",)
+"""Compute capability 7.5."""
+
+
 def card(name: str) -> Device:
     """A card by name. Raises UsageError for an unknown one."""
     if name not in _CARDS:
@@ -72,7 +79,15 @@ def card(name: str) -> Device:
             f"Known: {', '.join(_CARDS)}. Or give its memory: --vram 24GiB.",
         )
     memory, bandwidth, flops = _CARDS[name]
-    return Device(name, "cuda", memory * 2**20, _CUDA_CONTEXT, bandwidth * 1e9, flops * 1e12)
+    native = name not in _WITHOUT_BFLOAT16
+    return Device(name, "cuda", memory * 2**20, _CUDA_CONTEXT, bandwidth * 1e9, flops * 1e12, native)
+
+
+def dtype_note(dtype: str, device: Device) -> str:
+    """Return what to change where the device has no products in the model's dtype; "" where there is nothing."""
+    if dtype != "bfloat16" or device.bfloat16:
+        return ""
+    return f"{device.name} has no bfloat16 and converts every number, which is slow: set model.dtype to float16"
 
 
 def of_size(text: str) -> Device:
@@ -105,14 +120,15 @@ def at_hand(wanted: str) -> Device:
     """
     if pick_device(wanted).type == "cuda":
         free, _ = torch.cuda.mem_get_info()
-        return Device(torch.cuda.get_device_name(), "cuda", free, _CUDA_CONTEXT)
+        native = torch.cuda.get_device_capability() >= (8, 0)
+        return Device(torch.cuda.get_device_name(), "cuda", free, _CUDA_CONTEXT, bfloat16=native)
     return Device("this machine's memory", "cpu", free_host_memory(), _LIBRARIES)
 
 
 def free_host_memory() -> int:
     """Bytes that this process may still take: of the machine, and of its control group where there is a limit."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"))
-    free = int(found[1]) * 1024 if found else 2**63 - 1
+    free = int(found[1]) * 1024 if found else int(psutil.virtual_memory().available)  # no /proc on macOS
     for limit, used in _group_files():
         most, now = _read(limit).strip(), _read(used).strip()
         if most.isdigit() and now.isdigit():

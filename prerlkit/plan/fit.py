@@ -8,7 +8,7 @@ import time
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plan.advice import Advice, advise
 from prerlkit.plan.config import find_config
-from prerlkit.plan.device import Device, at_hand, free_host_memory
+from prerlkit.plan.device import Device, at_hand, dtype_note, free_host_memory
 from prerlkit.plan.plan import Plan, make_plan
 from prerlkit.plan.trace_cache import TraceCache
 from prerlkit.plan.traces import UNTRACEABLE, Traces
@@ -49,16 +49,17 @@ def refuse_what_cannot_fit(recipe: Recipe) -> str:
         return f"no plan needed: at most {gib(most)} by formula, of {gib(device.memory)} free"
     plan, advice = plan_and_advice(recipe, where, device)
     tightest = phase_name(plan.tightest.name, plan.tightest.stage)
+    note = f"; {text}" if (text := dtype_note(recipe.model.dtype, device)) else ""
     if plan.untraced and plan.device.needed(plan.sizes.weight_bytes) <= device.memory:
         return (
             f"planned by formula, as this model can't be traced ({plan.untraced}): about {gib(plan.needed)} of "
-            f"{gib(device.memory)} free"
+            f"{gib(device.memory)} free{note}"
         )
     if plan.fits:
         _refuse_without_host_memory(recipe, plan)
         return (
             f"planned in {time.perf_counter() - begun:.0f} s: at most {gib(plan.needed)}, in "
-            f"{tightest}, of {gib(device.memory)} free"
+            f"{tightest}, of {gib(device.memory)} free{note}"
         )
     ways = [f"--set {' --set '.join(a.settings)} ({a.cost}): {gib(a.needed)}" for a in advice if a.fits]
     raise PrerlkitError(

@@ -30,7 +30,7 @@ _KEPT = 34
 """Numbers of width D that a decoder layer keeps for one token's backward (arXiv 2205.05198, attention's own apart)."""
 
 _GROWTH = 1.5
-"""A cache that grows is copied layer by layer, and prompts that enter have one of their own. 1.5 was the most seen."""
+"""A growing cache is copied layer by layer, and new prompts have a separate one. 1.5 was the largest factor seen."""
 
 
 def by_formula(recipe: Recipe, config: str, device_type: str) -> tuple[Sizes, list[Traced]]:

@@ -114,7 +114,7 @@ def watching(tracker: MemoryTracker, phase: str) -> Iterator[None]:
 
 
 def weights(base: nn.Module) -> Iterator[Tensor]:
-    """Every tensor that holds the model: parameters, buffers, and what bitsandbytes keeps beside packed weights."""
+    """Every tensor that holds the model: parameters, buffers, and what bitsandbytes keeps with packed weights."""
     for tensor in (*base.parameters(), *base.buffers()):
         yield tensor.data
     for module in base.modules():

@@ -63,7 +63,7 @@ class Load:
 
     @property
     def entering(self) -> int:
-        """Prompts that enter among others as soon as there is room; 0 where none waits, or none fits beside others."""
+        """Prompts that enter among others as soon as there is room; 0 where none waits, or none fits next to others."""
         needed = max(1, -(-int(ADMIT_AT * self.limit) // self.drawn))
         waits = self.prompts * self.sampling.samples > self.limit
         return needed if waits and needed < self.together else 0

@@ -52,7 +52,7 @@ class Traces:
         return self._trace(_plain(recipe, "rollout", _DRAWING), Parts(rollouts=False))[1]
 
     def sampling(self, recipe: Recipe, *, here: bool) -> tuple[Sizes, list[Traced]]:
-        """What rollouts and evaluations hold beside what steps leave behind.
+        """What rollouts and evaluations hold in addition to what steps leave behind.
 
         Args:
             here: in this process; otherwise it is the canary at each weight sync to an engine of another.

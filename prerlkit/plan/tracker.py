@@ -66,7 +66,7 @@ class MemoryTracker(TorchDispatchMode):
         for tensor in tensors:
             if kind == ADAPTERS:
                 self._adapter_shapes.add((tensor.shape, tensor.dtype))
-            self._count(tensor, kind, anew=True)
+            self._count(tensor, kind, replace=True)
         self._note_peak()
 
     @property
@@ -109,16 +109,16 @@ class MemoryTracker(TorchDispatchMode):
             return GRADIENTS
         return ACTIVATIONS
 
-    def _count(self, tensor: Tensor, kind: str, *, anew: bool = False) -> None:
+    def _count(self, tensor: Tensor, kind: str, *, replace: bool = False) -> None:
         if tensor.device.type != self._device or tensor.layout != torch.strided:
             return
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if known := self._alive.get(key):
-            if known[0] == size and not (anew and known[1] != kind):
+            if known[0] == size and not (replace and known[1] != kind):
                 return
             self._add(known[1], -known[0])
-            self._alive[key] = (size, kind if anew else known[1], known[2])
+            self._alive[key] = (size, kind if replace else known[1], known[2])
             self._add(self._alive[key][1], size)
             return
         self._alive[key] = (size, kind, weakref.ref(storage, self._freed(key)))

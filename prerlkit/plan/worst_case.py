@@ -22,7 +22,7 @@ def prompts(count: int, length: int) -> list[Prompt]:
 def batches(stage: Stage, memory: Memory, *, share_contexts: bool) -> Iterator[tuple[Group, ...]]:
     """Judged groups of two kinds: the longest sequences that there can be, and sequences that just fill the budget.
 
-    Each fills two micro-batches where the step has that many: the second runs beside the first one's gradients.
+    Each fills two micro-batches where the step has that many: the second runs while the first one's gradients exist.
     """
     rollout = stage.rollout
     yield _groups(stage, memory, rollout.max_prompt_tokens, rollout.max_new_tokens, share_contexts)

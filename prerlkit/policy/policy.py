@@ -148,14 +148,16 @@ class Policy:
         temperature: float | None = None,
         max_new_tokens: int = 256,
         seed: int = 0,
-        chat: bool = True,
+        chat: bool | None = None,
     ) -> list[str]:
         """Return completions of one question.
 
         Args:
             question: the user's turn, or with `chat` false the text to continue.
             temperature: None takes the most probable token each time.
+            chat: put the question into the tokenizer's chat template; None: where the tokenizer has one.
         """
+        chat = bool(self.tokenizer.chat_template) if chat is None else chat
         text, special = question, not chat
         if chat:
             turns = [{"role": "user", "content": question}]

@@ -1,1 +1,1 @@
-"""What looks at a run without changing it: gradient alignment, thoughts, exploration, drift."""
+"""Probes measure a run without changing it: gradient alignment, thoughts, exploration, drift, change by token."""

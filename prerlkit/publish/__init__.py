@@ -1,1 +1,1 @@
-"""Out of the door: a run becomes a merged model, an adapter for any engine, a repository on the Hub."""
+"""A run becomes a merged model, an adapter for any engine, or a repository on the Hub."""

@@ -1,4 +1,4 @@
-"""Whether a run's model may run the code that comes with it."""
+"""Checks whether a run's model may run the code that comes with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prerlkit.trust import of_model, require
 
 
 def allow_model(trained: TrainedRun, base: str | None, trust: bool) -> None:
-    """See that the user has allowed the code of a run's model, where its recipe sets `trust_remote_code`.
+    """Check that the user has allowed the code of a run's model, if its recipe sets `trust_remote_code`.
 
     Args:
         base: another place of the model, where the user names one.

@@ -1,4 +1,4 @@
-"""The model card, made from the run: what it is, how it was made and measured, how to load it, what was not run."""
+"""The model card, made from the run: the model, its training and evaluation, how to load it, what was not run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from prerlkit.runs.trained import TrainedRun
 Kind = Literal["adapter", "merged"]
 
 _MARKS = re.compile(r"[\\`*\[\]<>|!~]|(?<!\w)[_#](?!\w)")
-"""What Markdown and HTML could see."""
+"""Characters with a meaning in Markdown or HTML."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a card says beside what is in the run.
+    """Facts of a card that are not in the run.
 
     Attributes:
         base: the base's Hub id; None when it is on no Hub.
         license: of the base, as the Hub writes it; None when it is not known.
-        record: export.json or merge.json of what is published.
+        record: export.json or merge.json of the published files.
         curves: whether there is a picture.
     """
 
@@ -115,7 +115,7 @@ def _what(run: TrainedRun, facts: Facts) -> str:
 
 
 def base_name(recipe: Recipe) -> str:
-    """What a person may read about the base: never a path of this machine."""
+    """Return a description of the base for readers, without paths of this machine."""
     if recipe.model.id.startswith(PYPI):
         return f"{_text(recipe.model.id.removeprefix(PYPI))} (a PyPI wheel)"
     if recipe.model.id.startswith(PACKAGE):

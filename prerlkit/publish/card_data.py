@@ -9,7 +9,7 @@ from prerlkit.recipe.sources import FileSource, GeneratorSource, HeldOut, HubSou
 
 
 def evaluated_dataset(recipe: Recipe) -> dict[str, str]:
-    """Return what the card's metadata calls the data set of the evaluations."""
+    """Return the name of the evaluations' data set for the card's metadata."""
     source = recipe.data.train if isinstance(recipe.data.eval, HeldOut) else recipe.data.eval
     rest = " (held-out rows of the training source)" if isinstance(recipe.data.eval, HeldOut) else ""
     match source:

@@ -44,7 +44,7 @@ def picture(run: TrainedRun) -> bytes | None:
 
 
 def _plain(stage: str) -> str:
-    """A name without what matplotlib takes for a formula, or leaves out of a legend."""
+    """Return a name without characters that matplotlib reads as a formula or omits from a legend."""
     return stage.replace("$", r"\$").lstrip("_")[:60] or "stage"
 
 

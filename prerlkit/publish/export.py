@@ -1,4 +1,4 @@
-"""The policy as adapters that others load: one for all stages, and each stage's own; loaded back before they count."""
+"""The policy as adapters for other programs: one for all stages, and one per stage; loaded back and checked."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ RECORD = "export.json"
 VLLM = "vllm"
 """Subfolder of an adapter under the names that vLLM knows."""
 TOLERANCE = 0.01
-"""How far the loaded adapter may be from the live stack, as a share of how far that is from the base, in float32; sums
-in another order come on top (`proof.FLOOR`). Ours."""
+"""Bound of the loaded adapter's distance from the live stack, as a share of the stack's distance from the base, in
+float32. `proof.FLOOR` is added for sums in another order. Ours."""
 LEAST_VLLM_RANK = 8
 """The smallest --max-lora-rank that is advised; vLLM takes 1 too."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """An exported adapter, loaded by `how`, against the policy it should be (root mean squares of float32 logits).
+    """An exported adapter, loaded by `how`, against the policy (root mean squares of float32 logits).
 
     Attributes:
-        error: from what it should be; `effect` is how far that is from the base.
-        note: what is wrong with this way of loading; "" when nothing is.
+        error: distance from the policy; `effect` is the policy's distance from the base.
+        note: the fault of this way of loading; "" when there is none.
     """
 
     how: str
@@ -68,7 +68,7 @@ class Exported:
 
     Attributes:
         folder: of the one adapter; `stages` are folders of each stage's own, bottom first.
-        vllm: the same adapter for vLLM: `folder`, or one in it where vLLM knows the layers by other names.
+        vllm: the same adapter for vLLM: `folder`, or a folder in it where vLLM has other names for the layers.
         checks: each way of loading, measured.
     """
 
@@ -98,8 +98,8 @@ def export(
     Args:
         run: a run folder.
         output: the new folder; `<run>/export` when None.
-        base: where the base lies, if not where the recipe says.
-        rank: reduce the adapter to this rank by SVD; what that loses is measured.
+        base: place of the base, if it is not the recipe's.
+        rank: reduce the adapter to this rank by SVD; the loss is measured.
         stages: also write each stage's own adapter, in `<output>/stages/<stage>`.
         trust: allow the code that comes with the model; see `prerlkit.trust`.
         checkpoint: take an unfinished run as it was at its last checkpoint.
@@ -107,7 +107,7 @@ def export(
 
     Raises:
         UsageError: not a finished run, an `output` that exists, a rank that is no reduction.
-        PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then nothing is left.
+        PrerlkitError: no base, another base, a full disk, or an adapter that isn't the policy; then no file is left.
     """
     trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
@@ -142,7 +142,7 @@ def vllm_rank(rank: int) -> int | None:
 
 
 class _Reference:
-    """The live policy, the one adapter that equals it, and the base's logits to judge both by."""
+    """The live policy, the one adapter that equals it, and the base's logits for comparison."""
 
     def __init__(self, run: TrainedRun, source: Path) -> None:
         self._base = StreamedModel(source, run.recipe.model.trust_remote_code)
@@ -156,13 +156,13 @@ class _Reference:
             self.config, self.tensors = concatenate(self.configs, [part.tensors for part in run.parts])
 
     def served_names(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """Return the names by which vLLM knows the adapted layers, where they are others."""
+        """Return vLLM's names of the adapted layers, where they differ."""
         return self._base.read.stored_modules(sorted({key.removeprefix(ROOT).split(".lora_")[0] for key in tensors}))
 
     def check(
         self, folder: Path, parts: tuple[Part, ...], config: LoraConfig, *, reduced: bool
     ) -> tuple[LoadedModel, ...]:
-        """Load the adapter in `folder` in both ways. Raises PrerlkitError when it isn't what `parts` are."""
+        """Load the adapter in `folder` in both ways. Raise PrerlkitError when it doesn't equal `parts`."""
         live = self._base.with_adapters(parts).logits(self._tokens)
         effect = rms(live - self._base_logits)
         allowed = proof.FLOOR * rms(live) + TOLERANCE * effect
@@ -189,7 +189,7 @@ class _Reference:
 
 
 def _load_adapter(model: Any, folder: Path) -> None:
-    with quiet_transformers():  # its report of what is missing: the logits decide
+    with quiet_transformers():  # its report of missing weights: the logits decide
         model.load_adapter(str(folder))
 
 
@@ -211,10 +211,10 @@ def _write_for_vllm(
     source: Path,
     names: dict[str, str],
 ) -> str:
-    """Write the adapter under the names that vLLM knows, if they are others; return where in `folder` vLLM's one is.
+    """Write the adapter under vLLM's names, if they differ; return the path of vLLM's adapter in `folder`.
 
-    transformers takes the language model out of a checkpoint of text and images, and vLLM 0.32 serves the whole: it
-    drops an adapter with the names of the language model alone, and says nothing.
+    transformers loads the language model of a checkpoint of text and images, and vLLM 0.32 serves the whole. It drops
+    an adapter with the names of the language model alone, without an error.
     """
     if not names:
         return ""

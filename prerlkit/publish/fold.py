@@ -1,6 +1,6 @@
 """The arithmetic of a merge: one weight and its adapters become one weight, in float32.
 
-Written out rather than asked of PEFT, because the proof compares it with PEFT's own forward pass.
+It doesn't use PEFT, because the proof compares it with PEFT's forward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROOT = "base_model.model."
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """What one adapter adds to one weight: scale · up @ down.
+    """The change of one weight by one adapter: scale · up @ down.
 
     Attributes:
         down: [r, in]
@@ -48,7 +48,7 @@ class Folds:
     transposed: frozenset[str]
 
     def __call__(self, name: str, weight: Tensor) -> Tensor:
-        """The weight with its adapters in it, float32; a weight that has none comes back as it is."""
+        """Return the weight with its adapters in it, float32; a weight without adapters is returned unchanged."""
         if name not in self.factors:
             return weight
         if name in self.transposed:
@@ -57,7 +57,7 @@ class Folds:
 
 
 def folded(weight: Tensor, factors: Sequence[Factors]) -> Tensor:
-    """W + Σ scale · up @ down, float32. With DoRA (arXiv 2402.09353) its rows are brought to the learned norms.
+    """Return W + Σ scale · up @ down, float32. With DoRA (arXiv 2402.09353) the rows get the learned norms.
 
     Args:
         weight: [out, in]
@@ -74,7 +74,7 @@ def folds(parts: Sequence[Part], model: Any, configs: Sequence[Any], names: dict
     """Sort the parts' factors by the weights that they change.
 
     Args:
-        model: the model without adapters, for how its layers hold their weights.
+        model: the model without adapters; it shows how its layers hold their weights.
         configs: PEFT's configuration of each part.
         names: of `Layout.names`.
         scale: multiplies every adapter.

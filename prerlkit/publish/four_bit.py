@@ -1,4 +1,4 @@
-"""How far a 16-bit merge is from the policy that was trained on a 4-bit base: measured, as it can't be zero."""
+"""Measures how far a 16-bit merge is from the policy that was trained on a 4-bit base. It can't be zero."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A merged model as a GGUF file for llama.cpp and its kin, tokenizer included; loaded back before it counts.
+"""A merged model as a GGUF file for llama.cpp, tokenizer included; loaded back and checked.
 
-The names of tensors and keys are the `gguf` library's. What it doesn't know, and is here, is llama's own order of the
-rows of q and k, and which of llama.cpp's pre-tokenizers a tokenizer is.
+The `gguf` library has the names of tensors and keys. This module adds llama's order of the rows of q and k, and finds
+llama.cpp's pre-tokenizer for a tokenizer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TYPES = {"bf16": gguf.GGMLQuantizationType.BF16, "q8_0": gguf.GGMLQuantizationT
 _FILE_TYPES = {"bf16": gguf.LlamaFileType.MOSTLY_BF16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
 _ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3}
 _BLOCK = 32
-"""Weights in a block of q8_0; a row that is no multiple of it stays in bf16."""
+"""Weights in a block of q8_0; a row whose length is no multiple of it stays in bf16."""
 
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -46,7 +46,7 @@ class GgufFile:
 
     Attributes:
         error: the file, loaded by transformers, against the merged weights rounded as the file's type rounds them.
-        difference: the file against the merged model: what the type costs.
+        difference: the file against the merged model: the loss by the type.
     """
 
     path: Path
@@ -84,7 +84,7 @@ def check_writable(folder: Path) -> None:
 
 
 def write_gguf(folder: Path, name: str, kind: Kind, tokens: tuple[Tensor, Tensor]) -> GgufFile:
-    """Write the model in `folder` into a GGUF file beside it, and compare what transformers reads from that file.
+    """Write the model in `folder` into a GGUF file there, and compare the model that transformers loads from it.
 
     Args:
         name: of the model; it names the file too.
@@ -192,7 +192,7 @@ def _type_of(shape: tuple[int, ...], kind: Kind) -> gguf.GGMLQuantizationType:
 
 
 def _interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
-    """llama.cpp turns neighbouring pairs of a head's rows, transformers the first half with the second. [out, in]"""
+    """Reorder rows: llama.cpp rotates neighbouring rows of a head, transformers its first and second half. [out, in]"""
     rows = weight.shape[0] // heads
     return weight.reshape(heads, 2, rows // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
@@ -249,7 +249,7 @@ def _backend(tokenizer: Any) -> Mapping[str, Any]:
 
 
 def _pre_tokenizer(backend: Mapping[str, Any]) -> str:
-    """llama.cpp's name of how this tokenizer cuts text before it merges. Raises UsageError when it has none known."""
+    """Return llama.cpp's name of this tokenizer's pre-tokenizer. Raise UsageError when none is known."""
     pre = backend.get("pre_tokenizer") or {}
     steps = pre.get("pretokenizers", [pre])
     kinds = [step.get("type") for step in steps]

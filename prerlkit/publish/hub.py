@@ -1,4 +1,4 @@
-"""The Hub as push sees it: who we are, what is there, one commit; and its refusals in words that say what to do."""
+"""The Hub for push: the user, the present files, one commit; and its refusals as messages that name a remedy."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.hub import http_status
 
 TOKENS = "https://huggingface.co/settings/tokens"
-_AGAIN = "Files that have arrived are not sent again: repeat the same command to go on."
+_AGAIN = "Files that have arrived are not sent again: repeat the same command to continue."
 
 
 @dataclass(frozen=True, slots=True)
 class HubRepo:
-    """A repository as it is.
+    """The present state of a repository.
 
     Attributes:
         sha: commit of the revision; None when there is no repository (or no such revision) yet.
@@ -59,7 +59,7 @@ class Hub:
             self._check_token(self._api.whoami())
 
     def look(self) -> HubRepo:
-        """What is in the repository now."""
+        """Return the repository's present state."""
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
         with explained(self.repo, "looking at the repository"):
@@ -97,10 +97,10 @@ class Hub:
     def commit(
         self, files: Mapping[str, Path | bytes], delete: Sequence[str], remote: HubRepo, *, private: bool, message: str
     ) -> str:
-        """Create what is missing, send what has not arrived, and make one commit of it; gives its address.
+        """Create what is missing, send files that have not arrived, and make one commit of them; return its address.
 
-        Large files go first and one by one, so that an interrupted upload loses one file at most, and nobody sees a
-        repository that is half there.
+        Large files go first and one by one: an interrupted upload loses one file at most. Users never see an incomplete
+        repository.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -150,7 +150,7 @@ class Hub:
 
 @contextmanager
 def explained(repo: str, doing: str, hint: str = "") -> Iterator[None]:
-    """Turn what the Hub or the network says into a PrerlkitError of one paragraph."""
+    """Turn errors of the Hub or the network into a PrerlkitError of one paragraph."""
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
     try:
@@ -186,4 +186,4 @@ def _said(status: int | None, repo: str, doing: str, error: BaseException) -> tu
         case 429:
             return f"The Hub asks for fewer requests (429, {doing}).", "Wait some minutes."
         case _:
-            return f"The Hub has trouble of its own ({status}, {doing}).", "See status.huggingface.co; try again later."
+            return f"The Hub has an internal error ({status}, {doing}).", "See status.huggingface.co; try again later."

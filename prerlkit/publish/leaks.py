@@ -1,4 +1,4 @@
-"""Nothing secret and no path of this machine goes up: every file is looked through before the first byte is sent."""
+"""Keeps secrets and paths of this machine out of uploads: every file is searched before the first byte is sent."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PATHS = re.compile(
     rb"(?<![\w./:])(?:/(?:home|Users|root|mnt|media|tmp|var|data|work|workspace|scratch|opt|srv)/[\w.@+-]+|[A-Za-z]:\\\\?[\w.])"
 )
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "*.model")
-"""Words of a vocabulary may look like paths; only this machine's own and secrets are looked for there."""
+"""Words of a vocabulary may look like paths; only this machine's paths and secrets are searched for in these files."""
 _GGUF_HEAD = 1 << 20
 _LONGEST_HEAD = 100_000_000
-"""Bytes of a safetensors file's head: its library takes no longer one."""
+"""Most bytes of a safetensors file's head: its library accepts no longer one."""
 
 
 def check_inside(file: Path, folder: Path) -> None:
-    """Check that a file is no link to one outside of its folder: in a folder that others sent, that may be private.
+    """Check that a file is no link to a file outside of its folder: in a folder from others this may be a private file.
 
     Raises:
         PrerlkitError: it is.
@@ -42,7 +42,7 @@ def check_inside(file: Path, folder: Path) -> None:
 
 
 def check_leaks(files: Iterable[tuple[str, Path | bytes]], *, own: Sequence[str], secrets: Sequence[str]) -> None:
-    """Look through everything that would be uploaded.
+    """Search everything that would be uploaded for secrets and local paths.
 
     Args:
         files: path in the repository, and content.
@@ -50,7 +50,7 @@ def check_leaks(files: Iterable[tuple[str, Path | bytes]], *, own: Sequence[str]
         secrets: exact values that must not occur anywhere (the token in use).
 
     Raises:
-        PrerlkitError: what was found and where; it does not repeat a secret.
+        PrerlkitError: names the finding and its place; it does not repeat a secret.
     """
     for name, content in files:
         text = _text(name, content)
@@ -81,7 +81,7 @@ def _find(name: str, text: bytes, own: Sequence[str], secrets: Sequence[str]) ->
 
 
 def _text(name: str, content: Path | bytes) -> bytes:
-    """What of a file can hold words: all of it, or a weight file's head."""
+    """Return the part of a file that can hold text: all of it, or a weight file's head."""
     if isinstance(content, bytes):
         return b"" if name.endswith(".png") else content
     with content.open("rb") as file:

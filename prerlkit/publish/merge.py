@@ -1,7 +1,7 @@
 """All stages in one 16-bit model: streamed tensor by tensor from the 16-bit base, rounded once, and proved.
 
-Nothing is ever merged into 4-bit weights: a run on an NF4 base is merged into the 16-bit files that the base was made
-from, and how far that is from the 4-bit policy is measured and written down.
+Nothing is merged into 4-bit weights: a run on an NF4 base is merged into the 16-bit files that the base was made from.
+The distance from the 4-bit policy is measured and recorded.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Gguf = Literal["bf16", "q8_0"]
 Report = Callable[[str], None]
 
 RECORD = "merge.json"
-"""Beside the weights: what was merged, and the proof."""
+"""File next to the weights, with the merged run and the proof."""
 SHARD_BYTES = 2 << 30
-"""Of one weight file; one is held in memory while it is written."""
+"""Bytes of one weight file; one is held in memory while it is written."""
 
 _COPIED = ("*.json", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*", "NOTICE*")
 _NOT_COPIED = ("*.index.json", "config.json", "README*", RECORD, "adapter_config.json")
@@ -53,7 +53,7 @@ class Merged:
 
     Attributes:
         folder: load it with `AutoModelForCausalLM.from_pretrained(folder)`.
-        proof: what was measured before the folder got its name.
+        proof: measured before the folder got its name.
         four_bit: the 4-bit policy against this model; None for a 16-bit run.
         gguf: the GGUF file in it, where one was asked for.
     """
@@ -83,18 +83,18 @@ def merge(
     Args:
         run: a run folder.
         output: the new folder; `<run>/merged` when None.
-        base: where the 16-bit base lies, if not where the recipe says.
+        base: place of the 16-bit base, if it is not the recipe's.
         dtype: of the result; the recipe's model.dtype when None.
         lora_scale: multiplies the adapters; 1 is the policy that was trained.
         gguf: also write a GGUF file of that kind.
         trust: allow the code that comes with the model; see `prerlkit.trust`.
         checkpoint: take an unfinished run as it was at its last checkpoint.
         overwrite: replace an earlier merge in `output`.
-        report: receives a line on what is being done.
+        report: receives a line about each step.
 
     Raises:
         UsageError: not a finished run, an `output` that exists, a scale that means nothing.
-        PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then nothing is left.
+        PrerlkitError: no base, another base, a full disk, or a merge that fails its proof; then no file is left.
     """
     trained = TrainedRun.open(user_path(run), checkpoint=checkpoint, weights=True)
     allow_model(trained, base, trust)
@@ -128,7 +128,7 @@ def merge(
 
 @dataclass(frozen=True)
 class _MergePlan:
-    """All that is settled before a byte is written.
+    """Everything that is decided before a byte is written.
 
     Attributes:
         base: the model as it was before training.
@@ -173,7 +173,7 @@ class _MergePlan:
         return count * (self.dtype if kept.is_floating_point else kept).itemsize
 
     def merged(self, name: str) -> Tensor:
-        """The tensor of the files as it is written: folded in float32, rounded once."""
+        """Return the tensor for the output files: folded in float32, rounded once."""
         weight = self._folded(name)
         if not weight.is_floating_point():
             return weight
@@ -230,7 +230,7 @@ def _shards(plan: _MergePlan, limit: int) -> Iterator[list[str]]:
 
 
 def _write_rest(plan: _MergePlan, work: Path) -> None:
-    """Config, tokenizer, chat template, generation config, licence: as they are with the base."""
+    """Write config, tokenizer, chat template, generation config and licence as the base has them."""
     source = plan.base.folder
     for pattern in _COPIED:
         for file in source.glob(pattern):

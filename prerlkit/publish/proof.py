@@ -1,18 +1,18 @@
-"""Is the merged model the policy that was trained? Decided on logits in float32, against what rounding alone does.
+"""Proves that the merged model is the trained policy, by logits in float32 compared with the effect of rounding.
 
-Peers' merges have returned the base, garbage, or the adapter twice, and said nothing. Three numbers tell:
+Peers' merges have returned the base, garbage, or the adapter twice, without an error. Three numbers show this:
 
 * astray: how far the merged model's logits are from those of the live weights rounded to the dtype. The live weights
-  are what PEFT's own layers act as (`StreamedModel.live_weights`): nothing here is known from the merge. A right
-  merge rounds the same sums, made in another order, and differs only where one lies on the edge between two values.
-* distance: how far the merged model is from the base. Within `rounding` it can't be told from a base that was rounded.
-  `rounding` is three times the `noise`: what moving the weights at random within half a step of the dtype does.
-* lost: how far the rounded live weights are from the live ones: what no merge in this dtype can keep. Rounding to the
-  nearest swallows changes far below a step whole. A merge that loses too much of the change is not the policy.
+  are measured from PEFT's layers (`StreamedModel.live_weights`), independently of the merge. A right merge rounds the
+  same sums, made in another order, and differs only where a sum is on the edge between two values.
+* distance: how far the merged model is from the base. Within `rounding` it can't be distinguished from a rounded one.
+  `rounding` is three times the `noise`: the effect of moving the weights at random within half a step of the dtype.
+* lost: how far the rounded live weights are from the live ones: no merge in this dtype can keep this part. Rounding to
+  nearest removes changes far below a step. A merge that loses too much of the change is not the policy.
 
-`error`, merged against live, is thus at most `lost` plus what may be astray. `share`, how much of the way from the base
-to the policy the merged model went, helps to tell what is wrong: 1 for a right merge; 0 when the base came back; 2 when
-an adapter was counted twice; r/alpha when a scale was dropped.
+`error`, merged against live, is thus at most `lost` plus the bound of `astray`. `share`, the fraction of the way from
+the base to the policy, shows the fault: 1 for a right merge; 0 when the base came back; 2 when an adapter was counted
+twice; r/alpha when a scale was dropped.
 
 All are root mean squares over the logits of the probe texts.
 """
@@ -39,28 +39,27 @@ PROBES = (
     "def add(a: int, b: int) -> int:\n    return a + b\n",
 )
 OWN_SAMPLES = 4
-"""Probe texts taken from the run's own samples, beside PROBES: what training changed most."""
+"""Number of probe texts from the run's samples, in addition to PROBES: training changed these most."""
 PROBE_TOKENS = 64
-"""Of a probe text its last tokens are used."""
+"""The last tokens of a probe text that are used."""
 NOISES = 3.0
-"""`rounding`, in units of the noise. Ours: where nothing is swallowed, a right merge is 0.8 to 1.1 of them away."""
+"""`rounding`, in units of the noise. Ours: where rounding removes no change, a right merge is 0.8 to 1.1 away."""
 EDGE = 0.25
-"""What may be astray, in units of the noise. Two float32 sums of one weight may differ by 2⁻²⁴ of it. With p bits of
-significand the steps of a dtype are 2¹⁻ᵖ of a weight, so that at most one in 2²⁴⁻ᵖ weights comes to lie on two sides
-of an edge, a whole step apart: √(12 / 2²⁴⁻ᵖ) of the noise, 1.4 % for bfloat16 (p = 8), 3.8 % for float16 (p = 11). For
-float32 FLOOR is what counts. Measured on six quickstart runs in both 16-bit dtypes: none at all."""
+"""Bound of `astray`, in units of the noise. Two float32 sums of one weight may differ by 2⁻²⁴ of it. With p bits of
+significand the steps of a dtype are 2¹⁻ᵖ of a weight, so at most one in 2²⁴⁻ᵖ weights is rounded to two values, a whole
+step apart: √(12 / 2²⁴⁻ᵖ) of the noise, 1.4 % for bfloat16 (p = 8), 3.8 % for float16 (p = 11). For float32 FLOOR is the
+bound. Measured on six quickstart runs in both 16-bit dtypes: 0."""
 FLOOR = 1e-5
 """Added to the bounds, times the logits' own size: float32 sums in another order differ by less (measured: 2e-6)."""
 LOST = 0.1
-"""How much of the change rounding may cost, as a share of the effect. Ours, and a matter of taste: what is called the
-policy should be it to within a tenth."""
+"""Largest loss by rounding, as a share of the effect. Ours, and a matter of taste: a tenth of the change."""
 
 Read = Callable[[str], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class MergeProof:
-    """What was measured. Root mean squares of differences of float32 logits, except where it says otherwise.
+    """The measured figures. Root mean squares of differences of float32 logits, unless stated otherwise.
 
     Attributes:
         error: merged against live; `error_max` is the largest single difference.
@@ -68,7 +67,7 @@ class MergeProof:
         lost: live, its weights rounded to the dtype, against live.
         astray: merged against live with its weights rounded; `edge` is the bound on it.
         noise: live on a base whose weights are moved at random within half a rounding step, against live.
-        rounding: what rounding alone may do to a model.
+        rounding: bound of the effect of rounding alone.
         effect: live against base.
         distance: merged against base.
         share: of the way from base to live, by projection; 1 is all of it.
@@ -100,7 +99,7 @@ class MergeProof:
         if self.effect <= self.rounding:
             return (
                 f"the adapter moves the logits by {self.effect:.2g}, which is no more than rounding to {self.dtype} "
-                f"may move them ({self.rounding:.2g}): merged, it could not be told from its base"
+                f"may move them ({self.rounding:.2g}): merged, it could not be distinguished from its base"
             )
         if self.distance <= self.rounding:
             return f"the merged model is its base: {self.distance:.2g} from it, within rounding ({self.rounding:.2g})"
@@ -119,12 +118,12 @@ class MergeProof:
 
     @property
     def swallowed(self) -> bool:
-        """Whether the dtype is too coarse for what was trained, however it is merged."""
+        """Whether the dtype is too coarse for the trained change, for any merge."""
         return self.effect <= self.rounding or self.lost > max(LOST * self.effect, self.edge)
 
     @property
     def advice(self) -> str:
-        """What to do about a failure."""
+        """Advice on a failure."""
         if self.swallowed and self.dtype != "float32":
             finer = "--dtype float16 (eight times finer) or float32" if self.dtype == "bfloat16" else "--dtype float32"
             return (
@@ -149,7 +148,7 @@ class MergeProof:
 
 
 def compare(*, dtype: str, live: Tensor, merged: Tensor, base: Tensor, rounded: Tensor, noisy: Tensor) -> MergeProof:
-    """The proof from five sets of logits, [N, V] each.
+    """Compute the proof from five sets of logits, [N, V] each.
 
     Args:
         rounded: of the live weights, each rounded to the dtype.
@@ -192,9 +191,9 @@ def rounded(read: Read, dtype: torch.dtype) -> Read:
 
 
 def shaken(read: Read, dtype: torch.dtype, moved: Callable[[str], bool]) -> Read:
-    """`read`, its weights moved at random within half a step of `dtype`: what rounding does to a model, on average.
+    """`read`, its weights moved at random within half a step of `dtype`: the average effect of rounding.
 
-    Weights that a merge neither changes nor rounds stay as they are.
+    Weights that a merge neither changes nor rounds stay unchanged.
 
     Args:
         moved: whether the merge changes the weight of that name.

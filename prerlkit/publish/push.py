@@ -1,4 +1,4 @@
-"""A run on the Hub: its adapter or its merged model, with a card made from the run and the recipe inside."""
+"""Uploads a run to the Hub: its adapter or its merged model, with a card made from the run, and the recipe."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from prerlkit.runs.trained import TrainedRun
 Report = Callable[[str], None]
 
 MANIFEST = "prerlkit.json"
-"""In the repository: what is ours there, so that a later push knows."""
+"""File in the repository that lists our files for a later push."""
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _HUBS_OWN = (".gitattributes",)
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What was, or would be, uploaded.
+    """The files that were, or would be, uploaded.
 
     Attributes:
         files: bytes by path in the repository.
         url: of the commit; None for a dry run.
-        notes: what a person should know.
+        notes: lines for the user.
     """
 
     repo: str
@@ -69,7 +69,7 @@ def push(
 ) -> Pushed:
     """Upload a run's adapter, or its merged model, to the Hugging Face Hub.
 
-    The token is taken from where `hf auth login` put it, or from HF_TOKEN. An interrupted upload goes on when it is
+    The token is the one of `hf auth login`, or HF_TOKEN. An interrupted upload continues when it is
     repeated. `<run>/export` or `<run>/merged` is used when it is of this policy, and made otherwise.
 
     Args:
@@ -77,9 +77,9 @@ def push(
         merged: the merged model instead of the adapter.
         revision: a branch; made when it isn't there.
         base: the base's id on the Hub, for a run whose base came from elsewhere.
-        license: of the result; the base's when None and the Hub knows it.
+        license: of the result. None: the base's, if the Hub has it.
         overwrite: replace a repository's other contents (its history keeps them).
-        dry_run: upload nothing, ask the network nothing. Where the base is on this machine, its layout is checked.
+        dry_run: upload nothing and use no network. Where the base is on this machine, its layout is checked.
 
     Raises:
         UsageError: not a finished run; no token, or one that may not write; a base that no other user could load or
@@ -157,14 +157,14 @@ def _without_folder(name: str) -> str:
 def _weights(
     run: TrainedRun, kind: Kind, dry_run: bool, checkpoint: bool, trust: bool, report: Report
 ) -> tuple[Path | None, dict[str, Any]]:
-    """The folder with the weights and its record; made now unless it is there. (None, {}): a dry run made none."""
+    """Return the folder with the weights and its record; made now unless it exists. (None, {}): a dry run made none."""
     name, record_name = ("merged", merging.RECORD) if kind == "merged" else ("export", exporting.RECORD)
     folder = run.folder / name
     if (folder / record_name).is_file():
         record: dict[str, Any] = json.loads((folder / record_name).read_text(encoding="utf-8"))
         if record.get("policy") == run.fingerprint:
             return folder, record
-        report(f"{folder} is of another state of this run: made anew")
+        report(f"{folder} is of another state of this run: it is made again")
     if dry_run:
         _check_layout(run, kind)
         return None, {}
@@ -193,7 +193,7 @@ def _check_layout(run: TrainedRun, kind: Kind) -> None:
 
 
 def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | None) -> dict[str, Path | bytes]:
-    """Everything that goes up, by its path there."""
+    """Return all files to upload, by their path in the repository."""
     files: dict[str, Path | bytes] = {}
     if folder:
         for file in sorted((*folder.iterdir(), *(folder / exporting.VLLM).glob("*"))):
@@ -216,7 +216,7 @@ def _files(run: TrainedRun, facts: Facts, folder: Path | None, curves: bytes | N
 
 
 def _rewritten(file: Path, facts: Facts, run: TrainedRun) -> Path | bytes:
-    """A file as it goes up: those that name the base name it as others find it."""
+    """Return a file's content for the upload: a local name of the base becomes its id on the Hub."""
     own = not run.recipe.model.named_for_all
     name = facts.base or (Path(run.recipe.model.id).name if own else run.recipe.model.id)
     if file.name == "adapter_config.json":
@@ -267,7 +267,7 @@ def _notes(run: TrainedRun, facts: Facts, folder: Path | None, remote: HubRepo, 
     if facts.license is None:
         notes.append("no licence is named: the base's is not known here; say it with --license")
     if facts.base and facts.base != run.recipe.model.id:
-        notes.append(f"the base is {facts.base} by your word: the run used {base_name(run.recipe)}")
+        notes.append(f"the base is {facts.base}, as you stated: the run used {base_name(run.recipe)}")
     if private and remote.private is False:
         notes.append("the repository exists and is public: --private changes nothing there")
     return tuple(notes)

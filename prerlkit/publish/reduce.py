@@ -1,4 +1,4 @@
-"""An adapter of lower rank: the nearest one, layer by layer, and how much it lost."""
+"""The nearest adapter of lower rank, layer by layer, and its loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _A, _B = ".lora_A.weight", ".lora_B.weight"
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """What a rank reduction lost, as relative Frobenius norms of the change of the weights.
+    """The loss of a rank reduction, as relative Frobenius norms of the change of the weights.
 
     Attributes:
         error: over all layers together, ‖Δ − Δ'‖ / ‖Δ‖.

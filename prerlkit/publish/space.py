@@ -1,4 +1,4 @@
-"""Room on the disk: asked for before a big file is begun, and said in words when it runs out all the same."""
+"""Disk space: checked before a large file is written, with a clear error when the disk is full all the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def disk_advice(folder: Path) -> Iterator[None]:
-    """Say that the disk is full, that nothing was left at `folder`, and what to do."""
+    """Turn a full disk within the block into an error: nothing was left at `folder`, and what to do."""
     try:
         yield
     except OSError as error:

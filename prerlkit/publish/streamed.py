@@ -1,7 +1,7 @@
 """A causal LM that holds one module's weights at a time, so that logits of a 4B model in float32 need no 16 GB.
 
-The model is built without weights; each module gets its own from a function when it is called and gives them back when
-it is done. PEFT's adapters sit on it as they do in training, so that the live policy is computed by the same code.
+The model is built without weights. Each module gets its weights from a function when it is called, and drops them
+afterwards. PEFT's adapters are on it as in training, so the same code computes the live policy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prerlkit.runs.trained import Part
 Read = Callable[[str], Tensor]
 
 EYE_ROWS = 4096
-"""Of the identity matrix that a layer sees at once."""
+"""Rows of the identity matrix in one call of a layer."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StreamedModel:
     Attributes:
         folder: its config and weights.
         parts: the adapters, bottom first.
-        lora_scale: multiplies them; 1 is what was trained.
+        lora_scale: multiplies them; 1 is the trained policy.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ class StreamedModel:
         Args:
             tokens: ids and mask, [B, T] each.
             read: gives the weights instead of the folder, by the names of the model's parameters.
-            load: puts other adapters on the model, given to it before its weights are.
+            load: puts other adapters on the model before its weights are read.
         """
         model, modules = self._filled()
         if load:
@@ -103,10 +103,10 @@ class StreamedModel:
         return model, modules
 
     def live_weights(self) -> Read:
-        """Return what reads each weight as the live layer acts, adapters included, in float32.
+        """Return a reader of each weight as the live layer applies it, adapters included, in float32.
 
-        The layers themselves are asked, by letting them see the identity matrix. Nothing about PEFT's arithmetic
-        (scales, transposed layers, DoRA's norms, sums of several adapters) has to be known here.
+        It calls the layers with the identity matrix. So it needs no knowledge of PEFT's arithmetic (scales, transposed
+        layers, DoRA's norms, sums of several adapters).
         """
         model, modules = self._filled()
         stack_on(model, self.parts, self.lora_scale)
@@ -147,21 +147,21 @@ def stack_on(model: Any, parts: Sequence[Part], lora_scale: float = 1.0) -> Adap
 def stream(
     model: Any, modules: Mapping[str, nn.Module], names: Mapping[str, str], read: Read, *, whole_layers: bool = True
 ) -> None:
-    """Let `model` fetch weights when they are needed: a decoder layer's together, every other module's by itself.
+    """Let `model` fetch weights when they are needed: a decoder layer's together, every other module's separately.
 
     Args:
         modules: the model's modules by name, taken before adapters were put on it.
         names: parameter → its name for `read` (`Layout.names`).
         read: gives a tensor; it is cast to float32.
         whole_layers: a layer's modules may read each other's weights (a convolution by a kernel) without a call. False:
-            each module by itself, for those that are called alone.
+            each module separately, for modules that are called alone.
     """
     units = _layers(modules) if whole_layers else {}
     held: dict[nn.Module, list[tuple[nn.Module, str, str]]] = {}
     wrappers = {m.get_base_layer(): m for m in model.modules() if isinstance(m, LoraLayer)}
     for path, module in modules.items():
         unit = next((units[place] for place in _above(path) if place in units), None)
-        # DoRA reads its base layer's weight beside calling it, so there the adapter's layer is what holds it.
+        # DoRA reads its base layer's weight in addition to calling it, so there the adapter's layer holds it.
         owner = unit if unit is not None else wrappers.get(module, module)
         for key, value in module._parameters.items():
             if value is not None:
@@ -186,7 +186,7 @@ def _above(path: str) -> list[str]:
 
 
 def _attach(owner: nn.Module, own: list[tuple[nn.Module, str, str]], read: Read) -> None:
-    # What is used without having been fetched is NaN, so that nothing computed with it passes for a result.
+    # A weight that is used without having been fetched is NaN, so that no result computed with it looks valid.
     empty = []
     for module, key, _ in own:
         held = module._parameters[key]

@@ -1,1 +1,1 @@
-"""Recipes: one YAML file an experiment. Schema, loading with line numbers, `--set`, packaged recipes."""
+"""Recipes: one YAML file per experiment. Schema, loading with line numbers, `--set`, packaged recipes."""

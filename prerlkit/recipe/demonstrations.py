@@ -30,7 +30,7 @@ class Demonstrations(Settings):
     of the recipe's own train rows."""
 
     source: Source | None = None
-    """Rows of their own; `data` says how a prompt is put. Rows with an eval prompt are left out."""
+    """A separate source of rows; `data` decides the form of the prompt. Rows with an eval prompt are left out."""
     samples: str | None = None
     """`samples.jsonl` of a target that `prerlkit eval` measured on the train rows: the completions that passed are the
     demonstrations (rejection sampling). Relative paths as in `file` sources."""

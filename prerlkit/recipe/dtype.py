@@ -1,4 +1,4 @@
-"""What `dtype: auto` is on this machine: settled when a recipe is read, so that a run knows and keeps what it was."""
+"""Resolves `dtype: auto` on this machine when a recipe is read, so that the run records the dtype."""
 
 from __future__ import annotations
 

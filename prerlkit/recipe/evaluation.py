@@ -17,9 +17,9 @@ class Evaluation(Settings):
     prompts: PositiveInt = 200
     """How many eval prompts, the first ones of the eval set."""
     greedy: Bool = True
-    """One greedy answer a prompt: accuracy with its 95 % interval."""
+    """One greedy answer per prompt: accuracy with its 95 % interval."""
     samples: NonNegativeInt = 0
-    """k samples a prompt for avg@k and pass@k. 0: none. TRL: `num_generations_eval`."""
+    """k samples per prompt for avg@k and pass@k. 0: none. TRL: `num_generations_eval`."""
     pass_at: tuple[PositiveInt, ...] = (1,)
     """The k's of pass@k (unbiased estimator, arXiv 2107.03374); none may exceed `samples`."""
     temperature: PositiveFloat = 1.0

@@ -1,4 +1,4 @@
-"""What a recipe's stages inherit, as plain data before it is checked."""
+"""Fills in what a recipe's stages inherit, in plain data before the check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prerlkit.recipe.demonstrations import UNSAMPLED
 SECTIONS = ("adapter", "rollout", "optimizer")
 """The sections that each stage has, and inherits key by key."""
 OF_AN_ADAPTER = ("rank", "alpha", "targets", "rslora")
-"""Keys of `adapter` that an adapter that exists decides for itself."""
+"""Keys of `adapter` that an existing adapter decides."""
 
 
 def inherited(data: Any) -> Any:

@@ -1,4 +1,4 @@
-"""From a YAML file and `--set` to a frozen Recipe, or to an error that names file, line and the nearest key."""
+"""Loads a YAML file and `--set` as a frozen Recipe, or raises an error that names file, line and the nearest key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LoadedRecipe:
 
     @property
     def folder(self) -> Path:
-        """The recipe's folder: relative data paths and plugins beside it."""
+        """The recipe's folder, for relative data paths and for plugins."""
         return self.path.parent
 
 

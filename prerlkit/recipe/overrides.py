@@ -52,7 +52,7 @@ def _set(node: Any, parts: list[str], value: Any, override: str) -> None:
 
 
 _WORD_IS = {"objective": "preset", "probes": "name"}
-"""The key that a single word stands for, where it isn't `kind`."""
+"""The key that a single word sets, where it isn't `kind`."""
 
 
 def _key(node: Any, part: str, override: str) -> Any:

@@ -1,4 +1,4 @@
-"""What TRL, PEFT, vLLM, verl and transformers call the keys of a recipe: an unknown key that is theirs gets our name.
+"""The names of recipe keys in TRL, PEFT, vLLM, verl and transformers: an error for such a key names ours.
 
 Sources: TRL's `GRPOConfig` and `ModelConfig`, transformers' `TrainingArguments` and `BitsAndBytesConfig`, PEFT's
 `LoraConfig`, vLLM's engine arguments, verl's `ppo_trainer.yaml` with its defaults; July 2026, verl January 2026.
@@ -6,7 +6,9 @@ Sources: TRL's `GRPOConfig` and `ModelConfig`, transformers' `TrainingArguments`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from prerlkit.suggest import closest
 
 _STAGE = "stages.NAME"
 _OBJECTIVE = f"{_STAGE}.objective"
@@ -48,7 +50,7 @@ PEERS: Mapping[str, str] = {
     "optimizer.epsilon": "adam_epsilon",
     "optimizer.max_grad_norm": "grad_clip clip_grad",
     "optimizer.updates_per_rollout": "num_iterations steps_per_generation ppo_epochs ppo_mini_batch_size",
-    "memory.microbatch_tokens": "ppo_max_token_len_per_gpu per_device_train_batch_size",
+    "memory.microbatch_tokens": "ppo_max_token_len_per_gpu per_device_train_batch_size gradient_accumulation_steps",
     "memory.gradient_checkpointing": "activation_checkpointing enable_gradient_checkpointing",
     f"{_STAGE}.steps": "max_steps total_training_steps",
     f"{_STAGE}.learning_rate": "lr",
@@ -79,12 +81,58 @@ DIFFERENT: Mapping[str, str] = {
     "ppo_epochs": "each of its updates takes a share of the prompts",
     "ppo_mini_batch_size": "a number of updates, not of prompts",
     "per_device_train_batch_size": "a number of tokens, not of sequences",
+    "gradient_accumulation_steps": "a step is split by tokens, and its gradients always add up",
     "filter_groups": "a number of further draws",
     "dynamic_sample": "a number of further draws",
     "max_num_gen_batches": "the first draw is not counted",
     "free_cache_engine": "the weights leave the device too",
 }
-"""Where the peer's key is not quite the same thing: what ours is."""
+"""Notes on keys of ours that differ from the peer's key in meaning."""
+
+WITHOUT_EQUAL: Mapping[str, str] = {
+    "generation_batch_size": "a step draws `rollout.prompts_per_step` prompts, `rollout.group_size` times each",
+    "batch_size": "a step draws `rollout.prompts_per_step` prompts, `rollout.group_size` times each",
+    "ppo_micro_batch_size_per_gpu": "micro-batches have `memory.microbatch_tokens` tokens",
+    "per_device_eval_batch_size": "evaluations are sampled as rollouts are: `rollout.max_sequences`",
+    "num_train_epochs": "a stage has a number of steps: `stages.NAME.steps`",
+    "total_epochs": "a stage has a number of steps: `stages.NAME.steps`",
+    "epochs": "a stage has a number of steps: `stages.NAME.steps`",
+    "logging_steps": "every step is written down",
+    "bf16": "`model.dtype` is bfloat16",
+    "fp16": "`model.dtype` is float16",
+    "max_seq_length": "prompts have `rollout.max_prompt_tokens`, completions `rollout.max_new_tokens`",
+    "max_model_len": "prompts have `rollout.max_prompt_tokens`, completions `rollout.max_new_tokens`",
+    "max_tokens": "completions have `rollout.max_new_tokens`",
+    "max_length": "prompts have `rollout.max_prompt_tokens`, completions `rollout.max_new_tokens`",
+    "fast_inference": "`rollout.engine` is vllm",
+    "vllm_mode": "`rollout.engine` is vllm, and `rollout.vllm.server` names a server",
+    "max_lora_rank": "the engine takes it from `adapter.rank`",
+    "random_state": "`seed` is for all draws",
+    "model_name": "`model.id` is a Hub id or a folder",
+    "use_gradient_checkpointing": "`memory.gradient_checkpointing` is true or false",
+    "bnb_4bit_quant_type": "`model.quantization` is nf4",
+    "adam_beta1": "`optimizer.betas` has both",
+    "adam_beta2": "`optimizer.betas` has both",
+    "warmup_ratio": "`stages.NAME.schedule.warmup_steps` is a number of steps",
+    "use_kl_loss": "`stages.NAME.objective.kl` is there or not",
+    "norm_adv_by_std_in_grpo": "`stages.NAME.objective.advantage` has kinds with and without",
+    "tensor_model_parallel_size": "each process has its own engine, on its own card",
+}
+"""Peers' keys that no single key of ours equals, and what there is here."""
+
+VALUES: Mapping[str, str] = {
+    **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
+    **dict.fromkeys(("fp16", "half", "torch.float16"), "float16"),
+    **dict.fromkeys(("fp32", "float", "torch.float32"), "float32"),
+    **dict.fromkeys(("4bit", "int4", "fp4", "bnb_4bit"), "nf4"),
+    **dict.fromkeys(("8bit", "bnb_8bit"), "int8"),
+    **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf"), "adamw"),
+    "adamw_bnb_8bit": "adamw_8bit",
+    "paged_adamw": "paged_adamw_8bit",
+    "ppo": "grpo",
+    "dapo": "grpo",
+}
+"""What peers call a value, and ours. DAPO is `grpo` with another clip bound and refills (docs/algorithms.md)."""
 
 OURS: Mapping[str, str] = {name: ours for ours, names in PEERS.items() for name in names.split()}
 
@@ -94,7 +142,16 @@ def translated(key: str) -> str:
 
     `` ; `num_generations` is called `rollout.group_size` here``
     """
+    if key in WITHOUT_EQUAL:
+        return f"; here {WITHOUT_EQUAL[key]}"
     if key not in OURS:
         return ""
     note = f" ({DIFFERENT[key]})" if key in DIFFERENT else ""
     return f"; `{key}` is called `{OURS[key]}` here{note}"
+
+
+def meant_value(given: str, known: Sequence[str]) -> str:
+    """Return `; did you mean "bfloat16"?` for a value that a peer calls `given`, or that is near; "" without one."""
+    meant = VALUES.get(given.lower())
+    meant = meant if meant in known else closest(given, known)
+    return f'; did you mean "{meant}"?' if meant else ""

@@ -18,7 +18,7 @@ Rename = Callable[[str, str], str]
 def bind(recipe: Recipe, folder: Path | None) -> Recipe:
     """Return the recipe with an absolute path for each `file.py:Name` and for its model's folder. No file is read.
 
-    The recipe that a run writes down is the one from before: paths of one machine mean nothing on another.
+    A run records the recipe before this change: paths of one machine are useless on another.
 
     Args:
         folder: the recipe's.

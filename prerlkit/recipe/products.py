@@ -1,7 +1,7 @@
-"""How fast this machine's CPU multiplies matrices in each dtype: measured once, then read from a file.
+"""The speed of matrix products on this machine's CPU in each dtype: measured once, then read from a file.
 
-Instructions alone don't tell: on a processor with AVX512-BF16 and without AMX bfloat16 was slower than float32 (82 and
-153 GFLOP/s), on another one four times faster.
+The CPU's instructions don't decide it: on a processor with AVX512-BF16 and without AMX bfloat16 was slower than float32
+(82 and 153 GFLOP/s), on another processor four times faster.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The recipe: everything that a run is, frozen and checked before anything is loaded.
+"""The recipe: all settings of a run, frozen and checked before anything is loaded.
 
-A recipe's top-level `adapter`, `rollout` and `optimizer` are what every stage starts from; a stage that names one of
+A recipe's top-level `adapter`, `rollout` and `optimizer` are the defaults of every stage; a stage that names one of
 them overrides only the keys it gives. The result is written into each stage: a resolved recipe has no hidden defaults.
 """
 
@@ -59,7 +59,7 @@ class VerifierConfig(Settings):
     """One verifier, by name, with its own settings and its weight in the reward."""
 
     name: str
-    """As `prerlkit verifiers list` shows it."""
+    """The name, as `prerlkit verifiers list` shows it."""
     weight: PositiveFloat = 1.0
     """Its share of the reward, with `reward: weighted`. TRL: `reward_weights`."""
     gate: Bool = False
@@ -73,11 +73,11 @@ class VerifierConfig(Settings):
 
 
 class Memory(Settings):
-    """Knobs that trade time for memory and change nothing else."""
+    """Settings that trade time for memory and change nothing else."""
 
     microbatch_tokens: PositiveInt = 4096
-    """Tokens, padding included, that go through the model at once in training. verl: `ppo_max_token_len_per_gpu`;
-    transformers counts sequences: `per_device_train_batch_size`."""
+    """Tokens, padding included, that go through the model at once in training; the gradients of a step add up. verl:
+    `ppo_max_token_len_per_gpu`; transformers counts: `per_device_train_batch_size`, `gradient_accumulation_steps`."""
     logits_chunk: PositiveInt = 1024
     """Positions whose logits exist at the same time: [chunk, V] is held, never [B, T, V]."""
     gradient_checkpointing: Bool = False
@@ -121,7 +121,7 @@ def _required_where_trained(schema: dict[str, Any]) -> None:
 
 
 class Stage(Settings):
-    """One stage: an objective, a number of steps, and how it takes over from the stage before."""
+    """One stage: an objective, a number of steps, and how it continues from the stage before."""
 
     model_config = ConfigDict(json_schema_extra=_required_where_trained)
 
@@ -153,7 +153,7 @@ class Stage(Settings):
     schedule: Annotated[Schedule, BeforeValidator(word_to_kind, json_schema_input_type=str | Schedule)] = Schedule()
     """transformers: `lr_scheduler_type`."""
     reincarnation: Literal["stack", "merge", "continue"] = "stack"
-    """How this stage takes over the stage before. stack: a fresh adapter on top of the frozen ones (exact). merge: the
+    """How this stage continues the one before. stack: a fresh adapter on top of the frozen ones (exact). merge: the
     earlier adapter is folded into the weights. continue: the same adapter trains on."""
     keep_optimizer: Bool = False
     """With `continue`: keep the optimizer's moments, as the reference code does. Otherwise it starts fresh."""
@@ -171,7 +171,9 @@ class Recipe(Settings):
     version: Literal[1] = 1
     """Of this schema."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Names its run folder."""
     description: str = ""
+    """One line, which `prerlkit recipes list` and the model card show."""
     seed: Int = 0
     """Decides prompts' order, adapters' start and every sample."""
     model: Model
@@ -186,10 +188,11 @@ class Recipe(Settings):
     optimizer: Optimizer = Optimizer()
     memory: Memory = Memory()
     stages: Annotated[tuple[Stage, ...], AfterValidator(_not_empty)]
+    """What is trained, in this order. `adapter`, `rollout` and `optimizer` above are what each stage starts from."""
     evaluation: Evaluation = Evaluation()
     health: Health = Health()
     probes: ProbeChoices = ()
-    """What is measured beside the metrics, without changing the run; docs/probes.md."""
+    """Further measurements in addition to the metrics, without changing the run; docs/probes.md."""
     output: Output = Output()
 
     @property
@@ -286,7 +289,7 @@ class Recipe(Settings):
         return self.rollout.max_prompt_tokens + max(*limits, self.evaluation.max_new_tokens or 0)
 
     def _check_engine(self) -> None:
-        """What an engine or backend would refuse later is refused here."""
+        """Refuse settings that an engine or backend would refuse later."""
         if self.model.backend == "unsloth" and self.rollout.engine != "vllm":
             raise ValueError("model.backend: unsloth goes with rollout.engine: vllm; its own decoding is not used here")
         if not is_file(self.rollout.engine):  # a file is not imported here: a recipe can be looked at without trust

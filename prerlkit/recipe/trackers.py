@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -14,6 +16,10 @@ class TensorBoardSettings(Settings):
 
     kind: Literal["tensorboard"] = "tensorboard"
 
+    def where(self, folder: Path) -> str:
+        """Return what to type to look at the run in `folder`, or where it is."""
+        return f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}"
+
 
 class WandbSettings(Settings):
     """Weights & Biases."""
@@ -24,6 +30,12 @@ class WandbSettings(Settings):
     online: Bool = False
     """false: files in the run folder, for `wandb sync` later. true: sent as the run goes; needs `wandb login`."""
 
+    def where(self, folder: Path) -> str:
+        """Return what to type to look at the run in `folder`, or where it is."""
+        if self.online:
+            return f"project {self.project}, online"
+        return f"wandb sync {shlex.quote(str(folder / 'wandb'))}/offline-run-*"
+
 
 class TrackioSettings(Settings):
     """trackio."""
@@ -33,6 +45,10 @@ class TrackioSettings(Settings):
     """What the tracker files the run under."""
     space: str | None = None
     """null: a database on this machine. `user/name`: a Space on the Hub."""
+
+    def where(self, folder: Path) -> str:
+        """Return what to type to look at the run in `folder`, or where it is."""
+        return f"Space {self.space}" if self.space else f"trackio show --project {shlex.quote(self.project)}"
 
 
 def _once(

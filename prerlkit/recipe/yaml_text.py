@@ -1,7 +1,7 @@
 """Reads YAML that others wrote: bounded in size, and every mistake is one error.
 
-Aliases let a few lines stand for billions of values, and a key may merge itself. What is read here has a bounded number
-of values, aliases written out.
+With aliases a few lines can mean billions of values, and a key may merge itself. This module bounds the number of
+values with aliases expanded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read(text: str, *, with_lines: bool = False) -> Any:
     """Return the document: plain Python values, or ruamel's round-trip types, which remember their lines.
 
     Raises:
-        WrongYamlError: it is not YAML, or larger than anything that is meant.
+        WrongYamlError: it is not YAML, or over the size limit.
     """
     if len(text) > LONGEST:
         raise WrongYamlError(f"it has more than {LONGEST:,} characters")
@@ -60,7 +60,7 @@ def read(text: str, *, with_lines: bool = False) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return ruamel's types as Python's own, aliases written out.
+    """Return ruamel's types as Python's, with aliases expanded.
 
     Raises:
         WrongYamlError: that makes too many values, or too deep ones.

@@ -133,7 +133,7 @@ def _curves(runs: Sequence[Run], names: Sequence[str]) -> Section:
 
 def _probes(runs: Sequence[Run], names: Sequence[str]) -> list[Section]:
     charts = (*curves.probes(runs, names), *layers.layers(runs, names))
-    return [Section("probes", "Probes", charts=charts, intro="Measured beside the training.")] if charts else []
+    return [Section("probes", "Probes", charts=charts, intro="Measured during the training.")] if charts else []
 
 
 def _others(runs: Sequence[Run], names: Sequence[str]) -> list[Section]:

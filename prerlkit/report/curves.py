@@ -151,7 +151,8 @@ def _lines(curve: MetricCurve, run: Run, name: str, n: int, several: bool) -> It
         yield ChartLine(f"{label}, each step", xs, ys, look="faint", color=n, group=group)
         ys = _means(ys, [step["stage"] for step, _ in found], window)
     if found:
-        yield ChartLine(label, xs, ys, color=n, group=group)
+        breaks = [x for x, _ in _begins(run)[1:]]
+        yield ChartLine(label, xs, ys, color=n, group=group, smooth=True, breaks=breaks)
     if curve.id == "accuracy" and not several:
         yield from _held_out(run, "held-out ", 1, "")
 

@@ -61,7 +61,7 @@ def change(first: Estimate, last: Estimate) -> Estimate:
 
 
 def estimate(value: Any) -> Estimate | None:
-    """An estimate as it stands in evaluations.jsonl; None where it is absent or of another form."""
+    """An estimate from evaluations.jsonl; None where it is absent or of another form."""
     if not isinstance(value, Mapping):
         return None
     numbers = [value.get(key) for key in ("value", "low", "high")]

@@ -173,6 +173,6 @@ def _marks(
 
 
 def _bytes(value: Any) -> int:
-    """As it will stand in the page, where <, > and & take six."""
+    """Return its length in the page, where <, > and & take six characters."""
     text = json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
     return len(text.encode()) + 5 * sum(text.count(c) for c in "<>&")

@@ -22,7 +22,7 @@ class Times:
         phases: names of what a step spends time on.
         stages: (name, steps, seconds of each phase).
         evaluation: of all evaluations.
-        rest: what the wall time has beside: checkpoints, writing. None while the run has no summary.
+        rest: the remaining wall time: checkpoints, writing. None while the run has no summary.
     """
 
     phases: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""The keys and values of what is being decoded, with room ahead: a new token is written into its place.
+"""A cache of keys and values with preallocated room: a new token is written into its place.
 
-transformers' dynamic cache makes every tensor anew for every token, which was a quarter of the time of decoding.
-Attention gets the whole buffers, the room masked off as padding is: a view of their front part would be copied whole
-by the CPU's batched products, token for token.
+transformers' dynamic cache copies every tensor for every token, which was a quarter of the time of decoding. Attention
+gets the whole buffers, and the free columns are masked like padding. The CPU's batched products would copy a view of
+the filled part for every token.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 ROOM = 32
-"""Most columns added when a layer is full. Attention runs over half of them for nothing, on average."""
+"""Most columns added when a layer is full. On average half of them are free, and attention reads them too."""
 
 
 NewCache = Callable[[Any, int], DynamicCache]
-"""A model's configuration, and the most tokens that will follow the prompts → an empty cache for it."""
+"""A model's configuration, and the most tokens that follow a prompt → an empty cache for it."""
 
 
 def growing_cache(config: Any, new_tokens: int) -> DynamicCache:
-    """A cache without room ahead, for models that make something of its length (ALiBi's slopes by position)."""
+    """A cache without free columns, for models that use its length (ALiBi's slopes by position)."""
     return DynamicCache(config=config)
 
 
@@ -36,7 +36,7 @@ class PreallocatedLayer(DynamicLayer):
         self._room = room
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write [B, K, T, D] after what is there; gives the buffers whole."""
+        """Write [B, K, T, D] after the present columns; return the whole buffers."""
         if not self.length:  # a prefill, about to be repeated for its group: no room yet
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states.contiguous(), value_states.contiguous()
@@ -54,11 +54,11 @@ class PreallocatedLayer(DynamicLayer):
 
     @property
     def full(self) -> bool:
-        """Whether the next token makes the buffers anew."""
+        """Whether the next token needs new buffers."""
         return self._capacity(1) > self.keys.shape[2]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Columns that attention will see when `query_length` more are written, and where they begin."""
+        """Return how many columns attention sees after `query_length` more are written, and where they begin."""
         return self._capacity(query_length), 0
 
     def _capacity(self, new: int) -> int:
@@ -70,7 +70,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def preallocated_cache(config: Any, new_tokens: int) -> DynamicCache:
-    """A cache for this model; roomy where all of its layers are plain ones (no sliding window, no recurrent state)."""
+    """Return a cache for this model; preallocated if all layers are plain (no sliding window, no recurrent state)."""
     cache = DynamicCache(config=config)
     if all(type(layer) is DynamicLayer for layer in cache.layers):
         cache.layers = [PreallocatedLayer(room_for(new_tokens)) for _ in cache.layers]
@@ -78,16 +78,16 @@ def preallocated_cache(config: Any, new_tokens: int) -> DynamicCache:
 
 
 def room_for(new_tokens: int) -> int:
-    """Columns added at a time for as many new tokens: at most `ROOM`, in equal parts, so that few are never used."""
+    """Return how many columns are added at a time: at most `ROOM`, in equal parts, so that few stay free at the end."""
     written = max(1, new_tokens - 1)  # the last token is never fed
     growths = -(-written // ROOM)
     return -(-written // growths)
 
 
 def cut(cache: DynamicCache, mask_BT: Tensor) -> Tensor:
-    """Drop the leading columns of a roomy cache that nobody uses; gives the mask without them.
+    """Drop the leading columns of a preallocated cache that no row uses; return the mask without them.
 
-    They are those of long rows that left. Without this the buffers would go on growing behind the longest sequence.
+    Long rows that have left used them. Without this the buffers would keep growing after the longest sequence has left.
     """
     unused = int(mask_BT.any(0).long().argmax())
     if unused:
@@ -98,9 +98,9 @@ def cut(cache: DynamicCache, mask_BT: Tensor) -> Tensor:
 
 
 def join(cache: DynamicCache, mask_BT: Tensor, other: DynamicCache, other_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Put the rows of `other` below those of `cache`, both roomy, their last columns one below the other.
+    """Append the rows of `other` to those of `cache`, both preallocated, with their last columns aligned.
 
-    Leading columns that nobody uses are cut. `other` is used up, layer by layer: both are never held whole.
+    Leading columns that no row uses are cut. `other` is consumed layer by layer: both are never held whole.
 
     Args:
         mask_BT, other_BT: which columns hold a token; as wide as their caches are long.

@@ -1,16 +1,16 @@
-"""The canary: after every weight sync the engine's log-probs of fixed tokens are held against the trainer's.
+"""The canary: after every weight sync the engine's log-probs of fixed tokens are compared with the trainer's.
 
-An adapter that counts twice, or that never arrived, changes nothing that a reward curve would show at once; it is this
-field's commonest silent bug (ms-swift#8233). Two things are measured, in nats:
+An adapter that counts twice or never arrives is a common silent bug (ms-swift#8233): a reward curve doesn't show it at
+once. Two figures are measured, in nats:
 
-    drift   mean |engine − trainer|: two implementations of one model round differently, and by no more than that
+    drift   mean |engine − trainer|: two implementations of one model differ by rounding only
     gain    the slope of what the adapters change in the engine on what they change in the trainer: 1 when they count
             once, 0 when they are missing, 2 when they count twice
 
-The slope finds what the drift can't, as soon as the adapters change log-probs by more than rounding does. It is taken
-from the bare base on, and from the last weight sync on (0: a stale adapter). How much is rounding, the bare base shows,
-and what changed in the engine but not in the trainer: an adapter that never arrived changes nothing there at all.
-Every copy of the policy is measured by itself: of several servers one that is wrong can't hide among the others.
+The slope finds such an adapter as soon as the adapters change log-probs by more than rounding does. It is computed for
+the change since the bare base, and for the change since the last weight sync (0: a stale adapter). The share of
+rounding is known from the bare base, and from changes in the engine that the trainer doesn't have: an adapter that
+never arrived changes nothing in the engine. Every copy of the policy is measured separately.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from prerlkit.types import Completion, Prompt
 T = TypeVar("T")
 
 DRIFT = {"float32": 0.01, "float16": 0.06, "bfloat16": 0.25}
-"""Most that the mean |Δ log-prob| may be, by dtype. About five times what was measured (docs/engines.md)."""
+"""Bound of the mean |Δ log-prob|, by dtype. About five times the measured values (docs/engines.md)."""
 OTHER_BASE = 2.5
 """The same between a quantized base and its 16-bit original: NF4 moves SmolLM2-135M by 1.7."""
 GAIN = 0.3
@@ -38,15 +38,15 @@ GAIN = 0.3
 ERRORS = 5.0
 """Standard errors of the slope that are allowed on top: chance must not stop a run."""
 SEQUENCES, TOKENS = 8, 96
-"""At most so many sequences, and tokens of each."""
+"""Most sequences, and most tokens of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A slope through the origin: bounds on it, for what is not known of the trainer's own rounding, and their errors.
+    """A slope through the origin: two bounds, as the trainer's share of rounding is unknown, and their errors.
 
     Attributes:
-        low, high: with none, and with the most, of the trainer's change being rounding. inf: it could be all of it.
+        low, high: if none, and if the largest possible part, of the trainer's change is rounding. inf: it may be all.
         low_error, high_error: standard errors of the two.
     """
 
@@ -57,25 +57,25 @@ class Gain:
 
     @property
     def value(self) -> float:
-        """Of what the bounds allow the nearest to 1: what is not 1 here is not explained by the trainer's rounding."""
+        """The slope nearest to 1 within the bounds: rounding in the trainer doesn't explain a value other than 1."""
         return min(max(1.0, self.low), self.high)
 
     @property
     def wrong(self) -> bool:
-        """Whether it is not 1, beyond doubt."""
+        """Whether the slope is certainly not 1."""
         return self.low - ERRORS * self.low_error > 1.0 + GAIN or self.high + ERRORS * self.high_error < 1.0 - GAIN
 
 
 def gain(engine_N: np.ndarray, trainer_N: np.ndarray, noise: float) -> Gain:
-    """The slope of the engine's change on the trainer's.
+    """Return the slope of the engine's change on the trainer's.
 
-    Rounding in the trainer's change pulls a plain slope towards 0, so its share of that change is bounded: by the
-    larger of what is known of the base, and of what the engine changed beside the slope. Adapters round too, in a
-    16-bit model by more than the base alone, and the two sides alike. A stale copy has no such change to hide behind.
+    Rounding in the trainer's change pulls a plain slope towards 0, so a bound of the rounding is needed. It is the
+    larger of the base's rounding and of the engine's change that the slope doesn't explain. Adapters add rounding, in a
+    16-bit model more than the base's, and equally on both sides. A stale copy has no unexplained change.
 
     Args:
         noise: mean square of the difference of the two without adapters, nats². A change is the difference of two
-            scorings, so that rounding has at most twice this of its mean square.
+            scorings: rounding has at most twice this mean square in it.
     """
     energy = float(trainer_N @ trainer_N)
     if energy == 0.0:
@@ -92,10 +92,10 @@ def gain(engine_N: np.ndarray, trainer_N: np.ndarray, noise: float) -> Gain:
 
 
 class Canary:
-    """The fixed tokens, and what trainer and engine said of them before.
+    """The fixed tokens, and their earlier scores by trainer and engine.
 
     Args:
-        trainer: asked at once for its bare base, so make the canary before there is an adapter.
+        trainer: its bare base is scored at once, so make the canary before there is an adapter.
         prompts: the first few of these are the tokens.
         dtype: the base's, which decides the bound on the drift.
         same_base: False where the engine serves other weights on purpose (the 16-bit original of a 4-bit base).
@@ -110,15 +110,15 @@ class Canary:
         self._base_limit = DRIFT[dtype] if same_base else OTHER_BASE
 
     def trainer(self) -> np.ndarray:
-        """Log-probs of the policy as it is now. [N]"""
+        """Return the log-probs of the current policy. [N]"""
         return self.flat(self._trainer.score(self.sequences))
 
     def flat(self, scores: Sequence[Sequence[float]]) -> np.ndarray:
-        """Scores of `sequences` without what is there twice. [N]"""
+        """Return the scores of `sequences`, each repeated token once. [N]"""
         return np.array([x for row in scores for x in row], dtype=np.float64)[self._first_N]
 
     def check_base(self, copy: str, bare_N: np.ndarray) -> float:
-        """The drift between the two bases, nats. Raises CanaryError, naming `copy`, when they are not one model."""
+        """Return the drift between the two bases, nats. Raise CanaryError, naming `copy`, when they differ."""
         drift = _distance(bare_N, self._bare_N)
         if not drift <= self._base_limit:
             raise CanaryError(
@@ -129,7 +129,7 @@ class Canary:
         return drift
 
     def check(self, copy: str, engine: Snapshot, bare_N: np.ndarray, before: Snapshot | None) -> tuple[float, float]:
-        """Drift and gain after a weight sync. Raises CanaryError, which names `copy`, when it isn't the policy."""
+        """Return drift and gain after a weight sync. Raise CanaryError, naming `copy`, when it isn't the policy."""
         drift = _distance(engine.engine_N, engine.trainer_N)
         base_drift = _distance(bare_N, self._bare_N)
         noise = float(np.mean((bare_N - self._bare_N) ** 2))
@@ -145,7 +145,7 @@ class Canary:
                 f"The log-probs of {copy} drifted from the trainer's: {drift:.3g} nats a token on average after "
                 f"this weight sync, {base_drift:.3g} without adapters; of what the adapters change {whole.value:.2f} "
                 "times arrived (1 is right, 0 missing, 2 twice).",
-                "What it samples is not what is trained. Please report it with the recipe.",
+                "It samples from another policy than the one in training. Please report it with the recipe.",
             )
         return drift, whole.value
 
@@ -159,7 +159,7 @@ class Snapshot:
 
 
 class CanaryEngine:
-    """A `RolloutEngine` around one that holds a copy: no weight sync goes by unchecked.
+    """A `RolloutEngine` around one that holds a copy: it checks every weight sync.
 
     Raises:
         CanaryError: a copy's base is not the trainer's.
@@ -191,13 +191,13 @@ class CanaryEngine:
         self._engine.close()
 
     def _scores(self, *, adapter: bool) -> dict[str, np.ndarray]:
-        """The fixed tokens' log-probs in each copy, [N]."""
+        """Return the fixed tokens' log-probs in each copy, [N]."""
         scores = self._engine.score(self._canary.sequences, adapter=adapter)
         return {copy: self._canary.flat(rows) for copy, rows in scores.items()}
 
 
 def _each(copies: Iterable[str], check: Callable[[str], T]) -> list[T]:
-    """What `check` gives for each copy. Raises one CanaryError on all that are wrong."""
+    """Return the result of `check` for each copy. Raise one CanaryError that names all wrong copies."""
     found, wrong = [], []
     for copy in copies:
         try:
@@ -210,10 +210,10 @@ def _each(copies: Iterable[str], check: Callable[[str], T]) -> list[T]:
 
 
 def _first_seen(sequences: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """Which of the scored tokens stand behind what no sequence before has: the others are no further measurements.
+    """Return which scored tokens follow a prefix that no earlier sequence has: the others are repeated measurements.
 
-    Prompts begin alike, with a chat template and often with an instruction. Those tokens' rounding is one sample, and
-    counted eight times it would look like certainty.
+    Prompts begin alike, with a chat template and often with an instruction. The rounding of these tokens is one sample.
+    Counted eight times it would make the slope look too certain.
     """
     seen: set[tuple[int, ...]] = set()
     first = []

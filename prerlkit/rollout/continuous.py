@@ -27,7 +27,7 @@ PAGE = 256
 BATCH_TOKENS = 2048
 """Tokens of one forward pass, at most; a longer prompt is cut. transformers' own 8,192 wants a larger mask."""
 MEMORY_SHARE = 0.95
-"""Of the free memory, what transformers may take at most for the pages that it is asked for."""
+"""Largest share of the free memory that transformers may take for its pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class PagedMemory:
     """Bytes of the engine.
 
     Attributes:
-        page: of `PAGE` tokens in all layers, with what transformers makes of its keys and values to read them.
-        work: whatever the number of pages: a pass of `BATCH_TOKENS`, and the logits.
+        page: of `PAGE` tokens in all layers, with the copies of keys and values that transformers makes to read them.
+        work: independent of the number of pages: a pass of `BATCH_TOKENS`, and the logits.
     """
 
     page: int
@@ -64,7 +64,7 @@ def paged_memory(config: Any, sequences: int, item: int = 2) -> PagedMemory:
 
 
 def pages_of(length: int) -> int:
-    """Pages of a sequence of `length` tokens: its last one may be all but empty."""
+    """Return the pages of a sequence of `length` tokens; the last page may be almost empty."""
     return -(-(length + 1) // PAGE)
 
 
@@ -88,7 +88,7 @@ class ContinuousEngine(InProcessEngine):
         self._linears = FusedLora(base)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
-        """See `RolloutEngine.generate`. A group's requests stand together: they share their prompt's pages."""
+        """See `RolloutEngine.generate`. A group's requests are adjacent: they share their prompt's pages."""
         self._base.eval()
         waiting = {f"{i}/{s}": (i, s) for i in range(len(prompts)) for s in range(sampling.samples)}
         with self._linears.sampling(), self._paged_attention(), _own_randomness(), self._manager(sampling) as manager:
@@ -147,7 +147,7 @@ class ContinuousEngine(InProcessEngine):
 
     @contextmanager
     def _paged_attention(self) -> Iterator[None]:
-        """transformers takes its paged kernels in place of its own attention only; the trainer's returns afterwards."""
+        """Allow transformers' paged kernels, which replace only its own attention; then restore the trainer's."""
         before = self._base.config._attn_implementation
         if before.startswith("prerlkit"):
             self._base.set_attn_implementation("sdpa")
@@ -169,7 +169,7 @@ class ContinuousEngine(InProcessEngine):
 
 @contextmanager
 def _own_randomness() -> Iterator[None]:
-    """The engine seeds torch's global generators: within it they are its own."""
+    """Save and restore torch's global generators, which the engine seeds."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
         yield
 

@@ -1,7 +1,7 @@
-"""Several vLLM servers as one client: every adapter goes to all of them, the requests are shared out.
+"""Several vLLM servers as one client: every adapter goes to all servers, and the requests are divided among them.
 
-What is drawn is a function of a request's own seed, so it is the same (to rounding) on whichever server, and on however
-many. That is also why a server that dies costs time alone: the others are asked for what it still owed.
+A completion depends on its request's seed only. So it is the same (to rounding) on every server, for any number of
+servers. A server that dies therefore costs only time: the others draw the completions that it still owed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class DataParallelVllm:
     """A `Client` of clients, each with the whole model.
 
     A client that raises GoneError while it takes an adapter or samples is left out from then on, as long as another
-    one is there. Every other failure is the whole's.
+    client is there. Every other failure is raised.
 
     Args:
-        clients: by preference where two have equally little to do.
-        at_once: completions that one of them works on at a time.
+        clients: the first of two with equally few completions is preferred.
+        at_once: completions that one client works on at a time.
         report: called with a line about each client that is left out.
     """
 
@@ -52,7 +52,7 @@ class DataParallelVllm:
         on_each(lambda client: client.rest(), self._living)
 
     def load(self, folder: Path) -> None:
-        """See `Client.load`. It returns when all of them have the adapter."""
+        """See `Client.load`. It returns when all clients have the adapter."""
 
         def load(client: Client) -> GoneError | None:
             try:
@@ -70,7 +70,7 @@ class DataParallelVllm:
         """See `Client.sample`. The requests of one prompt go to one client, whose cache then holds the prompt.
 
         The next prompt goes to the client that owes the fewest completions, once it owes fewer than it works on at a
-        time: one that is slower, or has the longer answers, gets fewer.
+        time. A client that is slower, or has longer answers, gets fewer.
         """
         work = _Work(requests, {client: set() for client in self._living})
         # Each of a client's prompts under way has a thread, which waits for its answers.
@@ -81,7 +81,7 @@ class DataParallelVllm:
                     pool.submit(work.ask, *share, sampling, end_ids)
                 client, arrived = work.arrivals.get()
                 if client not in work.owed:
-                    continue  # of one that was left out: others have been asked for it
+                    continue  # of a client that was left out: its requests were given to others
                 if isinstance(arrived, GoneError):
                     self._leave_out(client, arrived)
                     work.take_back(client)
@@ -105,7 +105,7 @@ class DataParallelVllm:
         on_each(lambda client: client.close(), self._clients)
 
     def _leave_out(self, client: Client, gone: GoneError) -> None:
-        """Go on without `client`. Raises `gone` when it is the last one."""
+        """Continue without `client`. Raise `gone` when it is the last client."""
         if len(self._living) == 1:
             raise gone
         self._living.remove(client)
@@ -118,9 +118,9 @@ class _Work:
 
     Attributes:
         owed: places of the requests that each client was given and has not answered.
-        waiting: places of the requests that nobody was given yet, by prompt.
+        waiting: places of the requests that no client was given yet, by prompt.
         arrivals: what the clients answered, or raised.
-        stopped: nobody waits for the rest.
+        stopped: the rest is no longer wanted.
     """
 
     requests: Sequence[Request]
@@ -137,7 +137,7 @@ class _Work:
         return bool(self.waiting) or any(self.owed.values())
 
     def next_share(self, at_once: int) -> tuple[Client, list[int]] | None:
-        """Who is to be asked for what next; None while all are busy, or nothing is left."""
+        """Return the next client and its requests; None while all clients are busy, or no request remains."""
         client = min(self.owed, key=lambda client: len(self.owed[client]))
         if not self.waiting or len(self.owed[client]) >= at_once:
             return None
@@ -146,11 +146,11 @@ class _Work:
         return client, places
 
     def take_back(self, client: Client) -> None:
-        """What `client` owes waits again, in front."""
+        """Return the requests that `client` owes to the front of the waiting ones."""
         self.waiting.extendleft(reversed(self._by_prompt(sorted(self.owed.pop(client)))))
 
     def ask(self, client: Client, places: list[int], sampling: Sampling, end_ids: Sequence[int]) -> None:
-        """Have `client` answer the requests at `places`; for a thread of its own."""
+        """Have `client` answer the requests at `places`, in a separate thread."""
         try:
             asked = client.sample([self.requests[place] for place in places], sampling, end_ids)
             with closing(asked) as answers:
@@ -166,7 +166,7 @@ class _Work:
 
 
 def on_each(call: Callable[[S], T], items: Sequence[S]) -> list[T]:
-    """`call` with every item at the same time. Raises one error on all that failed."""
+    """Run `call` with every item at the same time. Raise one error that lists all failures."""
     with ThreadPoolExecutor(len(items), thread_name_prefix="each") as pool:
         answers = [pool.submit(call, item) for item in items]
     if wrong := [error for answer in answers if isinstance(error := answer.exception(), PrerlkitError)]:

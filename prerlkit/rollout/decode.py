@@ -1,4 +1,4 @@
-"""A batch that is being decoded: prompts enter it with their groups, a step draws a token for each row, rows leave."""
+"""The batch in decoding. Prompts enter with their groups, a step draws one token for each row, finished rows leave."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from prerlkit.seeds import uniforms
 from prerlkit.types import Prompt
 
 SHRINK_AT = 0.75
-"""Finished sequences are dropped from the cache when no more than this share is alive: each drop copies the cache."""
+"""Share of unfinished rows at or below which finished rows are dropped from the cache. Each drop copies the cache."""
 
 WHOLE_MASK = ("sdpa", "prerlkit_cpu", "prerlkit_cuda")
-"""Implementations of attention that take a mask [B, 1, T, S] as it is. Of one [B, S] transformers asks for each token
-whether it masks anything, and the host would wait for the answer."""
+"""Implementations of attention that take a mask [B, 1, T, S] unchanged. With a mask [B, S] transformers checks for each
+token whether it masks anything, and the host would wait for the answer."""
 NextLogits = Callable[..., Tensor]
 """(base, inputs of its forward) → logits of the last position. [B, V]"""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptGroup:
-    """A prompt and which of its samples are drawn together."""
+    """A prompt and the indices of its samples that are drawn together."""
 
     index: int
     prompt: Prompt
@@ -63,14 +63,14 @@ def logits_by_model(base: Any, **inputs: Any) -> Tensor:
 
 
 class Batch:
-    """Rows that are decoded together; `_rows` stand in the order of the tensors' first axis."""
+    """Rows that are decoded together; `_rows` has the order of the tensors' first axis."""
 
     _cache: Any
     _mask_BT: Tensor
     _position_B1: Tensor
     _uniforms_BT: Tensor
     _drawn_B1: Tensor
-    """How many tokens each row drew before the next one."""
+    """The number of tokens that each row has drawn so far."""
     _last_B: Tensor
     _logits_BV: Tensor
 
@@ -101,7 +101,7 @@ class Batch:
 
     @torch.inference_mode()
     def step(self, entering: Sequence[PromptGroup]) -> list[DecodeSequence]:
-        """Draw one token for every row alive, those of `entering` included; gives the rows that finished by it."""
+        """Draw one token for every unfinished row, including those of `entering`; return the rows that finished."""
         if self._rows:
             self._shrink(always=bool(entering))
         if self._rows:
@@ -115,7 +115,7 @@ class Batch:
         )
         self._last_B = tokens_B
         finished = []
-        # One copy to the host for both, without rounding: it waits for the device once a token.
+        # One copy to the host for both, without rounding: the host waits for the device once per token.
         drawn = torch.stack([tokens_B.double(), logprobs_B.double()]).tolist()
         for row, token, logprob in zip(self._rows, map(int, drawn[0]), drawn[1], strict=True):
             if row.finished:
@@ -130,7 +130,7 @@ class Batch:
         return finished
 
     def _shrink(self, *, always: bool) -> None:
-        """Drop the finished rows, where that pays or `always`, and what they alone had columns for."""
+        """Drop the finished rows and the columns that only they used, if that saves time or `always`."""
         growing = self.can_join and self._cache.layers[0].full  # the cache is about to be copied anyway
         keep = [i for i, row in enumerate(self._rows) if not row.finished]
         if len(keep) < len(self._rows) and (always or growing or len(keep) <= SHRINK_AT * len(self._rows)):
@@ -141,10 +141,10 @@ class Batch:
             self._mask_BT = cut(self._cache, self._mask_BT)
 
     def _keep(self, keep: list[int]) -> None:
-        """Go on with these rows alone."""
+        """Keep these rows only."""
         self._rows = [self._rows[i] for i in keep]
         if not keep:
-            self._cache = None  # before the next prompts make theirs
+            self._cache = None  # before the next prompts allocate theirs
             return
         kept = torch.tensor(keep, device=self._mask_BT.device)
         self._cache.reorder_cache(kept)  # of states and keys alike
@@ -156,7 +156,7 @@ class Batch:
         """Feed the last tokens."""
         self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(self._mask_BT), 1)], dim=-1)
         self._position_B1 = self._position_B1 + 1
-        # A finished row that is still here has drawn all of its numbers; what it draws is not kept.
+        # A finished row that is still in the batch has used all of its random numbers; its further tokens are not kept.
         self._drawn_B1 = (self._drawn_B1 + 1).clamp(max=self._sampling.max_new_tokens - 1)
         mask = self._mask_BT
         if self.can_join and self._base.config._attn_implementation in WHOLE_MASK:
@@ -165,7 +165,7 @@ class Batch:
         self._logits_BV = self._forward(self._last_B[:, None], mask, self._position_B1, self._cache)
 
     def _admit(self, units: Sequence[PromptGroup]) -> None:
-        """Run the prompts of `units` once, repeat them for their samples, and put them below the rows that are here."""
+        """Run the prompts of `units` once, repeat them for their samples, and append them to the present rows."""
         from prerlkit.rollout.cache import join
 
         device = self._base.device

@@ -1,7 +1,7 @@
 """The slow engine in the training process, for models whose cache the fast one can't repeat, pad and cut.
 
-transformers' own `generate` keeps the cache; the tokens are drawn by our own draw, so that samples have the same
-randomness and recorded log-probs as everywhere else. Prompts of equal length go together: no model needs padding.
+transformers' `generate` keeps the cache. The tokens are drawn by `sampling.py`, so samples have the same randomness and
+recorded log-probs as with the fast engine. Prompts of equal length are decoded together: no model needs padding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prerlkit.seeds import uniforms
 from prerlkit.types import Completion, Prompt
 
 TOLERANCE = {torch.float32: 1e-3}
-"""Largest difference, relative to the largest logit, at which decoding with the cache counts as the model's own."""
+"""Largest difference, relative to the largest logit, at which decoding with the cache counts as correct."""
 TOLERANCE_16_BIT = 0.1
 """The same where sums round to 16 bits."""
 
@@ -31,7 +31,7 @@ TOLERANCE_16_BIT = 0.1
 def local_engine(
     base: Any, tokenizer: Any, end_ids: Sequence[int], max_sequences: int, *, plain_head: bool
 ) -> tuple[RolloutEngine, str | None]:
-    """The fastest engine that samples from `base` rightly, and a note where that is not the usual one."""
+    """Return the fastest engine that samples from `base` correctly, and a note if it is not the usual engine."""
     problem = ""
     for new_cache in CACHES:
         found = decoding_problem(base, new_cache)
@@ -51,7 +51,7 @@ CACHE_ERRORS = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
 
 @torch.no_grad()
 def decoding_problem(base: Any, new_cache: NewCache = preallocated_cache) -> str | None:
-    """Why batched decoding with a repeated, left-padded cache is not right for this model; None when it is.
+    """Return why batched decoding with a repeated, left-padded cache is wrong for this model; None when it is right.
 
     Measured on the model itself: two prompts of different lengths, padded, and three tokens after them.
     """

@@ -1,7 +1,7 @@
 """The rollout engine inside the training process: any transformers causal LM, the live policy itself.
 
-Each prompt goes through the model once, its cache is repeated for its group, finished completions leave the batch and
-waiting prompts take their places. Sampled tokens keep their log-probs, so that nothing has to be scored again.
+Each prompt goes through the model once, and its cache is repeated for its group. Finished completions leave the batch,
+and waiting prompts take their places. Sampled tokens keep their log-probs and need no second scoring.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class HfEngine(InProcessEngine):
                     yield row.prompt, row.sample, self._completion(row)
 
     def _units(self, prompts: Sequence[Prompt], samples: int) -> list[PromptGroup]:
-        """What enters the batch together: a prompt with its samples, or with as many as there are places."""
+        """Return the units that enter the batch together: a prompt with its samples, or with as many as fit."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         most = min(samples, self._max_sequences)
         starts = range(0, samples, most)
         return [PromptGroup(i, prompts[i], range(s, min(s + most, samples))) for s in starts for i in order]
 
     def _next(self, waiting: list[PromptGroup], batch: Batch) -> list[PromptGroup]:
-        """Take from `waiting` what has a place now."""
+        """Take from `waiting` the units that have a place now."""
         room = self._max_sequences - batch.alive
         if not (batch.empty or (batch.can_join and room >= ADMIT_AT * self._max_sequences)):
             return []

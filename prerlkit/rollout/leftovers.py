@@ -1,4 +1,4 @@
-"""What engines of dead runs leave behind: folders, which are deleted, and processes, which are named."""
+"""Leftovers of engines whose run is dead: folders, which are deleted, and processes, which are named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prerlkit.files import open_regular
 
 _PREFIX, _LOCK = "engine-", ".lock"
 _TITLE = "VLLM::EngineCore"
-"""What vLLM 0.32 calls the process that holds the device."""
+"""vLLM 0.32's name for the process that holds the device."""
 
 
 class EngineFolder:
@@ -44,7 +44,7 @@ class EngineFolder:
 
 
 def sweep(parent: Path) -> None:
-    """Delete the engine folders in `parent` whose run is dead. What is not ours to delete stays."""
+    """Delete the engine folders in `parent` whose run is dead. Folders of other users stay."""
     for folder in parent.glob(f"{_PREFIX}*"):
         if not (folder / _LOCK).is_file():
             continue
@@ -77,7 +77,7 @@ class LeftoverEngine:
 
 
 def leftover_engines() -> list[LeftoverEngine]:
-    """Return vLLM's engine processes whose parent has ended: they hold device memory for no one."""
+    """Return vLLM's engine processes whose parent has ended: no run uses the device memory that they hold."""
     found = []
     for process in psutil.process_iter(["pid", "name", "cmdline", "memory_info"]):
         title = " ".join(process.info["cmdline"] or ()) or process.info["name"] or ""

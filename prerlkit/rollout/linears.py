@@ -1,11 +1,11 @@
-"""Linear layers while sampling: the adapters' products beside the base's, with nothing else around them.
+"""Linear layers while sampling: the base's product plus the adapters' products, without PEFT's forward.
 
 PEFT's forward visits every adapter in Python, casts, and makes two tensors of the layer's output more than it needs.
 To sample, all active adapters of a layer are one pair of factors, A stacked and B side by side (an identity), cast once
 per batch of rollouts, and their product is added in place.
 
-They are never folded into 16-bit weights here, though one product fewer would be faster still: the updates of RL are so
-small beside the weights that rounding the sum would sample from another policy than the one that is trained.
+They are never folded into 16-bit weights here, although one product fewer would be faster. The updates of RL are so
+small compared with the weights that rounding the sum would sample from another policy than the trained one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FusedLora:
 
     @torch.no_grad()
     def _forward_of(self, module: Any) -> Any:
-        """A forward for `module`, or None where its own is the right one."""
+        """Return a forward for `module`, or None where its default forward is right."""
         if type(module) is nn.Linear:
             return _few_rows_forward(module)
         if not isinstance(module, LoraLayer) or not isinstance(module.get_base_layer(), nn.Linear | Conv1D):
@@ -73,7 +73,7 @@ class FusedLora:
 
 
 def _few_rows_forward(linear: nn.Linear) -> Any:
-    """A forward of a linear layer on a CPU that is faster for a decode step's rows; None where there is none.
+    """Return a forward that is faster for a decode step's rows on a CPU, or None where there is none.
 
     The product is made transposed, (W xᵀ)ᵀ: oneDNN packs its right factor, and x is smaller than W. Where a layer has
     more outputs than inputs, transposing the result costs more than that gains.

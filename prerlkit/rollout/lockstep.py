@@ -9,10 +9,10 @@ from prerlkit.types import Completion, Prompt
 
 
 class LockstepEngine:
-    """`engine`, and after its last completion the wait for the other processes' last ones.
+    """`engine`, followed by the wait for the other processes' last completions.
 
     Args:
-        rejoin: goes along with the others until all are done (`Policy.rejoin`).
+        rejoin: makes empty passes with the others until all are done (`Policy.rejoin`).
     """
 
     def __init__(self, engine: RolloutEngine, rejoin: Callable[[], None]) -> None:

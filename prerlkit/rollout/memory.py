@@ -1,4 +1,4 @@
-"""How much memory an engine needs: weights, adapter, and keys and values of so many sequences of full length."""
+"""The memory that an engine needs: weights, adapter, and keys and values of a number of full-length sequences."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 BLOCK = 128
-"""Tokens of a cache block, at most: each sequence's last one may be all but empty. 128 on a CPU, 16 on CUDA."""
+"""Most tokens of a cache block; each sequence's last block may be almost empty. 128 on a CPU, 16 on CUDA."""
 OVERHEAD = 2 << 30
 """Bytes of vLLM's share that are no weights and no cache: activations and graphs. An estimate, not run here."""
 CONTEXT = 1 << 29
 """Of vLLM's CUDA context. vLLM 0.32 measures its share from after the context on (`gpu_worker.init_snapshot`), so the
 context comes on top of the share. An estimate, not run here."""
 ASLEEP = 1 << 30
-"""What it keeps while it sleeps: context and graphs. An estimate, not run here."""
+"""Bytes that it keeps while it sleeps: context and graphs. An estimate, not run here."""
 FRAGMENTATION = 0.08
 """Share that torch's allocator loses between blocks. Ours: not measured on a GPU yet."""
 SPARE = 1 << 30
-"""Bytes of the device that are left alone."""
+"""Bytes of the device that stay free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class EngineMemory:
     adapter: int
     cache: int
     sequence: int
-    """Of the cache, what one sequence of full length takes: vLLM doesn't start with less."""
+    """Bytes of the cache for one sequence of full length: vLLM doesn't start with less."""
     pinned: int = 0
-    """Of the host's memory, what weights and adapter take while the engine sleeps."""
+    """Bytes of the host's memory for weights and adapter while the engine sleeps."""
 
     @property
     def total(self) -> int:
@@ -38,10 +38,10 @@ class EngineMemory:
         return self.weights + self.adapter + self.cache + OVERHEAD
 
     def share(self, device: int, free: int) -> float:
-        """What vLLM calls gpu_memory_utilization, for a device of `device` bytes of which `free` are free now.
+        """Return vLLM's gpu_memory_utilization, for a device of `device` bytes of which `free` are free now.
 
-        Where not all fits it is what is free and not for its context: sequences then wait for a place in the cache,
-        nothing fails for that.
+        Where not all fits, it is the free memory without vLLM's context. Sequences then wait for a place in the cache,
+        and nothing fails.
         """
         return min(self.total, max(free - SPARE - CONTEXT, 0)) / device
 

@@ -1,4 +1,4 @@
-"""What the loop asks of a rollout engine. An engine is chosen once, when the run is built."""
+"""The protocol of a rollout engine as the training loop uses it. An engine is chosen once, when the run is built."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class WeightSync:
-    """What taking over the policy cost, and how far the engine's copy is from the original.
+    """The cost of a weight sync, and how far the engine's copy is from the policy.
 
     Attributes:
         seconds: it took.
@@ -49,7 +49,7 @@ class WeightSync:
     gain: float = 1.0
 
     def __add__(self, other: WeightSync) -> WeightSync:
-        """Return both, one after the other: the seconds of both, the worst of their canaries."""
+        """Return the two syncs as one: the sum of their seconds, and the worse of their canaries."""
         gain = max(self.gain, other.gain, key=lambda gain: abs(gain - 1.0))
         return WeightSync(self.seconds + other.seconds, max(self.drift, other.drift), gain)
 
@@ -60,7 +60,7 @@ class RolloutEngine(Protocol):
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
         """Yield (index of the prompt, index of the sample, completion) as completions finish, in any order.
 
-        Their log-probs are of the distribution at `sampling.temperature`: of the whole one (hf), or of the one left by
+        Their log-probs are of the distribution at `sampling.temperature`: of the whole one (hf), or after the cut by
         top_p and top_k (vllm). An engine that shares the device with the training gives its memory back at the end.
 
         Raises:
@@ -69,11 +69,11 @@ class RolloutEngine(Protocol):
         ...
 
     def sync_weights(self) -> WeightSync:
-        """Take over the policy as it is now. Called before each batch of rollouts.
+        """Load the current policy. Called before each batch of rollouts.
 
         Raises:
             EngineError: the engine failed.
-            CanaryError: what the engine holds is not the policy.
+            CanaryError: the engine's copy is not the policy.
         """
         ...
 
@@ -84,12 +84,12 @@ class RemoteEngine(RolloutEngine, Protocol):
     """An engine that holds a copy of the policy, or several, which can drift: `rollout/canary.py` watches them."""
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
-        """What every copy says, by the copy's name as it stands in a sentence; with or without the adapter."""
+        """Return every copy's scores, by the copy's name in a sentence; with or without the adapter."""
         ...
 
 
 class PolicySource(Protocol):
-    """What a copy engine and its canary ask of the policy that is being trained."""
+    """The policy in training, as an engine with a copy and its canary use it."""
 
     def write_adapter(self, folder: Path, names: Mapping[str, str] | None = None) -> None:
         """Write all adapters of the policy as one PEFT folder. Nothing is written while there is none.
@@ -100,9 +100,9 @@ class PolicySource(Protocol):
         ...
 
     def release_memory(self) -> None:
-        """Give back memory of the device that is kept and not used: an engine beside it is about to wake up."""
+        """Release unused device memory that the allocator keeps: an engine on the same device is about to wake up."""
         ...
 
     def score(self, sequences: Sequence[tuple[int, ...]]) -> Scores:
-        """Of the policy as it is now."""
+        """Return the scores of the current policy."""
         ...

@@ -1,8 +1,10 @@
-"""An engine that outlives the death of the engine inside it: started again once, what was sampled is kept."""
+"""An engine that survives the death of its inner engine: it restarts that one once and keeps the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+
+import torch
 
 from prerlkit.errors import EngineError, PrerlkitError
 from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
@@ -14,7 +16,7 @@ class RestartingEngine:
 
     When the inner engine fails during a batch, it is closed, made again, given the policy, and asked for the
     completions that are still missing. Their draws are a function of seed, prompt and sample, so they are the same. A
-    second failure in the same batch ends the run: what fails twice at once is no accident.
+    second failure in the same batch ends the run: two failures in a row are no accident.
 
     Args:
         make: starts an engine.
@@ -27,7 +29,7 @@ class RestartingEngine:
         self._engine: RolloutEngine | None = make()
 
     def sync_weights(self) -> WeightSync:
-        """Take over the policy, in a fresh engine if the old one is dead."""
+        """Load the policy, in a new engine if the old one is dead."""
         try:
             return self._running().sync_weights()
         except Exception as error:
@@ -59,7 +61,7 @@ class RestartingEngine:
     def _missing(
         self, prompts: Sequence[Prompt], sampling: Sampling, seen: set[tuple[int, int]]
     ) -> Iterator[tuple[int, int, Completion]]:
-        """Completions of prompts that are not all in `seen`, which grows; none is given twice."""
+        """Yield the completions that are not in `seen`, and add them to it: none is yielded twice."""
         left = [i for i in range(len(prompts)) if any((i, s) not in seen for s in range(sampling.samples))]
         for place, sample, completion in self._running().generate([prompts[i] for i in left], sampling):
             if (left[place], sample) not in seen:
@@ -88,13 +90,18 @@ class RestartingEngine:
 
 
 def _final(error: Exception) -> bool:
-    """Whether starting again is no help: an error for people, other than the death of an engine."""
+    """Whether a restart can't help: an error for the user, other than the death of an engine."""
     return isinstance(error, PrerlkitError) and not isinstance(error, EngineError)
 
 
 def _died(error: Exception) -> PrerlkitError:
+    ran_out = isinstance(error, torch.OutOfMemoryError)
+    what = (
+        "Memory ran out: continue with --resume and a lower rollout.max_sequences"
+        if ran_out
+        else "Look at the memory and at the lines above, then continue with --resume"
+    )
     return PrerlkitError(
         f"The rollout engine died twice in a row: {type(error).__name__}: {error}.",
-        "All finished steps are saved. Look at the memory and at the lines above, then continue with --resume; "
-        "-v shows where it happened.",
+        f"All finished steps are saved. {what}; -v shows where it happened.",
     )

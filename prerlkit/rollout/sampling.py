@@ -1,4 +1,4 @@
-"""Draw the next token: a uniform number and a two-level cumulative sum a row; no sort, no vocabulary-wide noise."""
+"""Draw the next token: one uniform number and a two-level cumulative sum per row; no sort, no vocabulary-wide noise."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from prerlkit.errors import PrerlkitError
 
 BLOCK = 256
-"""Probabilities are summed by blocks of this many; only the block that is hit is summed up token by token."""
+"""Tokens of a block of probabilities; only the block that the draw hits is summed token by token."""
 ROWS_AT_ONCE = 8
-"""On a CPU, rows worked on together: few enough that their probabilities stay in the cache between two passes."""
+"""Rows processed together on a CPU: few enough that their probabilities stay in the cache between two passes."""
 
 
 def sample_tokens(
@@ -33,7 +33,7 @@ def sample_tokens(
 
 
 def refuse_nan(logprob: float) -> None:
-    """Raise PrerlkitError for a log-prob that is NaN: the model's logits are, and its token means nothing."""
+    """Raise PrerlkitError for a log-prob that is NaN: the model's logits are NaN, and the token is meaningless."""
     if math.isnan(logprob):
         raise PrerlkitError(
             "The model's logits became NaN while sampling.",
@@ -43,7 +43,7 @@ def refuse_nan(logprob: float) -> None:
 
 
 def rows_at_once(device_type: str) -> int | None:
-    """How many rows are worked on together; None: all."""
+    """Return how many rows are processed together; None: all."""
     return ROWS_AT_ONCE if device_type == "cpu" else None
 
 
@@ -71,7 +71,7 @@ def _locate(mass_RV: Tensor, uniforms_R1: Tensor) -> Tensor:
     blocks_RKL = torch.nn.functional.pad(mass_RV, (0, padding)).unflatten(-1, (-1, BLOCK))
     sums_RK = blocks_RKL.sum(-1).cumsum(-1)
     target_R1 = _below(uniforms_R1 * sums_RK[:, -1:], sums_RK[:, -1:])
-    # Clamped for masses that are NaN: the token means nothing then, and its log-prob is NaN, which a caller sees.
+    # Clamped for masses that are NaN: the token is then meaningless, and its log-prob is NaN, which a caller checks.
     block_R1 = torch.searchsorted(sums_RK, target_R1, right=True).clamp(max=sums_RK.shape[-1] - 1)
     before_R1 = torch.where(block_R1 > 0, sums_RK.gather(-1, (block_R1 - 1).clamp(min=0)), 0.0)
     inner_RL = blocks_RKL.gather(1, block_R1[:, :, None].expand(-1, 1, BLOCK))[:, 0].cumsum(-1)

@@ -1,4 +1,4 @@
-"""What compiling at the first start of an engine needs: Triton builds a C launcher for each of its kernels."""
+"""The needs of compiling at an engine's first start: Triton builds a C launcher for each of its kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def compile_problem() -> str:
-    """Return what is missing to compile Triton's kernels and the package that has it; empty where nothing is.
+    """Return what is missing to compile Triton's kernels, with the package that has it; empty where all is there.
 
     Triton takes $CC, or gcc, or clang, and includes Python.h.
     """

@@ -1,9 +1,9 @@
 """The vLLM engine: prompts' own token ids in, token ids and their log-probs out, the policy's adapters as one adapter.
 
 Each weight sync writes the adapters of all stages as *one* PEFT folder (`policy/save.py`) under a new path, which
-replaces the one before. Nothing is ever merged into the engine's weights, so nothing can count twice. What talks to
-vLLM is a client: an engine that the run started (`vllm_local.py`), a server (`vllm_server.py`), or several servers that
-share the work (`data_parallel.py`).
+replaces the one before. Nothing is ever merged into the engine's weights, so nothing can count twice. The connection
+to vLLM is a client: an engine that the run started (`vllm_local.py`), a server (`vllm_server.py`), or several servers
+that share the work (`data_parallel.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAME = "prerlkit"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One completion that is wanted.
+    """A request for one completion.
 
     Attributes:
         salt: of the prefix cache. Keys and values computed with an earlier adapter must not be found again.
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What vLLM answered to the request at `index`."""
+    """vLLM's answer to the request at `index`."""
 
     index: int
     token_ids: tuple[int, ...]
@@ -49,11 +49,11 @@ class Sampled:
 
 
 Answers = Generator[Sampled, None, None]
-"""As they come. Closed before its end, what is still missing is not asked for."""
+"""The answers as they arrive. Closed before its end, it cancels the remaining requests."""
 
 
 class GoneError(EngineError):
-    """The engine behind a client is dead or out of reach: asking it again is no use, asking another one may be."""
+    """The engine behind a client is dead or out of reach: a retry can't help, another engine may."""
 
 
 class AbortedError(GoneError):
@@ -67,7 +67,7 @@ def check_finished(reason: str | None, who: str) -> None:
 
     Args:
         reason: `finish_reason` as vLLM gives it.
-        who: what sampled, as the subject of the message.
+        who: the sampling engine, as the subject of the message.
     """
     if reason not in ("stop", "length"):
         raise AbortedError(
@@ -88,11 +88,11 @@ class Client(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Put the adapter in `folder` in the place of the one before."""
+        """Replace the present adapter by the one in `folder`."""
         ...
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, end_ids: Sequence[int]) -> Answers:
-        """Completions as they finish, in any order, each with its end token. One broken off raises AbortedError."""
+        """Yield completions as they finish, in any order, with their end tokens. An aborted one raises AbortedError."""
         ...
 
     def score(self, sequences: Sequence[tuple[int, ...]], *, adapter: bool) -> dict[str, Scores]:
@@ -111,7 +111,7 @@ class VllmEngine:
         decode: token ids to text (`rollout.text.completion_text`).
         end_ids: tokens that end a completion.
         folder: for adapters on their way, seen by the client under the same path. Removed by `close`.
-        names: module → its name in the served files, where that is another. vLLM maps names of files to its layers,
+        names: module → its name in the served files, where the names differ. vLLM maps names of files to its layers,
             and drops an adapter on a name that it doesn't know without an error.
     """
 
@@ -133,7 +133,7 @@ class VllmEngine:
         self._version = 0
 
     def sync_weights(self) -> WeightSync:
-        """Wake the engine and give it the adapters as they are now."""
+        """Wake the engine and load the current adapters."""
         begun = time.perf_counter()
         self._trainer.release_memory()
         self._client.wake()
@@ -145,7 +145,7 @@ class VllmEngine:
         return WeightSync(time.perf_counter() - begun)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, int, Completion]]:
-        """See `RolloutEngine.generate`. A group's requests stand together, so that they share their prompt's cache."""
+        """See `RolloutEngine.generate`. A group's requests are adjacent, so that they share their prompt's cache."""
         salt = self._place().name
         requests = [
             Request(prompt.token_ids, derive(sampling.seed, prompt.id, sample), salt)

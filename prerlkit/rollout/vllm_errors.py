@@ -1,4 +1,4 @@
-"""What vLLM raises, as the errors of a run: a refused request, or an engine that failed."""
+"""vLLM's exceptions as the errors of a run: a refused request, or an engine that failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prerlkit.rollout.leftovers import leftover_note
 
 @contextmanager
 def failures(what: str) -> Iterator[None]:
-    """Raise EngineError for whatever is raised within it: vLLM raises what its parts raise.
+    """Raise EngineError for any exception within the block: vLLM passes on the exceptions of its parts.
 
     Args:
         what: the beginning of the message.
@@ -44,7 +44,7 @@ def refusals() -> Iterator[None]:
 
 
 def _summary(error: Exception) -> str:
-    """Return the line of an error that says what is wrong; pydantic's first line only counts what follows."""
+    """Return the line of an error that names the fault; pydantic's first line only counts the following ones."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "validation error" in lines[0] and len(lines) > 1:
         return lines[1].partition(" [type=")[0].strip()

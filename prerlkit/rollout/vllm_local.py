@@ -1,4 +1,4 @@
-"""A vLLM engine that the run starts itself, in a process beside the training, on the same device."""
+"""A vLLM engine that the run starts itself, in a process next to the training, on the same device."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from prerlkit.rollout.vllm_errors import failures, refusals
 from prerlkit.rollout.watchdog import Watchdog
 
 CALL_SECONDS = 900.0
-"""A call or a step that takes longer hangs: a step is one forward pass, and a call moves weights once."""
+"""Seconds after which a call or step counts as hanging: a step is one forward pass, and a call moves weights once."""
 CLOSE_SECONDS = 60.0
 """vLLM gives its engine process 5 seconds to end and kills it then; the rest is for closing its sockets."""
 _ENVIRONMENT = {
-    "VLLM_LOGGING_LEVEL": "ERROR",  # hundreds of lines a start otherwise
-    "VLLM_NO_USAGE_STATS": "1",  # a run calls nobody
+    "VLLM_LOGGING_LEVEL": "ERROR",  # otherwise hundreds of lines per start
+    "VLLM_NO_USAGE_STATS": "1",  # no usage statistics are sent
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the training needs the same cores
 }
 
@@ -172,12 +172,12 @@ class LocalVllm:
 
     @contextmanager
     def _call(self, what: str) -> Iterator[None]:
-        """Within it, vLLM's failures are ours, and one of them is that it takes too long."""
+        """Turn vLLM's failures within the block, and a time limit, into our errors."""
         with failures(what), self._deadline:
             yield
 
     def _run(self, prompts: Sequence[Any], parameters: Sequence[Any], adapter: Any) -> Iterator[tuple[int, Any]]:
-        """(index, output) of each prompt as it is finished. What is not taken to the end is aborted."""
+        """Yield (index, output) of each prompt as it finishes. The rest is aborted if the caller stops early."""
         first, self._requests = self._requests, self._requests + len(prompts)
         pending: dict[str, int] = {}
         try:
@@ -201,7 +201,7 @@ class LocalVllm:
 
 
 class _Deadline:
-    """When the present call must be over, by the monotonic clock; never, between calls."""
+    """When the present call must end, by the monotonic clock; infinity between calls."""
 
     def __init__(self) -> None:
         self.at = math.inf
@@ -236,7 +236,7 @@ def _wake_when_dead(core: Any, deadline: _Deadline) -> None:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes that are started within it inherit a signal mask by which they never receive SIGINT."""
+    """Block SIGINT for processes that are started within the block: they inherit the signal mask."""
     resource_tracker.ensure_running()  # multiprocessing would start it within, and unblock SIGINT for that
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

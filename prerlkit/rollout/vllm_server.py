@@ -16,7 +16,7 @@ from prerlkit.rollout.vllm import NAME, Answers, GoneError, Request, Sampled, ch
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 1800.0
-"""One completion may stand in the server's queue behind many others."""
+"""Seconds for one completion, which may wait in the server's queue behind many others."""
 KEY = "VLLM_API_KEY"
 COMPLETIONS = "/v1/completions"
 _SHOWN = 500  # bytes of a refusal
@@ -29,7 +29,7 @@ _MOST = 1 << 28
 
 
 class _NoRedirect(request.HTTPRedirectHandler):
-    """Follows no redirect: the key and the prompts go to the host in the recipe and to no other one."""
+    """Follows no redirect: the key and the prompts go only to the host in the recipe."""
 
     def redirect_request(self, *arguments: Any) -> None:
         return None
@@ -44,7 +44,7 @@ class ServerVllm:
     Args:
         address: `http://host:8000`.
         connections: completions asked for at once; the server batches them.
-        serve: the command that starts a server as it must be, for messages.
+        serve: the command that starts a suitable server, for messages.
     """
 
     def __init__(self, address: str, *, connections: int, serve: str) -> None:
@@ -55,7 +55,7 @@ class ServerVllm:
         self._model = self._base_model()
 
     def check_tokenizer(self, texts: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-        """Raises UsageError when the server tokenizes a (text, token ids) pair in another way than we did."""
+        """Raise UsageError when the server tokenizes a (text, token ids) pair differently."""
         for text, ids in texts:
             body = {"model": self._model, "prompt": text, "add_special_tokens": False}
             if tuple(self._post("/tokenize", body)["tokens"]) != ids:
@@ -74,7 +74,7 @@ class ServerVllm:
         if plain:
             return
         body = {**self._body(token_ids, None), "max_tokens": 1, "temperature": 1.0, "top_k": 1}
-        # Of a distribution cut to one token that token's log-prob is 0, if it is of what is drawn from.
+        # If the distribution is cut to one token, its log-prob under the cut distribution is 0.
         only = self._complete(body)["logprobs"]["token_logprobs"][0]
         if abs(only) > 1e-3:
             raise UsageError(
@@ -83,7 +83,7 @@ class ServerVllm:
             )
 
     def check_adapters(self) -> None:
-        """Raises EngineError when the server takes no adapters while it runs: one that isn't there must be missed."""
+        """Raise EngineError when the server takes no adapters while it runs: it must report a missing adapter."""
         try:
             self._load(f"{NAME}-check", ABSENT)
         except _UnseenError:
@@ -196,16 +196,16 @@ class ServerVllm:
             raise GoneError(
                 f"The vLLM server at {self._address} does not answer: {failure}",
                 f"Is it running, and is rollout.vllm.server right? It is started so: {self._serve}. A run that had "
-                "begun goes on from its last checkpoint with --resume.",
+                "begun continues from its last checkpoint with --resume.",
             ) from failure
 
 
 class _NotFoundError(EngineError):
-    """The server has no such address, or not what was asked for."""
+    """The server has no such address, or the requested object doesn't exist."""
 
 
 class _UnseenError(EngineError):
-    """The server takes adapters, but there is none in the folder that it was told."""
+    """The server takes adapters, but there is none in the folder of the request."""
 
 
 def _refused(address: str, path: str, refusal: error.HTTPError) -> EngineError:

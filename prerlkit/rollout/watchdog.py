@@ -1,8 +1,8 @@
-"""A small process next to the trainer: when the trainer ends, whatever ended it, the engine it started ends too.
+"""A small process next to the trainer: when the trainer ends for any reason, it ends the trainer's engine.
 
 `kill -9` and the kernel's out-of-memory killer let no code of the trainer run. An engine in a separate process would
-keep its device memory, and the next run would not fit. The watchdog is a process that neither of them aims at. It kills
-what the trainer started while the engine was starting, and deletes the engine's files.
+keep its device memory, and the next run would not fit. Neither of them hits the watchdog. It kills the
+processes that the trainer started while the engine was starting, and deletes the engine's files.
 
 This file is also the program of that process; it imports nothing of prerlkit.
 """
@@ -21,11 +21,11 @@ from pathlib import Path
 import psutil
 
 _SECONDS = 0.5
-"""Between two looks at the trainer."""
+"""Seconds between two checks of the trainer."""
 _STARTING_SECONDS = 0.05
-"""The same while the engine starts: what a killed trainer leaves can't be found any more, only remembered."""
+"""The same while the engine starts: processes of a killed trainer can't be found later, only remembered."""
 _STARTED, _KILL = b"started\n", b"kill\n"
-"""What the trainer writes to the watchdog, which answers with an empty line."""
+"""Orders of the trainer to the watchdog, which answers with an empty line."""
 
 
 class Watchdog:
@@ -36,17 +36,17 @@ class Watchdog:
     """
 
     def __init__(self, folder: Path) -> None:
-        # -P: the folder of this file, with its modules' plain names, is not searched for modules
+        # -P: the folder of this file, with its modules' plain names, is not searched for imports
         command = [sys.executable, "-P", __file__, str(os.getpid()), str(folder)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C is not for it
+            start_new_session=True,  # it must not receive the terminal's Ctrl-C
         )
         assert self._process.stdout is not None
-        self._process.stdout.readline()  # it has seen which processes are no engine's
+        self._process.stdout.readline()  # it has recorded the processes that are no engine's
 
     def started(self) -> None:
         """Report that the engine's processes all exist now. Others that the trainer starts later are not killed.
@@ -65,7 +65,7 @@ class Watchdog:
         self._process.communicate()
 
     def _send(self, order: bytes) -> None:
-        """Return when the watchdog has done what `order` says, or is gone."""
+        """Return when the watchdog has carried out `order`, or has ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(OSError):
@@ -78,7 +78,7 @@ def watch(trainer: int, folder: str) -> None:
     """Wait until this process's parent `trainer` or its pipe is gone, then kill the engine and delete `folder`."""
     others = {os.getpid(), *(child.pid for child in _descendants(trainer))}
     print(flush=True)
-    engine: set[psutil.Process] = set()  # by process id and start time: a later process with that id is another one
+    engine: set[psutil.Process] = set()  # by process id and start time: a later process may have the same id
     starting = True
     while os.getppid() == trainer:
         readable = select.select([0], [], [], _STARTING_SECONDS if starting else _SECONDS)[0]

@@ -1,6 +1,6 @@
 """The JSON files of a run folder: written whole, read up to the first damaged line. No heavy import.
 
-Lines of numbers end in a check of their own, `"crc32": "…"`, over the text of the line without it. In them a flipped
+Lines of numbers end in a checksum, `"crc32": "…"`, over the text of the line without it. In them a flipped
 digit would still be valid JSON. Lines without a check (earlier versions) are read as they are.
 """
 

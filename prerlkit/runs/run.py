@@ -6,15 +6,25 @@ import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.evaluation.effect_words import effect_rows
+from prerlkit.evaluation.result import figures_of
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
+from prerlkit.install import pip_install
+from prerlkit.page.table import html_table, merged_rows
+from prerlkit.page.text import visible
 from prerlkit.recipe.load import plain, read_yaml
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import iter_lines, read_json, read_lines, read_metrics
 from prerlkit.runs.state import State, state_of
+
+if TYPE_CHECKING:
+    from prerlkit.runs.figure import RunFigure
 
 _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What a text leads to where a run writes a number, or a list where it writes an object."""
@@ -69,6 +79,34 @@ class Run:
             _placed(read_lines(files.evaluations), "name"),
             state_of(folder, recipe, summary, steps[-1]["step"] if steps else 0),
         )
+
+    def __repr__(self) -> str:
+        """Return one line: which run it is and how far it came."""
+        return f"<Run {self.name}, seed {self.seed}, {self.state}, {len(self.steps)} steps, {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """Return the evaluations and what each stage did, as tables for notebooks."""
+        rows = [(str(line["name"]), {"step": str(line["step"]), **figures_of(line)}) for line in self.evaluations]
+        parts = [f"<p>{escape(visible(repr(self)[1:-1]))}</p>"]
+        if rows:
+            parts.append(html_table("held-out, 95 % intervals", *merged_rows(rows, "evaluation")))
+        if self.effects:
+            parts.append(html_table("what each stage did", *effect_rows(self.effects)))
+        return "".join(parts)
+
+    def plot(self) -> RunFigure:
+        """Return the curves that matter as a matplotlib figure: accuracy, reward, thoughts, KL and length by step.
+
+        A notebook shows the figure. Elsewhere `.savefig("run.png")` writes it.
+
+        Raises:
+            UsageError: matplotlib is not installed.
+        """
+        if find_spec("matplotlib") is None:
+            raise UsageError("Curves need matplotlib, which is not installed.", f"Install it: {pip_install('card')}")
+        from prerlkit.runs.figure import figure_of
+
+        return figure_of(self)
 
     @property
     def files(self) -> RunFiles:

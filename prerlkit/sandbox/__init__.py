@@ -1,7 +1,7 @@
-"""The sandbox room: runs code that a model wrote, where it can reach nothing.
+"""The sandbox: runs code that a model wrote, where it can reach nothing.
 
-`choose` finds a layer that works here, `run` runs a whole program in it, `prerlkit.sandbox.trial` has its
-functions called by tests.
+`choose` returns a layer that works on this machine. `run` runs a whole program in it. `prerlkit.sandbox.trial` lets
+tests call a program's functions.
 """
 
 from prerlkit.sandbox.host import choose

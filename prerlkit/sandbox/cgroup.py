@@ -1,7 +1,8 @@
-"""Groups of the kernel (cgroups) that limit all memory of a guest, also what the kernel itself takes for it.
+"""Cgroups that limit all memory of a guest, including the memory that the kernel takes for it.
 
-A limit of address space doesn't count page tables, pipes and files in memory. Where this process may make groups, as
-root outside a container or a user to whom systemd delegates them, each guest runs in one. Elsewhere nothing counts it.
+A limit of address space doesn't count page tables, pipes and files in memory. Where this process may make cgroups, each
+guest runs in one: as root outside a container, or as a user to whom systemd delegates them. Elsewhere this memory is
+not counted.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Groups:
         return group
 
     def give_back(self, group: Path) -> None:
-        """Keep a group, whose guest has ended, for the next one."""
+        """Keep the group of a guest that has ended, for the next guest."""
         self._free.append(group)
 
     def remove(self) -> None:
@@ -61,7 +62,7 @@ class Groups:
 
 @lru_cache
 def groups() -> Groups | None:
-    """Return what makes groups with a limit of memory; None where this process may not."""
+    """Return a maker of groups with a memory limit; None where this process may not make them."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -85,7 +86,7 @@ def groups() -> Groups | None:
 
 
 def _working(parent: Path) -> Groups | None:
-    """Return the groups below a folder, if one can be made there and a process be moved into it."""
+    """Return the groups below a folder if a group can be made there and a process can be moved into it."""
     if not os.access(parent, os.W_OK):
         return None
     _sweep(parent)
@@ -106,7 +107,7 @@ def _working(parent: Path) -> Groups | None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove groups of processes that were killed before they could. One that still has a process stays."""
+    """Remove groups of processes that were killed before they did so. A group that still has a process stays."""
     for group in parent.glob("prerlkit-*"):
         named = re.fullmatch(r"prerlkit-(\d{1,9})-[0-9a-f]{8}", group.name)
         if named and not _is_alive(int(named[1])):
@@ -125,7 +126,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _write_first(group: Path, names: tuple[str, ...], value: int) -> None:
-    """Write a limit to the first of these files that is there."""
+    """Write a limit to the first of these files that exists."""
     for name in names:
         if (group / name).exists():
             (group / name).write_text(str(value), encoding="ascii")

@@ -1,4 +1,4 @@
-"""What this host offers to a sandbox, found out by trying: a layer counts when a program in it really is shut in."""
+"""Finds the sandbox layers that work on this host by trying them: a program in the layer must fail to get out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from prerlkit.sandbox.program import run
 ACCEPT = "i_accept_that_untrusted_code_runs_unsandboxed"
 INSTALL = "apt-get install -y bubblewrap   (Debian, Ubuntu; elsewhere: dnf, pacman or apk, same name)"
 _LIMITS = Limits(memory=256 << 20, cpu=5)
-# Tries ways out, of each kind that a layer promises to close. What it prints is what worked.
+# Tries each kind of way out that a layer promises to close, and prints those that worked.
 _ATTEMPTS = """
 import os
 def attempt(name, way):
@@ -60,7 +60,7 @@ print("done")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Facts for a person to read. `works`: for each layer, nothing when it works, else why not."""
+    """Facts for a person to read. `works`: for each layer an empty text when it works, else the reason."""
 
     system: str
     bwrap: str | None
@@ -80,7 +80,7 @@ def bwrap() -> str | None:
 
 @lru_cache
 def tried(layer: Name) -> str:
-    """Return why a layer doesn't work here; nothing when it does. Tried once a process, which takes about 50 ms."""
+    """Return why a layer doesn't work here; empty when it does. Tried once per process, in about 50 ms."""
     if sys.platform != "linux":
         return f"needs Linux, not {platform.system()}"
     if layer == "none":
@@ -110,7 +110,7 @@ def tried(layer: Name) -> str:
 
 @contextmanager
 def _file_for_everyone() -> Iterator[str]:
-    """Yield the path of a file whose own rights are not in the way of changes: the layer itself has to be."""
+    """Yield the path of a file whose mode permits changes: only the layer can deny them."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="prerlkit-probe-")
     except OSError:  # nothing can be written here, and so nothing changed
@@ -125,11 +125,11 @@ def _file_for_everyone() -> Iterator[str]:
 
 
 def choose(layer: str = "auto", unsandboxed: bool = False) -> Sandbox:
-    """The layer to use: the first that works, or the one asked for.
+    """Return the layer to use: the first that works, or the requested one.
 
     Args:
         layer: `auto`, `bubblewrap` or `landlock`.
-        unsandboxed: where neither works, go without rather than refuse.
+        unsandboxed: where neither works, return the layer `none` instead of an error.
 
     Raises:
         PrerlkitError: none works. What to install or set is in the hint.
@@ -165,19 +165,19 @@ def look() -> Host:
         landlock_abi=abi() if linux else 0,
         seccomp=linux and seccomp.supported() and Path("/proc/sys/kernel/seccomp").is_dir(),
         root=os.geteuid() == 0,
-        guest_user="a user of their own each" if can_change_user() else "this user",
+        guest_user="a separate user each" if can_change_user() else "this user",
         works={name: tried(name) for name in ("bubblewrap", "landlock")},
     )
 
 
 def _can_unshare() -> bool:
-    """Whether a user namespace can be made, tried in a process of its own."""
+    """Return whether a user namespace can be made, tried in a separate process."""
     code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000) != 0)"
     return subprocess.run([sys.executable, "-I", "-S", "-c", code], check=False).returncode == 0
 
 
 def _complaint(layer: Name, path: str | None) -> str:
-    """What bubblewrap itself says, where it can't start."""
+    """Return bubblewrap's own error, where it can't start."""
     if layer != "bubblewrap" or path is None:
         return ""
     said = subprocess.run(

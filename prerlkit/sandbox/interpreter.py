@@ -44,13 +44,13 @@ class Interpreter:
 
 
 def base() -> Interpreter:
-    """The interpreter below this process's environment, where it is."""
+    """The interpreter below this process's environment, at its original path."""
     executable = os.path.realpath(sys._base_executable or sys.executable)  # type: ignore[attr-defined]
     prefix = Path(sys.base_prefix)
     stdlib = sysconfig.get_path("stdlib")
-    # libpython lies beside the library of a Python outside /usr; inside /usr that is a system folder anyway.
+    # libpython is next to the library of a Python outside /usr; inside /usr that is a system folder anyway.
     libraries = [str(stdlib) if prefix == Path("/usr") else str(prefix / "lib")]
-    # Its dynamic modules may lie apart, in lib64.
+    # Its dynamic modules may be in lib64.
     libraries += [str(path) for path in (prefix / "lib64",) if path.is_dir() and not path.is_symlink()]
     paths = [executable, *libraries, *_SYSTEM, "/etc/ld.so.cache"]
     return Interpreter(executable, tuple(dict.fromkeys(path for path in paths if os.path.exists(path))))
@@ -69,7 +69,7 @@ def for_everyone(reachable: bool) -> Interpreter:
 
 
 def _open_to_all(path: Path, reachable: bool) -> bool:
-    """By its modes; of a library folder its own and those of the standard library's first files."""
+    """Decide by file modes. For a library folder: its own mode and those of the standard library's first files."""
     wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
     probes = [path, *sorted(path.glob("python3.*/os.py"))] if path.is_dir() else [path]
     if any(probe.stat().st_mode & (wanted if probe == path else stat.S_IROTH) == 0 for probe in probes):
@@ -78,7 +78,7 @@ def _open_to_all(path: Path, reachable: bool) -> bool:
 
 
 def _copy(found: Interpreter) -> Interpreter:
-    """A copy that everyone may read and only its owner may change. Some 80 MB, made in about a second."""
+    """Return a copy that every user may read and only its owner may change. About 80 MB, made in about a second."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     identity = f"{found.executable} {os.stat(found.executable).st_mtime_ns} {sys.version}"
     name = f"prerlkit-python-{version}-{os.geteuid()}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
@@ -90,7 +90,7 @@ def _copy(found: Interpreter) -> Interpreter:
 
 
 def _made(folder: Path, name: str) -> Path | None:
-    """A whole copy that this user made before. It has the plain name, unless another user's folder had it first."""
+    """Return a whole copy that this user made before. Its name is plain, unless another user's folder has that name."""
     return next((path for path in [folder / name, *sorted(folder.glob(f"{name}.*"))] if _ours(path)), None)
 
 
@@ -119,7 +119,7 @@ def _make(folder: Path, name: str, found: Interpreter) -> Path:
 
 
 def _public_folder() -> Path:
-    """The temporary folder; where others can't pass to it, or could exchange what is in it, the system's.
+    """Return the temporary folder, or the system's where others can't reach it or could exchange its files.
 
     Raises:
         PrerlkitError: there is none.
@@ -141,7 +141,7 @@ def _keeps(folder: Path) -> bool:
 
 
 def _ours(path: Path) -> bool:
-    """Whether it is a folder that nobody but this user can have made or changed."""
+    """Return whether only this user can have made or changed the folder."""
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """The ways to isolate a guest: bubblewrap, or Landlock without any system package, or (on request) nothing.
 
-bubblewrap  mount, pid, network, ipc and uts namespaces of its own; a private folder of limited size; seccomp
+bubblewrap  separate mount, pid, network, ipc and uts namespaces; a private folder of limited size; seccomp
 landlock    the host's namespaces, but no file can be opened except Python's own, and none written; seccomp
-none        limits of time and memory only: the code can do what its user can
+none        limits of time and memory only: the code has all rights of its user
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GAPS: dict[Name, tuple[str, ...]] = {
     ),
     "landlock": (
         "names, sizes, times and link targets of host files can be asked for (stat), though no file can be opened",
-        "no process ids of its own: it can see which ids exist, and signal none",
+        "no separate process ids: it can see which ids exist, and signal none",
         "the host's name can be read",
         "no private folder: the program can write no file at all",
         "run by an ordinary user, the number of threads is bounded by memory alone",
@@ -52,7 +52,7 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class GuestLaunch:
-    """How a guest is started: the command up to Python's own arguments, its environment, what it does to itself."""
+    """How a guest is started: the command up to Python's arguments, its environment, and its own restrictions."""
 
     command: tuple[str, ...]
     environment: dict[str, str]
@@ -60,7 +60,7 @@ class GuestLaunch:
 
 
 def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = False) -> GuestLaunch:
-    """Return what starts one guest in that layer.
+    """Return how one guest is started in that layer.
 
     Args:
         forks: the guest itself runs nothing untrusted and forks processes that do. They get the filter of system calls;
@@ -87,7 +87,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
     if root:
         config["uid"] = _unprivileged()
     bubblewrap = layer == "bubblewrap"
-    # A pid namespace has no other process to signal, but the parent of forks.
+    # A pid namespace has no other process to signal, except the parent of forks.
     filters = seccomp.build(OWN_PID if forks or not bubblewrap else None, folder=bubblewrap)
     config["child_seccomp" if forks else "seccomp"] = filters
     if layer == "landlock":
@@ -131,7 +131,7 @@ def _mounts(python: interpreter.Interpreter, disk: int) -> list[str]:
     arguments: list[str] = []
     made: set[str] = set()
     for path in sorted(python.readable, key=lambda path: path.count("/")):
-        for folder in reversed(Path(path).parents[:-1]):  # bubblewrap would make them for their owner only
+        for folder in reversed(Path(path).parents[:-1]):  # bubblewrap would make them accessible to their owner only
             if str(folder) not in made and not any(str(folder).startswith(f"{other}/") for other in python.readable):
                 arguments += ["--perms", "0755", "--dir", str(folder)]
                 made.add(str(folder))

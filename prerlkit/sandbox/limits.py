@@ -1,4 +1,4 @@
-"""How much a guest may use."""
+"""Limits of a guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Limits:
 
     Attributes:
         memory: address space. Forking is denied, so this is the total.
-        cpu: processor time, a net below the host's clock.
+        cpu: processor time; a second limit below the host's clock.
         disk: size of the private folder, where the layer has one; also of the largest file.
         output: of stdout and stderr together; more ends the program.
         threads, files: how many at once.
@@ -34,7 +34,7 @@ class Limits:
         return self.memory + self.disk + _KERNEL
 
     def rlimits(self) -> dict[str, int]:
-        """By the names that `resource` gives them, without `RLIMIT_`."""
+        """Return the limits by `resource`'s names, without `RLIMIT_`."""
         return {
             "AS": self.memory,
             "CPU": self.cpu,

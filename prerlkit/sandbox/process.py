@@ -1,4 +1,4 @@
-"""One guest: a Python started inside a layer, talked to over two pipes, and gone when it is closed."""
+"""One guest: a Python process inside a layer. It communicates over two pipes and ends when it is closed."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ module.main(channel, config)
 
 
 class Ended(Exception):  # noqa: N818 - said of a guest, as is queue.Empty
-    """The guest's process is gone, or says what is no answer."""
+    """The guest's process has ended, or wrote something that is no answer."""
 
 
 class TooLong(Ended):
-    """The guest wrote a longer message than is read here."""
+    """The guest wrote a message over the size limit."""
 
 
 class TimedOut(Exception):  # noqa: N818 - as above
@@ -122,7 +122,7 @@ class Guest:
         self.close()
 
     def wait_ready(self) -> None:
-        """Wait until the guest has shut itself in. Nothing untrusted has run before.
+        """Wait until the guest has confined itself. No untrusted code has run before.
 
         Raises:
             PrerlkitError: the sandbox doesn't work.
@@ -152,10 +152,10 @@ class Guest:
         self._write(_frame(message), deadline)
 
     def receive(self, deadline: float) -> Any:
-        """The next message, from JSON. What it holds is as trustworthy as what runs in the guest.
+        """Return the next message, from JSON. Its content is as trustworthy as the code in the guest.
 
         Raises:
-            Ended: the guest is gone, or wrote what is no message.
+            Ended: the guest has ended, or wrote something that is no message.
             TimedOut: no whole message came before the deadline.
         """
         while (body := self._take()) is None:
@@ -170,10 +170,10 @@ class Guest:
         try:
             return json.loads(body)
         except (ValueError, RecursionError, MemoryError) as error:
-            raise Ended("its process wrote what is no answer") from error
+            raise Ended("its process wrote something that is no answer") from error
 
     def wait(self, deadline: float) -> int:
-        """Its exit code, once it has ended by itself; negative for a signal.
+        """Return its exit code after it has ended without being killed; negative for a signal.
 
         Raises:
             TimedOut: it hasn't, by the deadline.
@@ -184,19 +184,19 @@ class Guest:
             raise TimedOut from None
 
     def close(self) -> None:
-        """End the guest. Afterwards none of its processes is left.
+        """End the guest and all of its processes.
 
         Raises:
             PrerlkitError: the kernel doesn't end it.
         """
         if self._write_fd < 0:
             return
-        # A namespace ends with its first process, and nothing in a guest can fork: one kill is all.
-        if self._process.returncode is None:  # else its number may be a stranger's by now
+        # A namespace ends with its first process, and no process in a guest can fork: one kill ends all.
+        if self._process.returncode is None:  # else its id may belong to another process by now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
-        # One that was about to be tied to its starter is now without: it finds its pipe closed, and ends.
+        # A guest that is not yet tied to its starter finds its pipe closed, and ends.
         os.close(self._write_fd)
         self._write_fd = -1
         if self.control is not None:
@@ -274,13 +274,13 @@ def _modules(role: str) -> tuple[tuple[str, Any], ...]:
         full = f"prerlkit.sandbox.guest.{name}"
         file = import_module(full).__file__
         assert file is not None
-        # Without docstrings, which nobody reads there.
+        # Without docstrings, which are not read there.
         found.append((full, compile(Path(file).read_bytes(), f"<{name}>", "exec", dont_inherit=True, optimize=2)))
     return tuple(found)
 
 
 def _wait(fd: int, event: int, deadline: float) -> None:
-    """Wait for a descriptor. It is asked once more after the deadline: this process itself may have been held up."""
+    """Wait for a descriptor. Check it once more after the deadline, as this process may have been delayed."""
     poll = select.poll()
     poll.register(fd, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):

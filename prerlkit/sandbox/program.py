@@ -22,10 +22,10 @@ class Ran:
     """How a program ended.
 
     Attributes:
-        exit_code: as a shell has it; negative for a signal; None where it had to be ended.
-        stopped: why it had to be ended, or nothing.
+        exit_code: as in a shell; negative for a signal; None where the host ended it.
+        stopped: why the host ended it; empty where it did not.
         stdout, stderr: what it wrote until then.
-        seconds: from the moment that it could begin.
+        seconds: from the moment when it could begin.
     """
 
     exit_code: int | None
@@ -38,8 +38,8 @@ class Ran:
 class ProgramRunner:
     """One program, run once for each case, each time in a fresh process of one guest. A context manager.
 
-    Nothing of a case is there for the next one: its process is gone, and where it has touched the private folder the
-    next case gets another guest.
+    A case leaves nothing for the next one: its process has ended, and if it has touched the private folder the next
+    case gets another guest.
 
     Args:
         prelude: names of common modules that the program uses without importing them are bound first.
@@ -51,7 +51,7 @@ class ProgramRunner:
         self._guest: Guest | None = None
         self._starts = 0
         self.restart_seconds = 0.0
-        """Time that went into new guests which the program made necessary."""
+        """Seconds for starting new guests that the program made necessary."""
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +97,7 @@ class ProgramRunner:
                 os.close(fd)
 
     def _ready(self) -> Guest:
-        """The guest, a new one where there is none."""
+        """Return the guest; start one if there is none."""
         if self._guest is not None:
             return self._guest
         start = time.monotonic()
@@ -120,7 +120,7 @@ class ProgramRunner:
         return self._guest
 
     def _begin(self, guest: Guest, fds: tuple[int, int, int]) -> None:
-        """Have a case's process made, and wait until it has shut itself in. That time isn't the program's."""
+        """Start a case's process and wait until it has confined itself. This time doesn't count for the program."""
         assert guest.control is not None
         try:
             socket.send_fds(guest.control, [CASE], fds)
@@ -131,7 +131,7 @@ class ProgramRunner:
             raise PrerlkitError(f"a sandbox ({self._sandbox.layer}) can't make a process for a case")
 
     def _finish(self, guest: Guest, report: Any) -> None:
-        """End the case's process where it hasn't ended by itself; end the guest where something of the case is left."""
+        """End the case's process if it still runs; end the guest if the case has left something."""
         assert guest.control is not None
         try:
             if report is None:
@@ -169,7 +169,7 @@ class _Flow:
             os.set_blocking(fd, False)
 
     def run(self, deadline: float) -> str:
-        """Until the program closes its output. What stopped it, or nothing.
+        """Feed and read until the program closes its output. Return what stopped it, or an empty text.
 
         Raises:
             TimedOut: it didn't by the deadline.
@@ -196,7 +196,7 @@ class _Flow:
         return ""
 
     def _feed(self) -> bool:
-        """Write what the pipe takes. True, and the pipe closed, when all is written or nobody reads."""
+        """Write as much as the pipe takes. Close it and return True when all is written or the reader has gone."""
         try:
             while self._text:
                 self._text = self._text[os.write(self._stdin, self._text) :]

@@ -1,7 +1,7 @@
 """A seccomp filter in plain bytes: no new processes, no sockets, no change of files' rights, no unbounded memory.
 
-The filter denies what is listed and lets the rest through, as an interpreter needs a few hundred calls; calls newer
-than this table "don't exist" (ENOSYS). Forking is denied so that a limit of memory per process is a limit of the whole.
+The filter denies the listed calls and allows all others, as an interpreter needs a few hundred. Calls that are newer
+than this table "don't exist" (ENOSYS). Forking is denied: a memory limit per process then limits the whole guest.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "getxattr": (191, 8), "lgetxattr": (192, 9),
     "fgetxattr": (193, 10), "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "io_setup": (206, 0),
-    # rules and filters of a guest's own are memory too: a ruleset holds a rule for each port
+    # rules and filters that a guest adds are memory too: a ruleset holds a rule for each port
     "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445), "landlock_restrict_self": (446, 446),
     "seccomp": (317, 277),
-    # a program that `execve` starts is dumpable again; without a fork a guest starts no other one
+    # a program that `execve` starts is dumpable again; without a fork a guest starts no other program
     "execve": (59, 221), "execveat": (322, 281),
-    # what other processes hold: addresses, pages in memory, locks on files that all guests see, their processors
+    # state of other processes: addresses, pages in memory, locks on files that all guests see, their processors
     "get_robust_list": (274, 100), "cachestat": (451, 451), "mincore": (27, 232), "fadvise64": (221, 223),
     "flock": (73, 32), "membarrier": (324, 283),
     # owners of files, and the rights of a file that was opened elsewhere, as stdin was
@@ -75,11 +75,11 @@ _DENIED_WITHOUT_FOLDER: dict[str, tuple[int | None, int | None]] = {
     "ftruncate": (77, 46),
 }
 _OPEN, _OPENAT, _OPENAT2 = (2, None), (257, 56), (437, 437)
-# Flags that no layer of files sees as writing: truncating while reading, and the access mode of neither.
+# Flags that no layer treats as writing: truncating while reading, and the access mode for neither reading nor writing.
 _ACCESS, _NEITHER, _TRUNCATE = 0o3, 0o3, 0o1000
 _MMAP, _MAP_HUGETLB = (9, 222), 0x40000
 _MADVISE, _HUGE_PAGES = (28, 233), (14, 25)  # MADV_HUGEPAGE, MADV_COLLAPSE
-# A lease on a file makes its next reader wait; a note tells what happens in a folder; pipes hold 64 KiB as they come.
+# A lease on a file makes its next reader wait; F_NOTIFY reports changes in a folder; a new pipe holds 64 KiB.
 _FILE_COMMANDS = (1024, 1026, 1031)  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
 _LOCKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
 _CLONE, _CLONE3, _SOCKETPAIR, _PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
@@ -92,9 +92,9 @@ _FILE_QUESTIONS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TI
 _CLOCKS = {"clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115),
            "timer_create": (222, 107)}  # fmt: skip
 _OF_A_PROCESS = 0x80000000
-# A file's owner is signalled when it has data, with any signal that he was given: the back door to `kill`.
+# A file's owner is signalled when it has data, with any chosen signal: this works like `kill`.
 _OWNER = (8, 15)  # F_SETOWN, F_SETOWN_EX
-_NEWEST = 462  # mseal, Linux 6.10; what came later was not looked at
+_NEWEST = 462  # mseal, Linux 6.10; later calls have not been reviewed
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 _EQUAL, _GREATER, _ANY_BIT = 0x15, 0x25, 0x45  # BPF_JMP|{JEQ,JGT,JSET}|K
@@ -109,8 +109,8 @@ _NR, _ARCH, _ARG0, _ARG1, _ARG2, _ARG3 = (
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _EPERM, _ENOSYS = 0x00050001, 0x00050026
 _CLONE_THREAD, _AF_UNIX, _SOCK_STREAM = 0x10000, 1, 1
-# Nobody unties himself from the process that will end him, hands a core to the host's handler, adds filters, or takes a
-# processor core for himself.
+# A guest may not detach itself from the process that ends it, send a core to the host's handler, add filters, or
+# reserve a processor core.
 _SELF = (1, 4, 22, 62)  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SCHED_CORE
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, value
@@ -143,7 +143,7 @@ def build(own_pid: int | None = None, folder: bool = True, machine: str | None =
     # ENOSYS: their flags lie in memory, which a filter can't read; the C library then uses clone and openat.
     program += _when([_CLONE3[column], _OPENAT2[column]], [(_RETURN, 0, 0, _ENOSYS)])
     program += _when([_CLONE[column]], [(_LOAD, 0, 0, _ARG0), (_ANY_BIT, 1, 0, _CLONE_THREAD), *_refuse_else_allow()])
-    # A connected pair can reach nobody (a datagram one could): event loops wake themselves up with it.
+    # A connected pair can reach no other process (a datagram pair could): event loops wake themselves up with it.
     stream_pair = [
         (_LOAD, 0, 0, _ARG0), (_EQUAL, 0, 3, _AF_UNIX), (_LOAD, 0, 0, _ARG1), (_AND, 0, 0, 0xF),
         (_EQUAL, 1, 0, _SOCK_STREAM), *_refuse_else_allow(),

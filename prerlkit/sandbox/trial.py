@@ -1,7 +1,7 @@
-"""A trial: tests in one sandbox call functions in another, and this process carries the calls and counts the time.
+"""A trial: tests in one sandbox call functions in another sandbox. This process carries the calls and counts the time.
 
 The candidate's process never holds a test or an expected value, and the judge's never runs a line of the candidate's.
-What goes from one to the other is plain data (`guest.values`).
+They exchange plain data only (`guest.values`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prerlkit.sandbox.process import Ended, Guest, TimedOut, TooLong
 
 
 class CandidateGone(Exception):  # noqa: N818 - said of a candidate
-    """The candidate's process had to be ended, or ended itself. A new one starts with the next request."""
+    """The candidate's process ended, or the host ended it. A new process starts with the next request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Result:
 
     Attributes:
         why: what the first failure was.
-        broken: how the tests are at fault, so that nobody can know.
+        broken: how the tests are at fault, so that there is no verdict.
         finished: every case was tried.
     """
 
@@ -85,20 +85,20 @@ class Candidate:
             self._guest.close()
 
     def new_case(self) -> None:
-        """The clock of the case starts afresh."""
+        """Restart the clock of the case."""
         self._left = self._case_seconds
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether nothing is left of the time for all cases."""
+        """Whether the time for all cases is used up."""
         return self._total_left <= 0
 
     def charge(self, seconds: float) -> None:
-        """Count time that judging its answers took as its own, so that costly answers end in a fail."""
+        """Count the time of judging its answers as the program's: answers that are expensive to judge then fail."""
         self._total_left -= seconds
 
     def load(self) -> str:
-        """Run the program's top level, if that hasn't happened. What it raised, or nothing.
+        """Run the program's top level, if that hasn't happened. Return what it raised, or an empty text.
 
         Raises:
             CandidateGone: it ended, or took too long.
@@ -123,7 +123,7 @@ class Candidate:
         """Its answer to `call` or `apply`: {"v": plain data} or {"e": [class names, message]}.
 
         Raises:
-            CandidateGone: it ended, took too long, or answers what is no answer.
+            CandidateGone: it ended, took too long, or wrote something that is no answer.
         """
         if why := self.load():
             return {"e": [["while its top level ran"], why]}
@@ -145,7 +145,7 @@ class Candidate:
         took = time.monotonic() - start
         self._left, self._total_left = max(0.0, self._left - took), self._total_left - took
         if not why and not _is_answer(answer, nonce):
-            why = "its process wrote what is no answer"
+            why = "its process wrote something that is no answer"
         if why:
             self._drop(why)
         return answer
@@ -173,7 +173,7 @@ def try_with_tests(
         PrerlkitError: the sandbox doesn't work, or the tests take too long before they have asked the program anything.
     """
     result = Result()
-    # Both start at once; what each waits for is mostly the kernel.
+    # Both start at once; each waits mostly for the kernel.
     with (
         Candidate(sandbox, limits, program, case_seconds, seconds) as candidate,
         Guest(sandbox.layer, "judge", limits, bwrap=sandbox.bwrap) as judge,
@@ -189,7 +189,7 @@ def try_with_tests(
         except CandidateGone as gone:
             result.add(False, str(gone))
         except (TimedOut, TooLong) as error:
-            # The gold answer shows that the tests are quick and end with right answers: these are not.
+            # The gold answer shows that the tests are quick with right answers: these answers are not right.
             if not tests.answers:
                 raise PrerlkitError("the tests take too long, before they ask the program anything") from None
             late = isinstance(error, TimedOut)
@@ -205,7 +205,7 @@ class _Tests:
     """The judge's guest, and its time.
 
     Attributes:
-        answers: how many answers of the program it was given.
+        answers: how many of the program's answers it has received.
     """
 
     def __init__(self, guest: Guest, seconds: float) -> None:
@@ -250,15 +250,15 @@ def _carry(tests: _Tests, candidate: Candidate, result: Result, stop: bool) -> N
                 return
             case {"done": True}:
                 result.finished = True
-                if not result.cases:  # asserts in functions of the tests' own: none failed
+                if not result.cases:  # asserts in functions that the tests define: none failed
                     result.add(True, "")
                 return
             case _:
-                raise Ended("they say what makes no sense")
+                raise Ended("their messages make no sense")
 
 
 def _is_answer(answer: Any, nonce: str) -> bool:
-    """Whether it has the form of one, so that neither the judge nor this process trips over it."""
+    """Return whether the data have the form of an answer, which the judge and this process can read."""
     match answer:
         case {"n": given, "v": _}:
             return bool(given == nonce)

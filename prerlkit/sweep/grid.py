@@ -103,7 +103,7 @@ def seed_list(text: str) -> list[int]:
     """`0,1,2` or `0-4` as numbers.
 
     Raises:
-        UsageError: it is neither, or a range is longer than anybody means.
+        UsageError: it is neither, or a range is implausibly long.
     """
     seeds: list[int] = []
     for part in filter(None, text.replace(" ", "").split(",")):

@@ -57,7 +57,7 @@ class Entry:
 
 
 def log_path(point: Point) -> Path:
-    """The log of a run, relative to the sweep's folder: beside the runs, as a run owns its folder."""
+    """The log of a run, relative to the sweep's folder: next to the runs, as a run owns its folder."""
     return Path("logs", "_".join(point.folder.parts) + ".log")
 
 

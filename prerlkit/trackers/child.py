@@ -30,7 +30,7 @@ def serve(kind: str, messages: TextIO, answers: TextIO) -> None:
                 tracker = KINDS[kind](Start(**message))
             else:
                 _pass_on(tracker, message)
-        except Exception as error:  # noqa: BLE001 -- whatever a tracker raises, it is told and ends the tracker only
+        except Exception as error:  # noqa: BLE001 -- whatever a tracker raises is reported and ends the tracker only
             answers.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
             answers.flush()
             return

@@ -1,4 +1,4 @@
-"""What a tracker is: three calls, in a process of its own."""
+"""What a tracker is: three calls, in a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Start:
         folder: the run folder, absolute.
         name: of the run, for people.
         group: the recipe's name; seeds of it are one group.
-        id: of the run, for the tracker; the same when the run goes on.
+        id: of the run, for the tracker; the same when the run resumes.
         resumed: the tracker has received steps of this run before.
         config: the recipe, without secrets.
         settings: the tracker's own, from the recipe.

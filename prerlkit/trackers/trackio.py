@@ -24,7 +24,7 @@ class Trackio:
         self._trackio = trackio
         trackio.init(
             project=str(start.settings["project"]),
-            name=start.id,  # trackio goes on with a run by its name
+            name=start.id,  # trackio continues a run by its name
             group=start.group,
             space_id=space,
             config=dict(start.config),

@@ -143,8 +143,8 @@ class TrackerCallback(SilentCallback):
     def _drop_dead(self) -> None:
         for remote, told in [one for one in self._open_ones or () if one[0].error is not None]:
             self._on_message(
-                f"tracker {remote.kind} failed and is dropped, the run goes on: {remote.error}. What it printed is in "
-                f"{told.file.with_suffix('.log')}"
+                f"tracker {remote.kind} failed and is dropped, the run continues: {remote.error}. What it printed is "
+                f"in {told.file.with_suffix('.log')}"
             )
             assert self._open_ones is not None
             self._open_ones.remove((remote, told))

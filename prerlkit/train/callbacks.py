@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -48,6 +48,31 @@ class StopSignal:
     requested: bool = field(default=False)
     _interrupting: int | None = field(default=None, repr=False)
     """The thread that is to be interrupted."""
+    _record: Callable[[], None] | None = field(default=None, repr=False)
+
+    @property
+    def can_finish(self) -> bool:
+        """Whether the run is among its steps, and so takes a request after the current one."""
+        return self._record is not None
+
+    @property
+    def in_evaluation(self) -> bool:
+        """Whether a request stops the work at once, and what is done of it is kept."""
+        return self._interrupting is not None
+
+    @contextmanager
+    def steps(self, record: Callable[[], None]) -> Iterator[None]:
+        """Enclose the steps of a run. `record` marks it as stopped in its folder; see `record_stopped`."""
+        self._record = record
+        try:
+            yield
+        finally:
+            self._record = None
+
+    def record_stopped(self) -> None:
+        """Mark the run as stopped, from a thread that is about to end the process."""
+        if self._record is not None:
+            self._record()
 
     def request(self) -> None:
         """Ask for the stop. Called by a signal handler, it raises Interrupted in the work that it interrupts."""

@@ -43,9 +43,10 @@ def _holds(rule: Until, stage: Stage, own: Sequence[Mapping[str, float]]) -> str
     mean = sum(values) / len(values)
     if not _beyond(rule, mean):
         return ""
+    over = f"over its last {len(values)} measurements" if len(values) > 1 else "at its last measurement"
     return (
         f'stage "{stage.name}" ends after {len(own)} of {stage.steps} steps: {rule.metric} was {mean:.4g}'
-        f" over its last {len(values)} measurements, {bound(rule)}"
+        f" {over}, {bound(rule)}"
     )
 
 

@@ -23,7 +23,7 @@ from prerlkit.metrics.catalogue import (
     ZERO_SIGNAL,
 )
 from prerlkit.metrics.metric import Metric
-from prerlkit.recipe.output import Health
+from prerlkit.recipe.output import Health, HealthName
 
 Steps = Sequence[Mapping[str, float]]
 """Metrics of a stage's steps, oldest first."""
@@ -51,7 +51,7 @@ class Unhealthy(PrerlkitError):  # noqa: N818 -- a state of the run, as it is to
 def check(steps: Steps, settings: Health) -> list[Warned]:
     """The conditions that hold after the last of `steps`."""
     sampled = bool(steps) and REWARD.name in steps[-1]
-    found = [rule(steps, settings) for rule in (_RULES if sampled else _OF_UPDATES)]
+    found = [rule(steps, settings) for rule in (RULES.values() if sampled else _OF_UPDATES)]
     return [warned for warned in found if warned is not None]
 
 
@@ -103,6 +103,7 @@ class HealthWatch:
 
 
 def _no_signal(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when at least 95 % of the groups have equal scores over the last `window` steps."""
     last = steps[-settings.window :]
     share = _mean(last, ZERO_SIGNAL)
     if len(last) < settings.window or share < 0.95:
@@ -116,6 +117,7 @@ def _no_signal(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when the entropy is at most a tenth of that in the stage's first window."""
     first, last = _ends(steps, settings.window, ENTROPY)
     if first is None or last is None or first <= 0 or last > 0.1 * first:
         return None
@@ -127,6 +129,7 @@ def _entropy_collapse(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _entropy_blowup(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when the entropy is at least twice that in the stage's first window, and 0.5 nats above it."""
     first, last = _ends(steps, settings.window, ENTROPY)
     if first is None or last is None or last < max(2.0 * first, first + 0.5):
         return None
@@ -138,6 +141,7 @@ def _entropy_blowup(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _all_truncated(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when at least 95 % of the completions ran into the token limit over the last `window` steps."""
     last = steps[-settings.window :]
     share = _mean(last, TRUNCATED)
     if len(last) < settings.window or share < 0.95:
@@ -151,7 +155,10 @@ def _all_truncated(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _truncation_rise(steps: Steps, settings: Health) -> Warned | None:
-    """Short stages are over before two windows are: the first and last five steps. A run of the study went so."""
+    """Warn when at least half of the completions ran into the token limit in the stage's last five steps, and at least
+    25 points more than in its first five.
+    """
+    # Five steps, not a window: a short stage ends before it has two windows.
     first, last = _ends(steps, min(_FEW, settings.window), TRUNCATED)
     if first is None or last is None or last < max(0.5, first + 0.25):
         return None
@@ -164,6 +171,7 @@ def _truncation_rise(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when the mean reward moved by less than 0.01 over three windows and is not above 0.95."""
     span = 3 * settings.window
     if len(steps) < span:
         return None
@@ -179,7 +187,10 @@ def _flat_reward(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
-    """Longer answers alone are no fault: NSR-PreRL and GRPO are meant to give them. Longer and worse ones are."""
+    """Warn when completions are at least three times as long as in the stage's first window, or 10 points more of them
+    run into the token limit, and the pass rate is below 80 % of the first window's, or 0.
+    """
+    # Longer answers at a pass rate that holds are no fault: NSR-PreRL and GRPO are meant to give them.
     first, last = _ends(steps, settings.window, COMPLETION_LENGTH)
     cut, cut_now = _ends(steps, settings.window, TRUNCATED)
     passed, passed_now = _ends(steps, settings.window, PASS_RATE)
@@ -197,6 +208,7 @@ def _length_runaway(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _drift(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when `canary/drift` is at least 0.1 nats per token on average over the last `window` steps."""
     last = [step for step in steps[-settings.window :] if CANARY_DRIFT.name in step]
     if len(last) < min(3, settings.window) or _mean(last, CANARY_DRIFT) < 0.1:
         return None
@@ -209,6 +221,7 @@ def _drift(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _unjudged(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when at least 20 % of the completions have no verdict over the last five steps."""
     last = steps[-min(_FEW, settings.window) :]
     share = _mean(last, UNJUDGED)
     if len(last) < min(_FEW, settings.window) or share < 0.2:
@@ -221,6 +234,7 @@ def _unjudged(steps: Steps, settings: Health) -> Warned | None:
 
 
 def _nonfinite(steps: Steps, settings: Health) -> Warned | None:
+    """Warn when the gradient was not finite in `health.nonfinite_limit` steps in a row."""
     last = steps[-settings.nonfinite_limit :]
     if len(last) < settings.nonfinite_limit or not all(step.get(NONFINITE_UPDATES.name, 0) for step in last):
         return None
@@ -231,18 +245,20 @@ def _nonfinite(steps: Steps, settings: Health) -> Warned | None:
     )
 
 
-_RULES = (
-    _no_signal,
-    _entropy_collapse,
-    _entropy_blowup,
-    _all_truncated,
-    _truncation_rise,
-    _flat_reward,
-    _length_runaway,
-    _drift,
-    _unjudged,
-    _nonfinite,
-)
+Rule = Callable[[Steps, Health], Warned | None]
+RULES: Mapping[HealthName, Rule] = {
+    "no_signal": _no_signal,
+    "entropy_collapse": _entropy_collapse,
+    "entropy_blowup": _entropy_blowup,
+    "all_truncated": _all_truncated,
+    "truncation_rise": _truncation_rise,
+    "flat_reward": _flat_reward,
+    "length_runaway": _length_runaway,
+    "drift": _drift,
+    "unjudged": _unjudged,
+    "nonfinite": _nonfinite,
+}
+"""The rule of each condition. docs/tables.py makes the table of docs/reliability.md from their docstrings."""
 _OF_UPDATES = (_nonfinite,)
 """The rules of a supervised stage: the others look at samples."""
 

@@ -19,6 +19,7 @@ from prerlkit.recipe.plugins import plugin_files
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.files import RunFiles
+from prerlkit.settings import mistake
 from prerlkit.train.early_stop import reached
 from prerlkit.train.prepare import Prepared
 
@@ -131,7 +132,7 @@ def check_origin(found: Checkpoint, here: Mapping[str, Any], prepared: Prepared)
             before, now = (Recipe.model_validate(one["recipe"]) for one in (was, here))
         except ValidationError as error:
             raise UsageError(
-                f"The recipe in {found.folder} is not of this version: {error.errors()[0]['msg']}.",
+                f"The recipe in {found.folder} is not of this version: {mistake(error.errors()[0])}.",
                 "Resume with the version of prerlkit that wrote it (environment.json, versions).",
             ) from error
         _compare(before, now, str(found.folder))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prerlkit.evaluation.effect_words import effect_rows
 from prerlkit.evaluation.result import EvalResult, html_of
@@ -14,6 +15,10 @@ from prerlkit.page.table import html_table
 from prerlkit.page.text import visible
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.checkpoint import Position
+from prerlkit.runs.run import Run
+
+if TYPE_CHECKING:
+    from prerlkit.runs.figure import RunFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Summary:
         steps: that each stage has done, by its name; a stage that hasn't begun may be missing.
         effects: what each finished stage did to the policy, in order.
         restored: of each stage that its guard ended, how many of its steps the restored adapter has.
+        folder: of the run.
     """
 
     exit_reason: str
@@ -34,6 +40,7 @@ class Summary:
     steps: Mapping[str, int] = field(default_factory=dict)
     effects: tuple[StageEffect, ...] = ()
     restored: Mapping[str, int] = field(default_factory=dict)
+    folder: Path = Path()
 
     def __repr__(self) -> str:
         """Return one line: how it ended, and the score of the first and of the last evaluation."""
@@ -49,6 +56,14 @@ class Summary:
         if self.effects:
             parts.append(html_table("what each stage did", *effect_rows(self.effects)))
         return "".join(parts)
+
+    def plot(self) -> RunFigure:
+        """Return the run's curves as a matplotlib figure: `prerlkit.runs.run.Run.plot`.
+
+        Raises:
+            UsageError: matplotlib is not installed.
+        """
+        return Run.open(self.folder).plot()
 
     def to_json(self, recipe: Recipe) -> dict[str, Any]:
         more: dict[str, dict[str, Any]] = {name: {"restored": steps} for name, steps in self.restored.items()}

@@ -1,4 +1,4 @@
-"""The built-in verifiers: in a checkout the top-level folder `verifiers/`, in a wheel the files beside this one.
+"""The built-in verifiers: in a checkout the top-level folder `verifiers/`, in a wheel the files next to this one.
 
 The top-level folder has no `__init__.py` on purpose. PyPI has a package named `verifiers`; a folder without
 `__init__.py` never wins over a real package, so `import verifiers` stays theirs, even with this checkout on the path.

@@ -78,7 +78,7 @@ class Verifier(ABC):
         gold: examples that must pass, must fail and can't be judged.
 
     `judge` may raise: the sample is then unjudged. It runs in a worker process, one sample at a time, under a limit of
-    time and memory, so it needs no timeouts of its own.
+    time and memory, so it needs no timeouts.
     """
 
     name: ClassVar[str]
@@ -107,7 +107,7 @@ class Verifier(ABC):
 
     @abstractmethod
     def judge(self, sample: VerifierInput) -> Verdict:
-        """The verdict on one sample. Its score is in [0, 1]; `Verdict.unjudged` where nobody can know."""
+        """The verdict on one sample. Its score is in [0, 1]; `Verdict.unjudged` where no verdict is possible."""
 
     def judge_batch(self, samples: Sequence[VerifierInput]) -> list[Verdict]:
         """Verdicts in the samples' order. Override it only where a batch is cheaper than its samples one by one."""
@@ -125,6 +125,14 @@ class Verifier(ABC):
         """Return why no completion of this row could be judged, or "" where nothing is known to be wrong.
 
         A row with an error stops the run before its first step. The default finds none.
+        """
+        return ""
+
+    def gold_error(self, answer: str) -> str:
+        """Return why no completion could pass with this gold answer, or "" where nothing is known to be wrong.
+
+        For verifiers that can't write a right completion (`gold_completion`), but know that there is none. The first
+        answer with an error stops the run before its first step. The default finds none.
         """
         return ""
 

@@ -89,7 +89,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _bound(item: Any) -> str:
-    """A limit that pydantic keeps beside the type."""
+    """A limit that pydantic keeps with the type."""
     for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
         if (limit := getattr(item, attribute, None)) is not None:
             return f"{sign} {limit:g}"

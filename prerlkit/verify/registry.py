@@ -1,4 +1,4 @@
-"""Finds verifiers by name: built-in ones, installed ones, those in a folder beside the recipe, or `file.py:Class`.
+"""Finds verifiers by name: built-in ones, installed ones, those in a folder next to the recipe, or `file.py:Class`.
 
 After a colon may also stand a function; see `prerlkit.verify.code_tests.function`. In front of it, an installed module.
 
@@ -25,6 +25,7 @@ from pydantic import ValidationError
 import prerlkit.verifiers
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plugins import import_file, where
+from prerlkit.settings import mistake
 from prerlkit.suggest import nearest
 from prerlkit.verify.base import Verifier
 from prerlkit.verify.code_tests.function import MARK, FunctionVerifier, from_function
@@ -100,7 +101,7 @@ def find(name: str, folder: Path | None = None) -> type[Verifier]:
     if name not in sources:
         raise UsageError(
             f'no verifier is named "{name}"{nearest(name, sources)}',
-            "`prerlkit verifiers list` shows them all. Your own: a file verifiers/<name>.py beside the recipe, or "
+            "`prerlkit verifiers list` shows them all. Your own: a file verifiers/<name>.py next to the recipe, or "
             "path/to/file.py:Class, or path/to/file.py:function.",
         )
     return _only(name, sources[name])
@@ -146,9 +147,9 @@ def _explain(verifier: type[Verifier], error: ValidationError) -> str:
                 f'verifier "{verifier.name}" has no setting {key}{nearest(key, verifier.Settings.model_fields)}'
             )
         elif key:
-            lines.append(f'verifier "{verifier.name}", setting {key}: {item["msg"]}, not {item["input"]!r}')
+            lines.append(f'verifier "{verifier.name}", setting {key}: {mistake(item)}, not {item["input"]!r}')
         else:
-            lines.append(f'verifier "{verifier.name}": {item["msg"].removeprefix("Value error, ")}')
+            lines.append(f'verifier "{verifier.name}": {mistake(item)}')
     return "\n".join(lines)
 
 
@@ -184,7 +185,7 @@ def _only(name: str, sources: list[VerifierSource]) -> type[Verifier]:
                 f'{source.origin} holds a verifier named "{verifier.name}", but is called "{name}"',
                 "A verifier's name is its file's name and its entry point's.",
             )
-        # By content and class: an entry point and a folder beside the recipe may both lead to one file, or to a copy
+        # By content and class: an entry point and a folder next to the recipe may both lead to one file, or to a copy
         # of it, as when a recipe lies in a checkout while prerlkit is installed from a wheel.
         classes.setdefault((_content(verifier), verifier.__qualname__), (verifier, source.origin))
     if len(classes) > 1:

@@ -1,4 +1,4 @@
-"""The real command line: a process of its own, as a person starts it."""
+"""The real command line: a separate process, as a person starts it."""
 
 from __future__ import annotations
 

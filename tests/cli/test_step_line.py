@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from prerlkit.cli.render.display import Display
 from prerlkit.cli.render.step import sampled_lines, step_line
 from prerlkit.cli.visible import VisibleConsole
+from prerlkit.evaluation.estimates import Estimate
 from prerlkit.evaluation.result import EvalResult
 from prerlkit.metrics import catalogue as known
 from prerlkit.types import Completion, Group, Prompt, StepRecord, Verdict
@@ -126,6 +127,47 @@ def test_on_a_terminal_no_line_is_wider_than_it():
     steps = [line for line in printed(terminal=True) if "reward" in line]
     assert len(steps) == 3
     assert all(cell_len(re.sub("\x1b\\[[0-9;]*m", "", line)) <= 100 and "unjudged" not in line for line in steps)
+
+
+def test_a_long_line_breaks_between_words_unless_it_holds_a_command():
+    out = io.StringIO()
+    display = Display(VisibleConsole(file=out, width=40, force_terminal=True, no_color=True, highlight=False))
+    display.on_message("out of memory: micro-batches of 512 tokens from now on")
+    display.on_message("a live report: prerlkit report runs/with/a/long/name --watch --open")
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in out.getvalue().splitlines()]
+    assert [line.rstrip() for line in lines] == [
+        "· out of memory: micro-batches of 512",
+        "  tokens from now on",
+        "· a live report: prerlkit report runs/with/a/long/name --watch --open",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_the_region_below_has_always_as_many_lines(width):
+    """Rich's thread draws it between two prints: where it shrinks, a print erases a line above it."""
+    console = VisibleConsole(file=io.StringIO(), width=width, force_terminal=True, no_color=True, highlight=False)
+    display = Display(console)
+    heights = []
+
+    def draw():
+        with console.capture() as capture:
+            console.print(display._render())
+        lines = capture.get().splitlines()
+        assert max(map(cell_len, lines)) <= width
+        heights.append(len(lines))
+
+    display.progress("loading libraries", 0, 0)
+    draw()
+    display.on_stage_begin("warmup", 400, 0)
+    draw()
+    for step in range(60):
+        display.progress("rollout", 128, 128)
+        display.on_step_end(record(), step + 1, 400)
+    draw()
+    display.on_evaluate(EvalResult("step 2", 2, 10, 1.0, accuracy=Estimate(0.5, 0.4, 0.6)))
+    display.progress("evaluation after warmup", 2048, 2048)
+    draw()
+    assert heights == [5] * 4
 
 
 def test_quiet_shows_no_completion():

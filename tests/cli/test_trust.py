@@ -1,4 +1,4 @@
-"""Opening what somebody sent doesn't run it: checks import nothing, and what runs code asks once."""
+"""Opening what another person sent doesn't run it: checks import nothing, and what runs code asks once."""
 
 from __future__ import annotations
 

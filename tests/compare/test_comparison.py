@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
+import prerlkit
 from prerlkit.compare.comparison import compare
 from prerlkit.compare.groups import group
 from prerlkit.compare.series import positions, series_of
@@ -64,7 +66,8 @@ def test_seeds_are_paired_and_tested_exactly(make_run):
     contrast = at(found, "eval/accuracy", "steps").contrasts["two"]
     assert contrast.pairs == 3
     assert contrast.value == pytest.approx(0.1)  # (0.10 + 0.05 + 0.15) / 3
-    assert contrast.interval == pytest.approx((0.1 - 4.302653 * 0.05 / 3**0.5, 0.1 + 4.302653 * 0.05 / 3**0.5))
+    half = 4.302653 * 0.05 / 3**0.5 / (1 - 0.1**2)  # on the scale on which ±100 points are infinitely far away
+    assert contrast.interval == pytest.approx((math.tanh(math.atanh(0.1) - half), math.tanh(math.atanh(0.1) + half)))
     assert contrast.p == contrast.smallest_p == 0.25
     assert any("can't be below 2^-(n-1): 0.25 with 3 pairs" in note for note in found.notes)
     other = compare(find_runs([make_run("x").parent / "one", make_run("y").parent / "two"]), baseline="two")
@@ -195,6 +198,17 @@ def test_curves_end_where_the_shortest_seed_does(make_run):
     assert line.x == (1, 2)
     assert line.y == pytest.approx((0.2, 0.3))
     assert line.low[0] < 0.2 < line.high[0]
+
+
+def test_a_comparison_is_one_line_and_tables_with_warnings_first(make_run):
+    runs = [make_run("x/a"), make_run("x/b", name="<b>", evaluation={"prompts": 8, "greedy": True})]
+    found = prerlkit.compare_runs(runs[0].parent)
+    assert repr(found) == "<Comparison of one (1 runs), <b> (1 runs); baseline one, 2 metrics>"
+    html = found._repr_html_()
+    assert html.startswith("<p><b>Not comparable:</b> evaluation settings differ")
+    assert html.count("<table>") == 2
+    assert "<td>&lt;b&gt; minus one</td>" in html
+    assert prerlkit.compare_runs([str(run) for run in runs], metrics=["reward/mean"]).metrics[0].name == "reward/mean"
 
 
 def test_what_is_no_run_is_explained(tmp_path):

@@ -30,8 +30,8 @@ def invoke(*words, monkeypatch):
 def test_text_says_values_differences_costs_and_what_was_left_out(runs, monkeypatch):
     done = invoke(runs, monkeypatch=monkeypatch)
     assert done.exit_code == 0, done.output
-    assert "60.0 % [35.2, 84.8]" in done.output  # 0.5 0.6 0.7: ± 4.302653 · 0.1/√3
-    assert "+10.0 points [-2.4, 22.4]  p 0.25" in done.output
+    assert "60.0 % [34.8, 80.9]" in done.output  # 0.5 0.6 0.7: log-odds ± 4.302653 · 0.1/√3 / 0.24
+    assert "+10.0 points [-2.5, 22.2]  p 0.25" in done.output
     assert "equal seconds (8)" in done.output
     assert "~" in done.output
     assert "seed 7 failed" in done.output
@@ -45,6 +45,9 @@ def test_json_has_everything(runs, monkeypatch):
     steps = found["metrics"][0]["budgets"][0]
     assert steps["contrasts"]["one"]["value"] == pytest.approx(-0.1)
     assert steps["contrasts"]["one"]["differences"] == pytest.approx([-0.1, -0.05, -0.15])
+    assert steps["means"]["one"]["interval"] == pytest.approx(
+        [0.3476, 0.8085], abs=1e-4
+    )  # as in the text and on the page
     assert found["groups"][0]["left_out"][0]["state"] == "failed"
     assert found["by_prompt"][0]["difference"]["worse"] == 1
 
@@ -53,11 +56,26 @@ def test_the_page_is_whole_and_safe(runs, monkeypatch, tmp_path):
     done = invoke(runs, "--html", tmp_path / "page.html", monkeypatch=monkeypatch)
     assert done.exit_code == 0, done.output
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "60.0 % [35.2, 84.8]" in page
+    assert "60.0 % [34.8, 80.9]" in page
     assert "<script>alert" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert 'data-chart="eval-accuracy-seconds"' in page
     assert "Compare with care: one: its means are of 3 of 4 seeds" in page
+
+
+def test_no_difference_stands_where_groups_are_not_comparable(make_run, monkeypatch, tmp_path):
+    make_run("all/a")
+    make_run("all/b", name="two", evaluation={"prompts": 8, "greedy": True})
+    for runs, comparable in ((tmp_path / "all", False), (tmp_path / "same", True)):
+        if comparable:
+            make_run("same/a")
+            make_run("same/b", name="two")
+        done = invoke(runs, "--html", tmp_path / "page.html", monkeypatch=monkeypatch)
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert ("not comparable  evaluation settings differ" in done.output) is not comparable
+        assert ("against the baseline" in page) is comparable
+        if not comparable:
+            assert page.index("Not comparable: evaluation settings differ") < page.index("<table>")
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_overlap_is_judged_on_the_rendered_prompt(make: Kit) -> None:
 def test_repeated_train_prompts_are_allowed_and_noted(make: Kit) -> None:
     sets = make(numbered(1, 2, 1, 1), numbered(3))
     assert len(sets.train) == 4
-    assert "2 train prompts repeat an earlier one; each counts as a row of its own" in sets.notes
+    assert "2 train prompts repeat an earlier one; each counts as a separate row" in sets.notes
 
 
 def test_a_long_prompt_is_an_error_that_says_what_to_set(make: Kit) -> None:

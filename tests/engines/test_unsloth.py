@@ -36,7 +36,7 @@ def test_the_loader_takes_every_argument_by_name(fast, checkpointing):
 
 
 def test_layers_without_its_adapters_call_their_projections(fast):
-    """What our stack of two relies on: without `get_peft_model` no fused kernel stands in for the PEFT layers."""
+    """What our stack of two relies on: without `get_peft_model` no fused kernel replaces the PEFT layers."""
     from unsloth.models import llama
 
     for name, projections in (("original_apply_qkv", "qkv"), ("original_apply_o", "o")):

@@ -1,6 +1,6 @@
 """vLLM in a process next to the training: started twice for all these tests, on a random model in float32.
 
-As on a CPU the worker is a process of its own; as on CUDA it is inside the engine's and is scheduled asynchronously.
+As on a CPU the worker is a separate process; as on CUDA it is inside the engine's and is scheduled asynchronously.
 """
 
 from __future__ import annotations

@@ -6,7 +6,18 @@ import math
 
 import pytest
 
-from prerlkit.evaluation.repetitions import mean, paired, sign_flip_p, smallest_p, t_p, t_quantile, unpaired
+from prerlkit.evaluation.repetitions import (
+    POSITIVE,
+    SHARE,
+    SHARE_DIFFERENCE,
+    mean,
+    paired,
+    sign_flip_p,
+    smallest_p,
+    t_p,
+    t_quantile,
+    unpaired,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +39,58 @@ def test_mean_of_three_by_hand():
     assert found.interval == pytest.approx((0.85 - 0.124207, 0.85 + 0.124207), abs=1e-5)
     assert found.bootstrap is not None
     assert 0.80 <= found.bootstrap[0] < 0.85 < found.bootstrap[1] <= 0.90
+
+
+@pytest.mark.parametrize(
+    ("values", "interval"),
+    [
+        # mean 0.85, half 0.124207; on the logit scale log(0.85 / 0.15) ± 0.124207 / (0.85 · 0.15)
+        ([0.80, 0.85, 0.90], (0.681447, 0.937542)),
+        # mean 0.5, half 12.7062 · 0.1; on the logit scale 0 ± 1.27062 / 0.25
+        ([0.4, 0.6], (1 / (1 + math.exp(5.082483)), 1 / (1 + math.exp(-5.082483)))),
+        ([0.0, 0.0, 0.0], (0.0, 0.0)),
+        ([1.0, 1.0], (1.0, 1.0)),
+        ([0.3, 0.3], (0.3, 0.3)),
+        ([0.5], None),
+    ],
+)
+def test_the_interval_of_a_share_by_hand(values, interval):
+    found = mean(values, SHARE).interval
+    assert found == (interval if interval is None else pytest.approx(interval, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.02], [1.0, 0.98], [0.99, 1.0, 1.0], [0.0, 0.1, 0.0, 0.0, 0.0]]
+)
+def test_no_interval_of_a_share_passes_0_or_100_percent(values):
+    """Where the plain one does."""
+    plain, found = mean(values).interval, mean(values, SHARE)
+    assert plain[0] < 0 or plain[1] > 1
+    assert 0 <= found.interval[0] < found.value < found.interval[1] <= 1
+
+
+def test_no_interval_of_a_difference_of_shares_passes_100_points():
+    one = paired([0.9, 0.5], SHARE_DIFFERENCE)
+    assert paired([0.9, 0.5]).interval[1] > 1
+    assert -1 <= one.interval[0] < one.value < one.interval[1] <= 1
+    assert paired([1.0, 1.0], SHARE_DIFFERENCE).interval == (1.0, 1.0)
+    two = unpaired([0.0, 0.1], [0.8, 1.0], SHARE_DIFFERENCE)
+    assert unpaired([0.0, 0.1], [0.8, 1.0]).interval[1] > 1
+    assert -1 <= two.interval[0] < two.value < two.interval[1] <= 1
+    assert two.p == unpaired([0.0, 0.1], [0.8, 1.0]).p
+
+
+def test_what_is_never_negative_has_no_negative_interval():
+    """exp(log 4 ± half / 4), half = 12.7062 · 3 / √2 · √2 / 2."""
+    half = 12.706205 * 3
+    assert mean([1.0, 7.0], POSITIVE).interval == pytest.approx((4 * math.exp(-half / 4), 4 * math.exp(half / 4)))
+    assert mean([1.0, 7.0]).interval[0] < 0
+
+
+def test_a_small_spread_gives_nearly_the_plain_interval_and_values_outside_their_bounds_exactly():
+    values = [0.500, 0.501, 0.499]
+    assert mean(values, SHARE).interval == pytest.approx(mean(values).interval, abs=1e-6)
+    assert mean([-0.5, 0.5], SHARE).interval == mean([-0.5, 0.5]).interval
 
 
 def test_one_repetition_has_no_interval_and_no_test():

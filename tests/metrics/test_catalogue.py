@@ -7,8 +7,6 @@ import importlib.util
 import json
 from pathlib import Path
 
-import pytest
-
 import prerlkit
 from prerlkit.metrics.catalogue import CATALOGUE, OF_EVALUATIONS, OF_STEPS, STAGE, STEP
 from prerlkit.metrics.metric import Metric, find, with_current_names
@@ -39,15 +37,18 @@ def test_names_are_unique_also_those_of_probes():
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("page", ["metrics.md", "probes.md"])
-def test_tables_on_the_pages_are_the_catalogues(page):
+def test_tables_on_the_pages_are_the_programs():
     """To write them: python docs/tables.py"""
     spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    text = (DOCS / page).read_text(encoding="utf-8")
-    assert text.count("<!-- metrics: ") >= 2
-    assert tables.generated(text) == text
+    found = {page.name: len(tables.TABLE.findall(page.read_text(encoding="utf-8"))) for page in DOCS.glob("*.md")}
+    assert sorted(name for name, count in found.items() if count) == sorted(tables.PAGES)
+    assert found["metrics.md"] >= 2
+    assert found["verifiers.md"] >= 12
+    for name in tables.PAGES:
+        text = (DOCS / name).read_text(encoding="utf-8")
+        assert tables.generated(text) == text, name
 
 
 def test_only_the_catalogue_spells_a_name():

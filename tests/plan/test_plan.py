@@ -11,7 +11,7 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plan import worst_case
 from prerlkit.plan.advice import advise
 from prerlkit.plan.config import find_config
-from prerlkit.plan.device import Device, card, of_size
+from prerlkit.plan.device import Device, at_hand, card, dtype_note, of_size
 from prerlkit.plan.phases import optimizer_state, train, weights
 from prerlkit.plan.plan import make_plan
 from prerlkit.plan.probe import evaluations, extrapolate, shortened
@@ -322,6 +322,29 @@ def test_a_refusal_names_what_would_fit(recipe, monkeypatch):
     assert "--set rollout.max_sequences=16" in caught.value.hint
     monkeypatch.setattr("prerlkit.plan.device.free_host_memory", lambda: needed)
     refuse_what_cannot_fit(made)
+
+
+def test_a_card_without_bfloat16_is_named_with_what_to_set(recipe, monkeypatch):
+    from prerlkit.plan.fit import refuse_what_cannot_fit
+
+    assert dtype_note("bfloat16", card("rtx3060")) == dtype_note("float16", card("t4")) == ""
+    monkeypatch.setattr("prerlkit.plan.fit.at_hand", lambda wanted: card("t4"))
+    for dtype, named in (("bfloat16", True), ("float16", False)):
+        line = refuse_what_cannot_fit(recipe(model={"dtype": dtype}))
+        assert line.startswith("planned in ")
+        assert (
+            line.endswith("t4 has no bfloat16 and converts every number, which is slow: set model.dtype to float16")
+            is named
+        )
+
+
+@pytest.mark.parametrize(("capability", "native"), [((7, 5), False), ((8, 0), True), ((12, 0), True)])
+def test_the_card_at_hand_says_whether_it_has_bfloat16(monkeypatch, capability, native):
+    monkeypatch.setattr("prerlkit.plan.device.pick_device", lambda wanted: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GIB, GIB))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert at_hand("cuda").bfloat16 is native
 
 
 def test_a_tracker_counts_a_storage_once_and_until_it_is_freed():

@@ -1,4 +1,4 @@
-"""Nothing private is copied or uploaded from a run or a model that somebody sent, and its words stay words."""
+"""Nothing private is copied or uploaded from a run or a model from another person, and its words stay words."""
 
 from __future__ import annotations
 

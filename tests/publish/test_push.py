@@ -1,4 +1,4 @@
-"""Push against a Hub on localhost, by the real client in processes of its own, and back down again."""
+"""Push against a Hub on localhost, by the real client in separate processes, and back down again."""
 
 from __future__ import annotations
 
@@ -169,12 +169,12 @@ def test_every_refusal_says_what_it_is_before_anything_is_made(hub, finished, cl
 BREAKS = {
     "create 403": ("POST /api/repos/create", 403, "may not do this with me/whole (403"),
     "create 429": ("POST /api/repos/create", 429, "asks for fewer requests (429"),
-    "preupload 500": ("POST .*/preupload/", 500, "trouble of its own (500"),
+    "preupload 500": ("POST .*/preupload/", 500, "internal error (500"),
     "upload 401": ("PUT /lfs/", 401, "does not know this token (401"),
     "upload cut": ("PUT /lfs/", None, "The connection broke off while uploading"),
     "commit 409": ("POST .*/commit/", 409, "changed while it was being written to (409"),
     "commit 412": ("POST .*/commit/", 412, "changed while it was being written to (412"),
-    "commit 503": ("POST .*/commit/", 503, "trouble of its own (503"),
+    "commit 503": ("POST .*/commit/", 503, "internal error (503"),
 }
 
 

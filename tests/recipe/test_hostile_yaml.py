@@ -1,4 +1,4 @@
-"""Recipes that somebody sent: aliases that multiply, parts that hold themselves, numbers without end."""
+"""Recipes from another person: aliases that multiply, parts that hold themselves, numbers without end."""
 
 from __future__ import annotations
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 
 import pytest
 
+from prerlkit.compare.comparison import compare
+from prerlkit.compare.html import page as comparison_page
 from prerlkit.report.build import build
 from prerlkit.report.serve import server
+from prerlkit.runs.run import Run
 
 KINDS = ("completed", "crashed", "empty", "hostile", "several")
 
@@ -243,6 +247,76 @@ def test_the_theme_follows_the_system_and_the_button_overrides_it(report, look):
     page.click("#theme")
     page.emulate_media(color_scheme="light")
     assert page.evaluate(background) == light
+
+
+def test_a_slider_smooths_the_curves_of_steps_and_no_evaluation(report, look):
+    page = look(report("completed"))
+    before = painted(page, "reward")
+    page.locator("#curves .smoothing input").fill("0.9")
+    readout = page.locator("#chart-reward .readout")
+    readout.locator("span", has_text="smoothed").wait_for()
+    assert painted(page, "reward") != before
+    line = page.evaluate("JSON.parse(document.getElementById('prerlkit-data').textContent).charts.reward.lines[0]")
+    (rl,) = line["breaks"]
+    own = line["y"][round(rl - 0.5) :]  # those of the stage `rl`, which begins at step `rl` + 0.5
+    weights = [0.9**age for age in reversed(range(len(own)))]
+    expected = sum(w * y for w, y in zip(weights, own, strict=True)) / sum(weights)
+    assert float(readout.inner_text().split("smoothed")[1]) == pytest.approx(expected, rel=1e-3)
+    assert page.locator("#chart-accuracy .readout").inner_text().count("smoothed") == 1  # not the held-out points
+    assert page.locator("#probes .smoothing input").input_value() == "0.9"
+    page.locator("#probes .smoothing input").fill("0")
+    page.locator("#curves .smoothing output", has_text="off").wait_for()
+    page.wait_for_timeout(100)
+    assert painted(page, "reward") == before
+
+
+def test_names_of_stages_stand_above_the_curves(report, look):
+    page = look(report("completed"))
+    page.evaluate(
+        """window.written = []; const fillText = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+          window.written.push([this.canvas.closest('figure').id, this.textBaseline, text, y]);
+          return fillText.call(this, text, x, y); }; null"""
+    )
+    page.click("#theme")  # draws all again
+    top = page.evaluate("document.querySelector('#chart-reward .u-over').offsetTop * devicePixelRatio")
+    names = {text: (base, y) for id_, base, text, y in page.evaluate("written") if id_ == "chart-reward"}
+    for stage in ("warmup", "rl"):
+        base, y = names[stage]
+        assert (base, y < top) == ("bottom", True)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_table_that_is_cut_has_a_shade_at_its_edge(report, look, dark):
+    image = pytest.importorskip("PIL.Image")
+    page = look(report("completed"), width=390, dark=dark)
+    table = page.locator("#evaluations .scroll").first
+
+    def edge():
+        """The colour of the last column of pixels, in a row between two cells' texts."""
+        shot = image.open(io.BytesIO(table.screenshot())).convert("RGB")
+        return shot.getpixel((shot.width - 1, 3))
+
+    cut = edge()
+    table.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    whole = edge()
+    assert max(abs(a - b) for a, b in zip(cut, whole, strict=True)) > 40
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_a_comparison_fits_a_desktop_and_a_phone(make_run, look, tmp_path, width, dark):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra `browser` is not installed")
+    runs = [Run.open(make_run(name, seed=seed)) for name in ("one", "two") for seed in range(2)]
+    file = tmp_path / "comparison.html"
+    file.write_text(comparison_page(compare(runs)), encoding="utf-8")
+    page = look(file, width=width, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    painted(page, "reward-mean-steps")
+    page.locator("#reward-mean .smoothing input").fill("0.5")
+    page.locator("#chart-reward-mean-steps .readout", has_text="smoothed").wait_for()
+    assert page.locator("#eval-accuracy .smoothing").count() == 0
+    violations = axe.Axe().run(page).response["violations"]
+    assert [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in violations] == []
 
 
 def test_runs_are_switched_off_in_all_charts(report, look):

@@ -1,4 +1,4 @@
-"""Run folders and data that somebody sent: one message, in bounded time and memory."""
+"""Run folders and data from another person: one message, in bounded time and memory."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.rollout.protocol import Sampling
@@ -41,6 +42,18 @@ def made(*engines):
     waiting = list(engines)
     notes: list[str] = []
     return RestartingEngine(lambda: waiting.pop(0), notes.append), notes
+
+
+def test_an_engine_that_runs_out_of_memory_twice_names_the_key():
+    class Full(Mortal):
+        def generate(self, prompts, sampling):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+            yield
+
+    engine, _ = made(Full(0), Full(0))
+    with pytest.raises(PrerlkitError, match="died twice in a row: OutOfMemoryError") as error:
+        texts(engine)
+    assert "a lower rollout.max_sequences" in error.value.hint
 
 
 def texts(engine) -> dict:

@@ -1,4 +1,4 @@
-"""Run folders that somebody sent, with links, pipes and names that lead elsewhere: nothing there is changed."""
+"""Run folders from another person, with links, pipes and names that lead elsewhere: nothing there is changed."""
 
 from __future__ import annotations
 

@@ -169,9 +169,10 @@ def test_all_cases_share_one_guest_until_the_folder_is_touched(layer, guests) ->
             assert program.restart_seconds > 0
 
 
-def test_the_page_lists_every_attempt() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8").replace("\n", " ")
-    assert [name for name in (*TRACES, *ATTACKS) if name not in page] == []
+def test_the_page_counts_the_attempts() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    assert f"\n| traces for the next test case | {len(TRACES)} |" in page
+    assert f"\n| attacks on the parent process | {len(ATTACKS)} |" in page
 
 
 def judge(layer: str, completion: str, row: dict, **settings: float):

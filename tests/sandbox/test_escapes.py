@@ -232,10 +232,10 @@ def program(source: str, host) -> str:
     )
 
 
-def test_the_battery_is_as_long_as_promised_and_on_the_page() -> None:
+def test_the_battery_is_as_long_as_promised_and_counted_on_the_page() -> None:
     assert len(ESCAPES) >= 60
     page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
-    assert [name for name in ESCAPES if name not in page] == []
+    assert f"\n| escapes | {len(ESCAPES)} |" in page
 
 
 @pytest.mark.parametrize("name", ESCAPES)

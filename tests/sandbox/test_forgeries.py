@@ -252,6 +252,6 @@ def test_the_names_promise_at_least_forty() -> None:
     assert len(FORGERIES) >= 50
 
 
-def test_the_page_lists_every_completion() -> None:
+def test_the_page_counts_the_completions() -> None:
     page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
-    assert [name for name in FORGERIES if name not in page] == []
+    assert f"\n| forged verdicts | {len(FORGERIES)} |" in page

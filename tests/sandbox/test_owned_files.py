@@ -212,6 +212,6 @@ def test_what_the_user_owns_stays_as_it_is(kind, layer, checkout, owned, system_
     assert os.getxattr(owned / "marked", "user.mark") == b"x"
 
 
-def test_the_page_names_every_attack() -> None:
+def test_the_page_counts_the_attacks() -> None:
     page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
-    assert [name for name in ATTACKS if name not in page] == []
+    assert f"\n| your files, other processes, uncounted memory | {len(ATTACKS)} |" in page

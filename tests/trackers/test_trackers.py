@@ -146,7 +146,7 @@ def test_a_tracker_that_dies_hangs_or_fails_is_noted_once_and_dropped(tiny_recip
     assert threading.main_thread() not in waiting  # the loop does not wait for an answer
     assert len(notes.texts) == 1
     assert re.search(why, notes.texts[0])
-    assert "tracker tensorboard failed and is dropped, the run goes on" in notes.texts[0]
+    assert "tracker tensorboard failed and is dropped, the run continues" in notes.texts[0]
     assert remote._process.poll() is not None  # no process is left behind
 
 

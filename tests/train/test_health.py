@@ -102,7 +102,7 @@ def test_every_rule_has_a_name_that_a_recipe_can_stop_on():
 
     from prerlkit.recipe.output import HealthName
 
-    assert len(health._RULES) == len(get_args(HealthName))
+    assert tuple(health.RULES) == get_args(HealthName)
 
 
 def test_a_warning_is_said_when_it_begins_and_kept_in_the_metrics_while_it_lasts():

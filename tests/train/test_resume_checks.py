@@ -119,7 +119,7 @@ def test_a_refused_resume_leaves_a_completed_run_completed(go, tiny_recipe, tmp_
 
 
 def test_resume_needs_nothing_but_the_folder(go, tiny_recipe, tmp_path):
-    """`prerlkit resume RUN`: the recipe's own folder is known, for data beside it."""
+    """`prerlkit resume RUN`: the recipe's own folder is known, for data next to it."""
     from typer.testing import CliRunner
 
     from prerlkit.cli.app import app

@@ -18,7 +18,8 @@ def print_comparison(console: Console, found: Comparison) -> None:
         table.add_row(*map(escape, row))
     console.print(table)
     for text in found.warnings:
-        console.print(f"[yellow]not comparable[/yellow]  {escape(text)}", soft_wrap=True)
+        word = words.warning_word(found, text).lower()
+        console.print(f"[yellow]{word}[/yellow]  {escape(text)}", soft_wrap=True)
     for metric in found.metrics:
         _print_metric(console, metric, found)
     if found.effects:
@@ -40,18 +41,11 @@ def print_comparison(console: Console, found: Comparison) -> None:
 
 
 def _print_metric(console: Console, metric: MetricComparison, found: Comparison) -> None:
-    budgets = metric.budgets
-    labels = [own.label for own in found.groups if any(own.label in at.means for at in budgets)]
-    table = _table(f"{metric.name}, mean [95 %]", "group", *map(words.budget_text, budgets))
-    for label in labels:
-        cells = (words.mean_text(metric.name, at.means.get(label), at.between.get(label, 0)) for at in budgets)
-        table.add_row(escape(label), *map(escape, cells))
-    others = [label for label in labels if label != found.baseline]
-    if others:
-        table.add_section()
-        for label in others:
-            cells = (words.contrast_text(metric.name, at.contrasts.get(label)) for at in budgets)
-            table.add_row(f"{escape(label)} minus {escape(found.baseline)}", *map(escape, cells))
+    heading, rows = words.metric_rows(found, metric)
+    table = _table(f"{metric.name}, mean [95 %]", *heading)
+    groups = sum(any(own.label in at.means for at in metric.budgets) for own in found.groups)
+    for number, cells in enumerate(rows, 1):
+        table.add_row(*map(escape, cells), end_section=number == groups < len(rows))
     console.print(table)
 
 

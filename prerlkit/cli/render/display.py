@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 40
+_INDENT = "  "
+_REGION = 5
+"""Lines below the output, always as many. A redraw by rich's own thread between two lines of output would otherwise
+erase the lines by which the region has just shrunk (rich 15: `Live.process_renderables`)."""
 _ESTIMATED_OVER = 3600.0
 """Seconds over which speeds are averaged. Within rich's own 30 s a step of a large model never ends."""
 
@@ -58,6 +62,7 @@ class Display:
         self._working_on = ""
         self._show_sample = False
         self._remaining = Remaining(recipe) if recipe else None
+        self._trackers = recipe.output.trackers if recipe else ()
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -73,7 +78,8 @@ class Display:
             self._live.stop()
 
     def on_message(self, text: str) -> None:
-        self._print(Text(redact(f"· {text}"), style="dim"))
+        whole = "prerlkit " in text  # a command that is copied from a wrapped line would be two
+        self._print(Text(redact(f"· {text}"), style="dim"), whole=whole)
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
         self._show_sample = True
@@ -131,6 +137,8 @@ class Display:
             f"{summary.exit_reason} after {summary.position.step} steps in {minutes} min {seconds:02d} s, "
             f"peak memory {summary.peak_memory_bytes / 2**30:.1f} GiB"
         )
+        for line in self._tracked(folder):
+            console.print(line, markup=False, soft_wrap=True)
         if summary.exit_reason == "stopped":
             console.print(f"continue with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
             return
@@ -141,21 +149,33 @@ class Display:
         for line in loading(folder):
             console.print(f"  [bold]{escape(line)}[/bold]", soft_wrap=True)
 
-    def _print(self, line: RenderableType) -> None:
-        if not self._quiet:
+    def _tracked(self, folder: Path) -> Iterator[str]:
+        """Yield where each tracker that received something has written."""
+        for use in self._trackers:
+            if (folder / "trackers" / f"{use.kind}.json").exists():
+                yield f"{use.kind:<12} {use.where(folder)}"
+
+    def _print(self, line: Text, *, whole: bool = False) -> None:
+        """Print a line. A terminal that is too narrow breaks it between words, unless it is to stay `whole`."""
+        if self._quiet:
+            return
+        width = self._console.width
+        if whole or not self._console.is_terminal or line.cell_len <= width:
             self._console.print(line, soft_wrap=True)
+            return
+        first, *rest = line.wrap(self._console, width - len(_INDENT))
+        self._console.print(Text("\n").join([first, *(Text(_INDENT) + part for part in rest)]), soft_wrap=True)
 
     def _render(self) -> RenderableType:
-        parts: list[RenderableType] = [self._progress]
-        if self._remaining and (left := self._remaining.line()):
-            parts.append(Text(f"     rest of run {left}"))
-        if self._rewards:
-            parts.append(Text(f"        reward {sparkline(self._rewards)}  {self._rewards[-1]:.3f}", style="cyan"))
-        if self._accuracies:
-            parts.append(
-                Text(f"      accuracy {sparkline(self._accuracies)}  {self._accuracies[-1]:.3f}", style="green")
-            )
-        return Group(*parts)
+        parts = [Text(f"{'rest of run':>17} {left}")] if self._remaining and (left := self._remaining.line()) else []
+        for name, values, style in (("reward", self._rewards, "cyan"), ("accuracy", self._accuracies, "green")):
+            if values:
+                curve = sparkline(values, min(_CURVE_WIDTH, self._console.width - 26))
+                parts.append(Text(f"{name:>17} {curve}  {values[-1]:.3f}", style=style))
+        for part in parts:
+            part.no_wrap, part.overflow = True, "crop"
+        bars = max(1, len(self._progress.tasks))
+        return Group(self._progress, *parts, *[Text()] * (_REGION - bars - len(parts)))
 
 
 def loading(folder: Path) -> tuple[str, ...]:
@@ -226,9 +246,9 @@ def effect_table(effects: Sequence[StageEffect]) -> Table:
     return table
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """The last values as a small curve, scaled to their own range."""
-    shown = values[-_CURVE_WIDTH:]
+def sparkline(values: Sequence[float], width: int = _CURVE_WIDTH) -> str:
+    """Return the last `width` values as a small curve, scaled to their own range."""
+    shown = values[-max(1, width) :]
     low, high = min(shown), max(shown)
     span = (high - low) or 1.0
     return "".join(_BARS[min(7, int(8 * (v - low) / span))] for v in shown)

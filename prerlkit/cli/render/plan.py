@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prerlkit.plan.advice import Advice
+from prerlkit.plan.device import dtype_note
 from prerlkit.plan.fit import gib, phase_name
 from prerlkit.plan.hours import guess_hours, shares_contexts, tokens_of
 from prerlkit.plan.plan import Plan
@@ -49,6 +50,8 @@ def _print_phases(console: Console, recipe: Recipe, made: Plan) -> None:
         f"process itself ({gib(device.overhead)}) it needs {gib(made.needed)} of {gib(device.memory)}: {verdict}",
         soft_wrap=True,
     )
+    if note := dtype_note(recipe.model.dtype, device):
+        console.print(f"[yellow]dtype[/yellow]: {note}", soft_wrap=True)
     if made.host_needed:
         console.print(f"host memory: {gib(made.host_needed)} for all processes (an estimate)", soft_wrap=True)
     if made.engine.at_once:

@@ -51,7 +51,7 @@ def print_cases(console: Console, name: str, results: Sequence[CaseResult], wron
 
 
 def print_audit(console: Console, audit: Audit, threshold: float) -> None:
-    """What each attack got beside the gold answers, and where a second opinion differs."""
+    """What each attack got compared with the gold answers, and where a second opinion differs."""
     table = Table("attack", "mean score", "passed", "unjudged", "samples")
     for line in audit.lines:
         style = "red" if line.over(threshold) else "bold" if line.gold else ""

@@ -1,6 +1,6 @@
 """Known benchmarks: where their rows are on the Hub, how a row becomes a prompt, and which verifier judges it.
 
-A file with the same columns stands in for the Hub (`--preset math500 --data rows.jsonl`). Prompts are ours unless said
+A file with the same columns replaces the Hub (`--preset math500 --data rows.jsonl`). Prompts are ours unless said
 otherwise; others' numbers are comparable only where theirs are the same.
 """
 

@@ -5,6 +5,8 @@ const prerlkit = (() => {
   const root = document.documentElement;
   const plots = new Map(); // chart id → {figure, spec, plot}
   const heard = [];
+  let weight = 0; // of the smoothing: how much of the mean before a point stays in the mean at it
+  const FAINT = "5c", BAND = "26", HEIGHT = 216;
   const DASHES = [[], [9, 4], [2, 3], [10, 3, 2, 3], [16, 4], [5, 5], [2, 6], [12, 3, 2, 3, 2, 3]];
 
   /** An element with text and children; strings are text, never markup. */
@@ -46,6 +48,22 @@ const prerlkit = (() => {
   const visibleGroups = () => new Set([...document.querySelectorAll("[data-group]")].filter((box) => box.checked).map((box) => box.dataset.group));
   const shown = (line) => !line.group || !document.querySelector("[data-group]") || visibleGroups().has(line.group);
 
+  /** Lines whose values are drawn faintly behind their means. In a plot they are the series before those of all lines. */
+  const rawLines = (spec) => spec.lines.filter((line) => line.smooth && !spec.lines.some((other) => other.look === "faint" && other.color === line.color));
+  const seriesAt = (spec, n) => 1 + rawLines(spec).length + n;
+
+  /** An exponential moving average without bias towards 0, as TensorBoard's; each stage begins a new one. */
+  function smoothed(spec, line) {
+    if (!weight || !line.smooth) return line.y;
+    let sum = 0, count = 0, next = 0;
+    return line.y.map((value, n) => {
+      for (; spec.x[n] >= line.breaks[next]; next += 1) [sum, count] = [0, 0];
+      if (value === null) return null;
+      [sum, count] = [weight * sum + (1 - weight) * value, count + 1];
+      return sum / (1 - weight ** count);
+    });
+  }
+
   function yRange(spec, low, high) {
     for (const line of spec.lines) {
       for (const values of [line.low, line.high]) {
@@ -68,9 +86,10 @@ const prerlkit = (() => {
     const { ctx, bbox } = plot, ratio = devicePixelRatio;
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
-    ctx.textBaseline = "top";
+    ctx.textBaseline = "bottom";
     ctx.textAlign = "left";
     let free = bbox.left;
+    const right = bbox.left + bbox.width;
     for (const mark of spec.marks) {
       const { min, max } = plot.scales.x;
       if (mark.x > max) continue;
@@ -85,21 +104,36 @@ const prerlkit = (() => {
         ctx.stroke();
       }
       if (mark.label && x >= free) {
-        const width = ctx.measureText(mark.label).width;
+        const width = ctx.measureText(mark.label).width, from = Math.min(x, right - width);
         ctx.fillStyle = color("--muted");
-        if (x + width + 5 * ratio <= bbox.left + bbox.width) ctx.fillText(mark.label, x + 4 * ratio, bbox.top + 2 * ratio);
-        free = x + width + 10 * ratio;
+        if (from >= free) ctx.fillText(mark.label, from, bbox.top - 4 * ratio); // above the curves
+        free = from + width + 10 * ratio;
       }
     }
     ctx.restore();
   }
 
+  /** A band around a line of many values. */
+  function drawBand(plot, spec, line) {
+    const at = spec.x.map((_, n) => n).filter((n) => line.low[n] !== null);
+    const [low, high] = [line.low, line.high].map((values) => at.map((n) => [plot.valToPos(spec.x[n], "x", true), plot.valToPos(values[n], "y", true)]));
+    plot.ctx.fillStyle = lineColor(line.color) + BAND;
+    plot.ctx.beginPath();
+    for (const [x, y] of [...low, ...high.reverse()]) plot.ctx.lineTo(x, y);
+    plot.ctx.fill();
+  }
+
   function drawIntervals(plot, spec) {
-    const { ctx } = plot, ratio = devicePixelRatio;
+    const { ctx, bbox } = plot, ratio = devicePixelRatio;
     ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left - 4 * ratio, bbox.top, bbox.width + 8 * ratio, bbox.height);
+    ctx.clip();
+    ctx.setLineDash([]);
     ctx.lineWidth = 1.5 * ratio;
     spec.lines.forEach((line, at) => {
-      if (!line.low || !plot.series[at + 1].show) return;
+      if (!line.low || !plot.series[seriesAt(spec, at)].show) return undefined;
+      if (line.smooth) return drawBand(plot, spec, line);
       ctx.strokeStyle = lineColor(line.color);
       spec.x.forEach((value, n) => {
         if (line.low[n] === null) return;
@@ -112,13 +146,14 @@ const prerlkit = (() => {
         ctx.moveTo(x - cap, to); ctx.lineTo(x + cap, to);
         ctx.stroke();
       });
+      return undefined;
     });
     ctx.restore();
   }
 
   function series(line, points) {
     const faint = line.look === "faint", dots = line.look === "points";
-    const stroke = () => lineColor(line.color) + (faint ? "5c" : "");
+    const stroke = () => lineColor(line.color) + (faint ? FAINT : "");
     const few = dots || (!faint && points <= 40);
     return {
       label: line.name, stroke, width: faint || dots ? 1 : 2, spanGaps: true, show: shown(line),
@@ -131,7 +166,7 @@ const prerlkit = (() => {
     const axis = { stroke: () => color("--muted"), grid: { stroke: () => color("--grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const readout = figure.querySelector(".readout");
     return {
-      width, height: 216, legend: { show: false }, padding: [8, 18, 0, 0],
+      width, height: HEIGHT, legend: { show: false }, padding: [spec.marks.some((mark) => mark.label) ? 20 : 8, 18, 0, 0],
       scales: {
         x: { time: false, range: (_, low, high) => (low === null ? [0, 1] : low === high ? [low - 1, high + 1] : [low, high]) },
         y: { range: (_, low, high) => yRange(spec, low, high) },
@@ -141,7 +176,11 @@ const prerlkit = (() => {
         { ...axis, size: 52, gap: 6, values: (_, ticks) => ticks.map((tick) => show(spec, tick).replace(/\.0$/, "")) },
       ],
       cursor: { y: false, sync: { key: spec.xLabel }, points: { size: 8 } },
-      series: [{ label: spec.xLabel }, ...spec.lines.map((line) => series(line, spec.x.length))],
+      series: [
+        { label: spec.xLabel },
+        ...rawLines(spec).map((line) => ({ ...series({ ...line, look: "faint" }, spec.x.length), show: weight > 0 && shown(line) })),
+        ...spec.lines.map((line) => series(line, spec.x.length)),
+      ],
       hooks: {
         draw: [(plot) => drawMarks(plot, spec), (plot) => drawIntervals(plot, spec)],
         setCursor: [(plot) => read(spec, readout, plot.cursor.idx)],
@@ -156,7 +195,8 @@ const prerlkit = (() => {
       let own = at ?? line.y.findLastIndex((value) => value !== null);
       if (at !== null && line.look !== "points") while (own > 0 && line.y[own] === null) own -= 1;
       const value = own < 0 ? "–" : withInterval(spec, line, own);
-      return el("span", {}, el("i", { class: `swatch c${line.color % 8}` }), `${line.name} `, el("b", {}, value));
+      const mean = weight && line.smooth && own >= 0 ? `smoothed ${show(spec, smoothed(spec, line)[own])}` : "";
+      return el("span", {}, el("i", { class: `swatch c${line.color % 8}` }), `${line.name} `, el("b", {}, value), mean);
     });
     const where = at === null ? "last" : `${spec.xLabel} ${spec.x[at]}`;
     readout.replaceChildren(el("span", {}, where), ...parts);
@@ -192,7 +232,7 @@ const prerlkit = (() => {
     return all.forEach((other) => other.plot.setCursor({ left: other.plot.valToPos(x, "x"), top: 10 }));
   }
 
-  const aligned = (spec) => [spec.x, ...spec.lines.map((line) => line.y)];
+  const aligned = (spec) => [spec.x, ...rawLines(spec).map((line) => line.y), ...spec.lines.map((line) => smoothed(spec, line))];
 
   function draw(id, spec) {
     const figure = document.getElementById(`chart-${id}`), place = figure.querySelector(".plot");
@@ -215,7 +255,7 @@ const prerlkit = (() => {
   function fitAll() {
     for (const { plot } of plots.values()) {
       const width = plot.root.parentElement.clientWidth;
-      if (width && width !== plot.width) plot.setSize({ width, height: 216 });
+      if (width && width !== plot.width) plot.setSize({ width, height: HEIGHT });
     }
   }
 
@@ -239,13 +279,43 @@ const prerlkit = (() => {
     apply(now);
   }
 
+  function showSeries(plot, spec) {
+    rawLines(spec).forEach((line, n) => plot.setSeries(n + 1, { show: weight > 0 && shown(line) }));
+    spec.lines.forEach((line, n) => plot.setSeries(seriesAt(spec, n), { show: shown(line) }));
+  }
+
+  /** One slider for each section with curves; all of them move together. */
+  function smoothing() {
+    const labels = [...document.querySelectorAll(".smoothing")];
+    let waiting = 0;
+    const apply = () => {
+      waiting = 0;
+      for (const { spec, plot } of plots.values()) {
+        plot.batch(() => { plot.setData(aligned(spec), false); showSeries(plot, spec); });
+        plot.redraw();
+        read(spec, plot.root.closest("figure").querySelector(".readout"), null);
+      }
+    };
+    for (const label of labels) {
+      label.hidden = false;
+      label.querySelector("input").oninput = (event) => {
+        weight = Number(event.target.value);
+        for (const other of labels) {
+          other.querySelector("input").value = weight;
+          other.querySelector("output").textContent = weight ? weight.toFixed(2) : "off";
+        }
+        waiting ||= requestAnimationFrame(apply);
+      };
+    }
+  }
+
   function groups() {
     const field = document.querySelector(".groups");
     if (!field) return;
     field.hidden = false;
     field.onchange = () => {
       for (const { spec, plot } of plots.values()) {
-        plot.batch(() => spec.lines.forEach((line, n) => plot.setSeries(n + 1, { show: shown(line) })));
+        plot.batch(() => showSeries(plot, spec));
         read(spec, plot.root.closest("figure").querySelector(".readout"), null);
       }
       heard.forEach((tell) => tell());
@@ -299,6 +369,7 @@ const prerlkit = (() => {
   function start() {
     for (const [id, spec] of Object.entries(store.charts)) draw(id, spec);
     groups();
+    smoothing();
     theme();
     new ResizeObserver(fitAll).observe(document.body);
     if (store.live) watch();

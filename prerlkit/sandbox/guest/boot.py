@@ -1,4 +1,4 @@
-"""Shuts the door from inside, before any untrusted line is run: limits, Landlock, an unprivileged user, seccomp."""
+"""Confines the guest from inside before untrusted code runs: limits, Landlock, an unprivileged user, seccomp."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMOUNT = 32 | 2 | 4  # MS_REMOUNT, MS_NOSUID, MS_NODEV
 _CAPABILITY_HEADER = 0x2008_0522.to_bytes(4, sys.byteorder) + bytes(4)  # version 3, this process
 _SIGKILL = 9
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same numbers on every machine
-OWN_PID = 0x5E1F_5E1F  # stands for the guest's own process id in a filter; ids end at 2^22
+OWN_PID = 0x5E1F_5E1F  # placeholder for the guest's process id in a filter; ids end at 2^22
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 
 
@@ -31,7 +31,7 @@ def confine(config: dict[str, Any]) -> None:
         config: group (a descriptor that moves this process into its cgroup, or None), limits (name: value for
             `resource.RLIMIT_name`), isolated (False for the layer `none`), private (a folder that gets a limit of
             `inodes`, or None), uid (or None), landlock (its ABI, or 0) with the paths that may be read, seccomp (a
-            filter, in which OWN_PID stands for this process, or None), parent (its id), child_seccomp (the filter of
+            filter, where OWN_PID is replaced by this process's id, or None), parent (its id), child_seccomp (for
             the processes that this one forks, or None; see `confine_child`).
 
     Raises:
@@ -76,7 +76,7 @@ def confine(config: dict[str, Any]) -> None:
 
 
 def confine_child(config: dict[str, Any], parent: int) -> None:
-    """Shut in a fork of a process that `confine` was applied to: it ends with its parent, and gets the filter.
+    """Confine a fork of a process that `confine` was applied to: the fork ends with its parent and gets the filter.
 
     Raises:
         OSError: the kernel refuses something; nothing untrusted has run then.
@@ -98,17 +98,17 @@ def _limit(which: int, value: int) -> None:
 
 
 def _limit_inodes(folder: str, inodes: int) -> None:
-    """Limit how many files a memory file system may hold: each takes a kilobyte that its size doesn't count."""
+    """Limit the number of files in a memory file system: each takes a kilobyte that the size limit doesn't count."""
     call("mount", b"tmpfs\0", folder.encode() + b"\0", b"tmpfs\0", _REMOUNT, f"nr_inodes={inodes}\0".encode())
 
 
 def _drop_capabilities() -> None:
-    """Give up every capability: root keeps its own where there is no other user to become, as in some containers."""
+    """Give up every capability. Root still has them in a container that has no other user to become."""
     call("capset", buffer(_CAPABILITY_HEADER), bytes(24))
 
 
 def _verify(filtered: bool) -> None:
-    """Check what was asked of the kernel, before anything untrusted runs.
+    """Check that the kernel applied the restrictions, before untrusted code runs.
 
     Raises:
         OSError: a capability is left, privileges could be gained, or no filter is there.
@@ -124,7 +124,7 @@ def _verify(filtered: bool) -> None:
 
 
 def _landlock(abi: int, readable: list[str]) -> None:
-    """No file but what is readable (and /dev/null), no TCP, no signal or abstract socket to the outside."""
+    """Allow only readable files and /dev/null: no TCP, and no signal or abstract socket to the outside."""
     handled = (1 << 13) - 1 | (1 << 13 if abi >= 2 else 0) | (1 << 14 if abi >= 3 else 0) | (1 << 15 if abi >= 5 else 0)
     network = 0b11 if abi >= 4 else 0
     scopes = 0b11 if abi >= 6 else 0

@@ -1,4 +1,4 @@
-"""Serves calls of functions that a model wrote. It is never told what a test expects, only what to call.
+"""Serves calls of functions that a model wrote. It receives what to call and never what a test expects.
 
     load   {prompt, code, entry, prelude}           its top level is run; prelude: with common imports (`prelude`)
     call   {target, args, kwargs, spell, changes}   target: a name, `Class().method`, or an object that stayed here;
@@ -33,7 +33,7 @@ _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def main(channel: Channel, config: dict[str, Any]) -> None:
-    """Answer requests until the host goes away."""
+    """Answer requests until the host closes its pipe."""
     module = sys.modules["candidate"] = type(sys)("candidate")
     served = Served(module.__dict__)
     while True:
@@ -53,7 +53,7 @@ class Served:
         self._objects: list[Any] = []
 
     def load(self, prompt: str, code: str, entry: str, prelude: bool) -> dict[str, Any]:
-        """Run the program. With a prompt that is code: the code itself where it defines `entry`, else as its end."""
+        """Run the program. Where it doesn't define `entry` and the prompt is code, it continues the prompt."""
         for number, source in enumerate(_units(prompt, code, entry)):
             program = compile(source, f"program{number or ''}.py", "exec", dont_inherit=True)
             if prelude:
@@ -122,7 +122,7 @@ def _units(prompt: str, code: str, entry: str) -> list[str]:
 
 
 def _parse(source: str) -> Any:
-    """Its tree, or None. Not by the module `ast`, which costs as much as the interpreter's start."""
+    """Return the syntax tree, or None. The import of `ast` would take as long as the interpreter's start."""
     try:
         return compile(source, "program.py", "exec", _ast.PyCF_ONLY_AST, dont_inherit=True)
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""Runs the tests. The functions that they call live in another process and answer in plain data only.
+"""Runs the tests. The functions that they call are in another process, which answers in plain data only.
 
 host → judge   the job (see `main`), then the answers to its requests
 judge → host   {op, …}: a request to the candidate · {case, why} · {done} · {broken: why}
@@ -26,11 +26,11 @@ class Stop(BaseException):
 
 
 class Broken(BaseException):
-    """The tests do what can't be carried over, so nobody can judge."""
+    """The tests do something that can't be carried to the candidate's process, so there is no verdict."""
 
 
 class RemoteError(Exception):
-    """The candidate raised a class of its own."""
+    """The candidate raised an exception class that it defines."""
 
 
 def main(channel: Channel, config: dict[str, Any]) -> None:
@@ -139,9 +139,9 @@ class Link:
 
 
 class Remote:
-    """A function or object of the candidate's. It equals nothing but itself: its own `__eq__` is never asked.
+    """A function or object of the candidate's. It equals nothing but itself: its `__eq__` is never called.
 
-    Nor is its `__contains__`, which would be told what is looked for: `in` goes through its items here.
+    Its `__contains__` is not called either, as it would receive the expected value: `in` compares its items here.
     """
 
     __slots__ = ("_link", "_name")
@@ -203,7 +203,7 @@ def _for_changes(function: Any) -> Any:
 
 
 class Cases:
-    """`with __case__:` stands around each assert: it notes how the assert went."""
+    """The context manager `with __case__:` around each assert: it records whether the assert passed."""
 
     def __init__(self, link: Link, stop: bool) -> None:
         self._link, self._stop, self._depth, self._text = link, stop, 0, ""
@@ -233,7 +233,7 @@ class Cases:
         return f"{kind}{_said(error)}"[:300] or self._text or "an assert fails"
 
     def _whose_fault(self, error: BaseException) -> str:
-        """What is wrong with the tests themselves; nothing where the candidate is to blame."""
+        """Return what is wrong with the tests; empty where the candidate is at fault."""
         own = f"the tests' own code raises {type(error).__name__}: {_said(error)}"
         if isinstance(error, Gone) or hasattr(error, "_remote"):
             return ""

@@ -2,7 +2,7 @@
 
 LeetCode's starter code annotates with `List` and imports nothing; the judges of LeetCode-like data sets, APPS and
 LiveCodeBench run `from typing import *` and the like first. Here only what a program uses is imported: all of it would
-take longer than most programs. No built-in name is in the table, so that `pow` stays what it is.
+take longer than most programs. No built-in name is in the table: `pow` keeps its meaning.
 """
 
 from __future__ import annotations

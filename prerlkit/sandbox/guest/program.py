@@ -1,11 +1,11 @@
 """Runs a whole program as `python program.py` would, once for each case, each time in a fresh process.
 
-This process is the parent: it never runs a line of the program. For each case it forks from its own clean state, and
-the child shuts itself in before it runs the program. The host passes the case's stdin, stdout and stderr as
+This process is the parent: it never runs a line of the program. For each case it forks from its clean state, and the
+child confines itself before it runs the program. The host passes the case's stdin, stdout and stderr as
 descriptors, so neither the parent nor another case sees what a case reads or writes.
 
 host → parent    source and prelude; then for each case CASE with three descriptors; END ends the case
-child → host     {ready: true}, when it is shut in
+child → host     {ready: true}, when it is confined
 parent → host    {exit: code, clean: whether the private folder is untouched}, when the child is gone
 """
 
@@ -30,7 +30,7 @@ CASE, END = b"c", b"e"
 
 
 def main(channel: Channel, config: dict[str, Any]) -> None:
-    """Serve cases until the host goes away. In a child: be the program."""
+    """Serve cases until the host closes its pipe. In a child: run the program."""
     program = channel.receive()
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, config["control"])
     ended, signalled = os.pipe()
@@ -38,12 +38,12 @@ def main(channel: Channel, config: dict[str, Any]) -> None:
     _signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
     _signal.signal(_signal.SIGCHLD, lambda *_: None)
     parent, before = os.getpid(), _state(config["private"])
-    gc.freeze()  # a child that ends then leaves these objects alone, which it shares with this process
+    gc.freeze()  # a child that ends doesn't touch these objects, which it shares with this process
     while True:
         data, ancillary, *_ = control.recvmsg(1, _socket.CMSG_SPACE(3 * 4))
         if not data:
             os._exit(0)
-        if data != CASE:  # the end of a case that had ended by itself
+        if data != CASE:  # the message that ends a case arrived after its process had ended
             continue
         fds = list(memoryview(ancillary[0][2]).cast("i"))
         pid = os.fork()
@@ -94,7 +94,7 @@ def _wait(pid: int, control: Any, ended: int) -> int:
 
 
 def _state(folder: str | None) -> Any:
-    """What any change in a folder, or of the folder itself, changes."""
+    """Return values that change with any change in a folder or of the folder."""
     if folder is None:
         return None
     found = os.stat(folder)

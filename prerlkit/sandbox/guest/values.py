@@ -1,7 +1,7 @@
-"""Python values as plain data and back: what crosses between processes is rebuilt from built-in types alone.
+"""Turns Python values into plain data and back. Values that cross between processes are rebuilt from built-in types.
 
-So a class with an `__eq__` of its own never reaches the side that compares. What is no plain value (an instance, a
-function, an iterator) stays where it is; `opaque` gives it a name, or refuses.
+So a class with a special `__eq__` never reaches the side that compares. An object that is no plain value (an instance,
+a function, an iterator) stays in its process; `opaque` gives it a name, or refuses it.
 
     None, bool, str, float, int below 2^63, list   as they are
     {"int": hex} {"tuple": […]} {"set": […]} {"frozenset": […]} {"dict": [[k, v], …]} {"bytes": hex} {"bytearray": hex}
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 200
 _SMALL = 1 << 63
-# A few bytes that whoever compares might spell out: `list(range(10**12))`, `int(Decimal("1e999999999"))`.
+# A few bytes that a comparison might expand: `list(range(10**12))`, `int(Decimal("1e999999999"))`.
 _LONGEST_RANGE = 1_000_000
 _LARGEST_EXPONENT = 10_000
 _LONGEST_DECIMAL = 20_000
@@ -35,7 +35,7 @@ def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
 
     Raises:
         ValueError: it is nested too deeply.
-        Whatever `opaque` raises for what is no plain value.
+        Any error that `opaque` raises for an object that is no plain value.
     """
     kind = type(value)
     if value is None or kind is bool or kind is str or kind is float:
@@ -87,12 +87,12 @@ def _pack_rest(value: Any, opaque: Callable[[Any], Any], depth: int) -> Any:
 
 
 def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
-    """The value of plain data; `opaque` turns what stands behind "obj" or "iterator" into a value.
+    """Return the value of plain data; `opaque` turns the content of "obj" or "iterator" into a value.
 
-    It takes time in proportion to the data, whatever these are.
+    The time is proportional to the size of the data, whatever their content.
 
     Raises:
-        ValueError, TypeError, RecursionError, ArithmeticError: that is no such data, or forged to be expensive.
+        ValueError, TypeError, RecursionError, ArithmeticError: the data are malformed, or forged to be expensive.
     """
     if data is None or isinstance(data, bool | str | float | int):
         return data
@@ -157,7 +157,7 @@ def _unpack_of_module(name: str, body: Any, opaque: Callable[[Any], Any]) -> Any
 
 
 def distinct(items: list[Any]) -> list[Any]:
-    """The same items, which a set may now be made of.
+    """Return the same items, after a check that a set of them is cheap to make.
 
     Raises:
         ValueError: too many different ones have the same hash, for their size.
@@ -177,7 +177,7 @@ def distinct(items: list[Any]) -> list[Any]:
 
 
 def _parts(item: Any) -> int:
-    """How much there is to compare in an item of a set, at most."""
+    """Return an upper bound of the parts to compare in an item of a set."""
     if isinstance(item, tuple | frozenset):
         return 1 + sum([_parts(part) for part in item])
     if isinstance(item, str | bytes):

@@ -18,7 +18,7 @@ _EVALUATES = frozenset(
 
 
 class UnreadableTests(ValueError):  # noqa: N818 - said of tests
-    """The row's tests can't be used, so that nobody can judge."""
+    """The row's tests can't be used: the sample stays unjudged."""
 
 
 def job(
@@ -55,7 +55,7 @@ def job(
     own = {entry.partition("(")[0].partition(".")[0], *targets} - {""}
     free = loaded - bound - _BUILTINS - own
     imports = free & set(sys.stdlib_module_names)
-    # Where the row says what is the completion's, a name that nobody defines is the tests' mistake: a completion that
+    # Where the row says what is the completion's, a name without a definition is the tests' mistake: a completion that
     # could define any name would define `isclose` too.
     remote |= (own & loaded) | (set() if own else free - imports)
     if not remote and not check:
@@ -75,7 +75,7 @@ def job(
 
 
 def count(units: Sequence[str]) -> int:
-    """How many asserts are cases of their own, as far as the text shows: a lower bound where some are in loops."""
+    """How many asserts are separate cases, as far as the text shows: a lower bound where some are in loops."""
     marks = sum(isinstance(node, ast.With) and _is_mark(node) for unit in units for node in _walk_marked(unit))
     return marks + sum(map(len, _test_classes([_parse(unit) for unit in units]).values()))
 

@@ -47,6 +47,7 @@ def _parse(formula: str) -> list[Any] | None:
     from math_verify import LatexExtractionConfig, parse
 
     # Only as LaTeX: otherwise a formula that it can't read would become the last number in it.
+    # math-verify's time limit is off: signal.alarm fails outside the main thread and can't stop work in C.
     read = parse(f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
     return read or None
 

@@ -19,7 +19,7 @@ Symbol Integer Float Rational Add Mul Pow sqrt cbrt root exp log ln sin cos tan 
 sinh cosh tanh asinh acosh atanh Abs factorial pi E I oo
 """
 NAMES = frozenset(_MATHS.split())
-"""All that an expression may name, beside variables that its caller defines."""
+"""All that an expression may name, in addition to variables that its caller defines."""
 
 _eval = eval
 

@@ -103,7 +103,7 @@ class JobQueue:
         """Add checks at the end of their lines.
 
         Raises:
-            PrerlkitError: the queue is closed; nobody would come for them.
+            PrerlkitError: the queue is closed; no worker would take them.
         """
         with self._changed:
             if self._closed:

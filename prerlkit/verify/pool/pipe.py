@@ -102,7 +102,7 @@ class Pipe:
         """Write whole frames.
 
         Raises:
-            Closed: nobody reads any more.
+            Closed: the other end is closed.
             WorkerTimedOut: not all of it was taken in time.
         """
         deadline = None if timeout is None else time.monotonic() + timeout

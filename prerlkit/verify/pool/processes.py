@@ -1,4 +1,4 @@
-"""Ends a worker process with everything it started, also what has moved to a session of its own (Linux).
+"""Ends a worker process with everything it started, also what has moved to another session (Linux).
 
 Three nets, because each has a hole: the tree below the worker (as a "subreaper" it inherits its orphans), its process
 group, and a mark in the environment that its descendants carry, for when the worker itself is already dead.

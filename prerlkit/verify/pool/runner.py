@@ -60,7 +60,7 @@ class Runner:
         uses: the recipe's verifiers (`VerifierConfig`).
         reward: how their scores become one.
         gates: positions of the verifiers whose failing makes the score 0; see `combine.Combination`.
-        folder: the recipe's folder, for verifiers beside it.
+        folder: the recipe's folder, for verifiers next to it.
         workers: how many processes; None: `default_workers`, by what the first ones say of their verifiers.
         memory_bytes: address space of one worker, and of each process it starts (RLIMIT_AS).
         max_pending: samples that may be under way; `submit` waits when there are more.

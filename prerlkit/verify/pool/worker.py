@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _private_pipe() -> protocol.Pipe:
-    """The runner's pipes on descriptors of their own. What a verifier prints goes to stderr; its stdin is empty."""
+    """The runner's pipes on separate descriptors. What a verifier prints goes to stderr; its stdin is empty."""
     pipe = protocol.Pipe(os.dup(0), os.dup(1))  # dup's descriptors aren't inherited by what verifiers start
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -77,11 +77,20 @@ def _start(hello: Mapping[str, Any]) -> list[Verifier]:
         if hello["check"]:
             verifier.check_service()
     # After the imports: these map large libraries, and the limit is meant for what a verdict eats.
-    _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
-    limit = hello["memory_bytes"] if most == resource.RLIM_INFINITY else min(most, hello["memory_bytes"])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    limit_memory(hello["memory_bytes"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return verifiers
+
+
+def limit_memory(wanted: int) -> None:
+    """Limit the address space of this process to `wanted` bytes; on macOS, which refuses such limits, do nothing."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # `ulimit -v` of the shell: it can't be raised
+    limit = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ValueError, OSError):  # on macOS: cpython#78783
+        if sys.platform == "linux":
+            raise
 
 
 def _judge_batch(pipe: protocol.Pipe, verifiers: list[Verifier]) -> None:
@@ -109,7 +118,7 @@ def _answer(verifier: Verifier, sample: VerifierInput) -> bytes:
 
 
 def _answer_together(verifier: Verifier, samples: list[VerifierInput]) -> list[bytes]:
-    """The frames for a verifier with a `judge_batch` of its own; one by one when that fails."""
+    """The frames for a verifier with its own `judge_batch`; one by one when that fails."""
     able = [i for i, sample in enumerate(samples) if sample.answer is not None or not verifier.needs_answer]
     frames = [protocol.encode_verdict(Verdict.unjudged("no gold answer"))] * len(samples)
     try:

@@ -138,7 +138,7 @@ class WorkerThread(threading.Thread):
 
 
 def _next_verdict(pipe: protocol.Pipe, limit: float) -> Any:
-    """The next result. The clock stands still while the worker says so, though not for ever."""
+    """The next result. The clock stops while the worker asks for it, up to a limit."""
     end = time.monotonic() + limit + LOADING_LIMIT
     now = limit
     while isinstance(message := pipe.receive(now), dict):

