@@ -37,7 +37,7 @@ UNUSABLE = (
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of `model.device`.
+    """Return the device of `model.device`.
 
     Raises:
         UsageError: CUDA is asked for and absent, or the machine has a card that torch can't use.
@@ -137,7 +137,7 @@ def disable_dropout(config: Any) -> None:
 
 
 def quantization_config(model: Model) -> Any:
-    """What bitsandbytes is asked for. Embeddings and head stay in `dtype` either way."""
+    """Return the quantization for bitsandbytes, NF4 or int8. Embeddings and head stay in `dtype` in each case."""
     from transformers import BitsAndBytesConfig
 
     if model.quantization == "int8":
@@ -151,13 +151,13 @@ def quantization_config(model: Model) -> Any:
 
 
 def quantized_layers(base: nn.Module) -> list[str]:
-    """Names of the layers whose weights are 4-bit or 8-bit."""
+    """Return names of the layers whose weights are 4-bit or 8-bit."""
     return [name for name, module in base.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")]
 
 
 @torch.no_grad()
 def head_is_plain(base: Any, token_id: int) -> bool:
-    """Whether head(decoder(x)) equals the model's own logits, so that logits can be made chunk by chunk.
+    """Return whether head(decoder(x)) equals the model's logits; logits can then be made chunk by chunk.
 
     False for models that cap or scale logits after the head (Gemma 2, Cohere, Granite): they get the plain path, which
     holds [B, T, V]. Measured on the model itself rather than read from a list of names.
@@ -182,7 +182,7 @@ def head_is_plain(base: Any, token_id: int) -> bool:
 
 
 def _versions(base: nn.Module) -> int:
-    """How often the model's weights were written in place: torch counts it."""
+    """Return how often the model's weights were written in place, by torch's counters."""
     return sum(parameter._version for parameter in base.parameters())
 
 

@@ -76,7 +76,7 @@ def token_logprobs(
     pack_whole: bool = False,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """log π(y_t | context, y_<t) at `temperature` of every completion token, in float32.
+    """Return log π(y_t | context, y_<t) at `temperature` of every completion token, in float32.
 
     Args:
         base: the causal LM, adapters applied.
@@ -113,7 +113,7 @@ def token_logprobs(
 def head_logprobs(
     head: torch.nn.Linear, states_ND: Tensor, targets_N: Tensor, temperature: float, chunk: int
 ) -> Tensor:
-    """log softmax(head(states) / temperature)[targets] of a frozen head, float32 [N]; keeps [N, D], never [N, V]."""
+    """Return log softmax(head(states) / temperature)[targets] of a frozen head, float32 [N]; [N, V] is not kept."""
     logprobs_N: Tensor = _HeadLogprobs.apply(states_ND, head.weight, head.bias, targets_N, temperature, chunk)
     return logprobs_N
 
@@ -184,7 +184,7 @@ class _HeadLogprobs(torch.autograd.Function):
 
 
 def _padded_states(model: Any, sequences: Sequences) -> Tensor:
-    """What predicts each completion token, [N, D], or [N, V] where `model` gives logits."""
+    """Return the state that predicts each completion token, [N, D], or [N, V] where `model` gives logits."""
     tokens_BL, before_N = sequences.padded
     states_BLD = model(input_ids=tokens_BL, use_cache=False)[0]
     states_ND: Tensor = states_BLD[sequences.rows_N, before_N]

@@ -54,7 +54,7 @@ class CastLinear(nn.Linear):
 
     @classmethod
     def around(cls, linear: nn.Linear) -> CastLinear:
-        """The same parameter in this form."""
+        """Return the same parameter in this form."""
         made = cls(linear.in_features, linear.out_features, bias=False, device="meta")
         made.weight = linear.weight
         return made
@@ -90,7 +90,7 @@ def merge_layer(module: LoraLayer, key: str) -> float:
 
 
 def _dense(linear: Any) -> Tensor:
-    """A layer's weight in float32, dequantized where it is 4-bit or 8-bit."""
+    """Return a layer's weight in float32, dequantized where it is 4-bit or 8-bit."""
     kind = type(linear).__name__
     if kind not in ("Linear4bit", "Linear8bitLt"):
         return linear.weight.data.float()
