@@ -121,7 +121,8 @@ COMPLETION_LENGTH = Metric(
 TOKENS_TRAINED = Metric(
     "tokens/trained",
     "tokens that went through the model with gradient: contexts (prompt or start token; once for all completions "
-    "that share one) and completions, without padding",
+    "that share one) and completions, without padding. A context whose completions several processes train on counts "
+    "once for each of them",
     unit="tokens",
 )
 LOSS = Metric(

@@ -13,9 +13,11 @@ class Optimizer(Settings):
     name: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """The 8-bit ones are bitsandbytes'. transformers: `optim`."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the two moments."""
     epsilon: PositiveFloat = 1e-8
     """transformers: `adam_epsilon`."""
     weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay, on the adapter."""
     max_grad_norm: PositiveFloat = 1.0
     """The gradient's norm is clipped here. 1.0: the paper. verl: `grad_clip`, `clip_grad`."""
     updates_per_rollout: PositiveInt = 1

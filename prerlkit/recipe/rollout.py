@@ -112,7 +112,9 @@ class Difficulty(Settings):
     """Draw prompts by their pass rate in this stage, that of the last group that was sampled for them."""
 
     at_least: Fraction = 0.0
+    """Lowest pass rate of a prompt that is drawn."""
     at_most: Fraction = 1.0
+    """Highest pass rate of a prompt that is drawn."""
     others: Fraction = 0.1
     """Probability with which a prompt outside of the range is drawn all the same. Above 0, so that a rate is measured
     again. Prompts without a rate are always drawn."""

@@ -171,7 +171,9 @@ class Recipe(Settings):
     version: Literal[1] = 1
     """Of this schema."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Names its run folder."""
     description: str = ""
+    """One line, which `prerlkit recipes list` and the model card show."""
     seed: Int = 0
     """Decides prompts' order, adapters' start and every sample."""
     model: Model
@@ -186,6 +188,7 @@ class Recipe(Settings):
     optimizer: Optimizer = Optimizer()
     memory: Memory = Memory()
     stages: Annotated[tuple[Stage, ...], AfterValidator(_not_empty)]
+    """What is trained, in this order. `adapter`, `rollout` and `optimizer` above are what each stage starts from."""
     evaluation: Evaluation = Evaluation()
     health: Health = Health()
     probes: ProbeChoices = ()

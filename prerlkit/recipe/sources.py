@@ -20,7 +20,9 @@ class HubSource(Settings):
     config: str | None = None
     """The data set's configuration, where it has several."""
     split: str = "train"
+    """The split to read."""
     revision: str | None = None
+    """Hub commit, tag or branch. null: the default branch."""
 
 
 class FileSource(Settings):
@@ -32,13 +34,16 @@ class FileSource(Settings):
 
 
 class GeneratorSource(Settings):
-    """Rows made up by a generator of prerlkit's own (`arithmetic`)."""
+    """Rows made up by a generator of prerlkit."""
 
     kind: Literal["generator"]
     name: str
+    """`arithmetic`, with the settings `operations`, `terms`, `low` and `high`; or `reach`, with `part` (`train`, `eval`
+    or `pretraining`)."""
     rows: PositiveInt
     """How many distinct rows to make; fewer exist for some settings, which is an error."""
     seed: Int = 0
+    """Decides the rows; the recipe's seed does not."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The generator's own settings, checked by its own class."""
 
@@ -50,8 +55,11 @@ class ReasoningGymSource(Settings):
     task: str
     """`chain_sum`, `gcd`, `spell_backward`, … see its gallery."""
     rows: PositiveInt
+    """How many rows to make."""
     seed: Int = 0
+    """Decides the rows; the recipe's seed does not."""
     settings: dict[str, Any] = Field(default_factory=dict)
+    """The task's own settings."""
 
 
 class HeldOut(Settings):
@@ -59,6 +67,7 @@ class HeldOut(Settings):
 
     kind: Literal["held_out"]
     rows: PositiveInt
+    """How many rows to take out."""
 
 
 Source = Annotated[HubSource | FileSource | GeneratorSource | ReasoningGymSource, Field(discriminator="kind")]
@@ -71,10 +80,15 @@ class Filter(Settings):
     """Keep rows whose column fits. Exactly one of the conditions."""
 
     column: str
+    """The row's column that is compared."""
     equals: Scalar | None = None
+    """The value that it must have."""
     any_of: tuple[Scalar, ...] | None = None
+    """The values of which it must have one."""
     at_least: float | None = None
+    """Its lowest value."""
     at_most: float | None = None
+    """Its highest value."""
     matches: str | None = None
     """A regular expression that must be found in the column's text."""
 
@@ -113,7 +127,8 @@ class Data(Settings):
     """Disjoint from train: checked on the rendered prompts, and an overlap is an error. TRL: `eval_dataset`; verl:
     `val_files`."""
     prompt: str = "{question}"
-    """Text of the user's turn; `{column}` is filled from the row, `{{` and `}}` are braces."""
+    """Text of the user's turn; `{column}` is filled from the row, a list of texts as one per line; `{{` and `}}`
+    are braces."""
     answer: str | None = "answer"
     """Column of the gold answer; null where the verifier needs none."""
     answer_pattern: str | None = None
@@ -128,6 +143,7 @@ class Data(Settings):
     filters: tuple[Filter, ...] = ()
     """All must hold; applied to train rows only unless filter_eval."""
     filter_eval: Bool = False
+    """Apply the filters to eval rows too."""
     pass_rate: PassRate | None = None
     """Keep train prompts of a measured difficulty. null: all. Prime-RL draws from pools of difficulty while it runs."""
     max_rows: NonNegativeInt = 0

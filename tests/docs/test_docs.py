@@ -10,8 +10,7 @@ import pytest
 
 from prerlkit.objective.presets import PRESETS
 from prerlkit.recipe.load import locate
-from prerlkit.recipe.probes import PROBES
-from prerlkit.recipe.schema import Recipe, VerifierConfig
+from prerlkit.recipe.schema import VerifierConfig
 from prerlkit.train.metrics import rollout_metrics, update_metrics
 from prerlkit.train.sample_and_judge import RolloutBatch
 from prerlkit.train.step import UpdateStats
@@ -46,25 +45,6 @@ def test_every_number_of_a_probe_is_defined_and_nothing_else():
     page = text("probes.md")
     defined = set(re.findall(r"^\| `(probe/[a-z_0-9/<>]+)` \|", page, re.MULTILINE))
     assert defined == {metric.name for probe in known_probes() for metric in probe.metrics}
-
-
-def test_every_key_of_a_recipe_is_described():
-    page = text("recipes.md") + text("algorithms.md")
-    schema = Recipe.model_json_schema()
-    keys = {key for part in [schema, *schema["$defs"].values()] for key in part.get("properties", {})}
-    assert len(keys) > 70
-    assert sorted(key for key in keys if not re.search(rf"\b{key}\b", page)) == []
-
-
-def test_every_probe_is_listed_among_the_keys_with_its_own():
-    (paragraph,) = re.findall(r"^\*\*probes\*\*.*?\n\n", text("recipes.md"), re.DOTALL | re.MULTILINE)
-    schema = Recipe.model_json_schema()["$defs"]
-    found = [part["properties"] for part in schema.values() if part.get("properties", {}).get("name")]
-    kinds = [properties for properties in found if properties["name"].get("const") in PROBES]
-    assert len(kinds) >= 5
-    for properties in kinds:
-        (listed,) = re.findall(rf"`{properties['name']['const']}`\s+\((.*?)\)", paragraph, re.DOTALL)
-        assert re.findall(r"`(\w+)`", listed) == [key for key in properties if key != "name"]
 
 
 def test_every_place_names_the_same_times_for_the_first_runs():

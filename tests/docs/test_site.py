@@ -22,7 +22,7 @@ def pages():
 
 def test_every_page_has_one_place_in_the_site():
     placed = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(placed) == sorted(PAGES | {"index.md", "cli.md", "python.md"})
+    assert sorted(placed) == sorted(PAGES | {"index.md", "cli.md", "python.md", "recipe-keys.md"})
 
 
 def test_the_site_has_four_parts():
@@ -44,6 +44,24 @@ def test_the_command_line_has_every_command_with_its_options(pages):
     assert "| `--dry-run` | flag |" in text
     assert "[bold]" not in text
     assert "prerlkit run reach_dsrl  # a tiny model" in text
+
+
+def test_the_page_of_a_recipes_keys_has_each_with_what_it_is(pages):
+    from prerlkit.recipe.schema import Recipe
+
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", pages.recipe_keys(), re.MULTILINE)
+    schema = Recipe.model_json_schema()
+    keys = [
+        key
+        for part in [schema, *schema["$defs"].values()]
+        for key, field in part.get("properties", {}).items()
+        if key not in ("kind", "name") or "const" not in field
+    ]
+    assert len(keys) > 170
+    assert sorted(row[0] for row in rows) == sorted(keys)
+    assert [row for row in rows if not row[1].strip() or not row[3].strip()] == []
+    assert ("group_size", "whole number, ≥ 1", "`8`") in [row[:3] for row in rows]
+    assert ("steps", "whole number, ≥ 0", "required") in [row[:3] for row in rows]
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import typing
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.peers import DIFFERENT, OURS, PEERS
 from prerlkit.recipe.schema import Recipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+PAGES = Path(__file__).parents[2] / "docs" / "site_pages.py"
 DESCRIBED = {key for key in PEERS if key != "adapter"}
 """`adapter` is a section: what describes it is its class."""
 
@@ -50,10 +52,12 @@ def test_the_description_of_a_key_names_what_peers_call_it(key):
 
 
 def test_the_page_lists_them_all():
-    rows = [line.split("|") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    listed = {row[1].strip().strip("`"): row[2] for row in rows}
-    for key, names in PEERS.items():
-        assert all(f"`{name}`" in listed[key] for name in names.split()), key
+    spec = importlib.util.spec_from_file_location("site_pages", PAGES)
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    table = pages.recipe_keys().partition("#elsewhere }")[2]
+    listed = dict(re.findall(r"^\| `(\S+)` \| `(\S+)` \|", table, re.MULTILINE))
+    assert listed == {name: key for key, names in PEERS.items() for name in names.split()}
 
 
 def test_a_name_leads_to_one_key_and_no_note_is_left_over():
