@@ -185,6 +185,7 @@ def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[
     from prerlkit.recipe.load import load
     from prerlkit.recipe.overrides import apply
     from prerlkit.recipe.schema import Recipe
+    from prerlkit.settings import mistake
 
     pairs = [f"{path}={json.dumps(value)}" for path, value in overrides.items()]  # JSON is YAML
     if isinstance(recipe, str | Path):
@@ -194,5 +195,5 @@ def _recipe(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Mapping[
     try:
         return Recipe.model_validate(apply(plain, pairs)), Path()
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        lines = (f"{'.'.join(map(str, item['loc']))}: {mistake(item)}" for item in error.errors())
         raise UsageError("The recipe is wrong. " + "; ".join(lines)) from error

@@ -42,6 +42,10 @@ class ShownElsewhereError(PrerlkitError):
     """This process ends because another one of its run failed and has said why: nothing is printed."""
 
 
+class StoppedNowError(KeyboardInterrupt):
+    """A second signal stopped a run at once. Its text is for a person: the command that continues the run."""
+
+
 def joined(errors: Sequence[PrerlkitError]) -> PrerlkitError:
     """One error that says all of `errors`, of the first one's kind; a hint that several share is said once."""
     if len(errors) == 1:

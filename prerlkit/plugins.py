@@ -21,6 +21,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from prerlkit.errors import UsageError
+from prerlkit.settings import mistake
 from prerlkit.suggest import nearest
 
 FILE = "path/to/file.py:Name"
@@ -167,5 +168,5 @@ def _wrong_settings(name: str, found: Any, error: ValidationError, key: str) -> 
         if item["type"] == "extra_forbidden":
             lines.append(f"{key}: {name} has no setting {setting}{nearest(setting, found.Settings.model_fields)}")
         else:
-            lines.append(f"{key}: {name}, setting {setting}: {item['msg']}, not {item['input']!r}")
+            lines.append(f"{key}: {name}, setting {setting}: {mistake(item)}, not {item['input']!r}")
     return lines

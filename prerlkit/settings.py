@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
@@ -14,6 +15,12 @@ NonNegativeInt = Annotated[int, Strict(), Field(ge=0)]
 PositiveFloat = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def mistake(item: Mapping[str, Any]) -> str:
+    """Return the message of one of pydantic's errors without the name of its kind ("Value error, …")."""
+    text: str = item["msg"]
+    return text.removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 class Settings(BaseModel):

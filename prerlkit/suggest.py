@@ -9,7 +9,18 @@ from difflib import get_close_matches
 def nearest(word: str, known: Iterable[str]) -> str:
     """A clause to append to an error: `; did you mean "grpo"?`, or the list of known words when none is near."""
     known = list(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f'; did you mean "{close[0]}"?'
+    if close := closest(word, known):
+        return f'; did you mean "{close}"?'
     return f" (known: {', '.join(sorted(known))})" if known else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that `word` was probably meant to be; None where none is near.
+
+    Of several that are as near, one with the same letters wins: `gpro` is `grpo`, not `gspo`.
+    """
+    words = {one.lower().replace("_", "-"): one for one in known}
+    wanted = word.lower().replace("_", "-")
+    close = get_close_matches(wanted, words, n=3, cutoff=0.6)
+    close.sort(key=lambda one: sorted(one) != sorted(wanted))
+    return words[close[0]] if close else None

@@ -22,6 +22,7 @@ RANKS = {
             "seeds",
             "suggest",
             "install",
+            "interrupt",
             "files",
             "paths",
             "cache",

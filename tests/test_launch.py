@@ -55,7 +55,7 @@ def test_a_signal_stops_after_the_step_and_the_run_resumes(tiny_recipe, tmp_path
     summary = prerlkit.run(tiny_recipe(), tmp_path / "out", callback=listener)
     assert summary.exit_reason == "stopped"
     assert listener.steps == [1, 2]
-    assert "stopping after this step; once more stops at once" in listener.messages
+    assert "finishing the step; press again to stop now" in listener.messages
     assert signal.getsignal(number) is before
     resumed = Listener()
     assert prerlkit.run(tiny_recipe(), tmp_path / "out", existing="resume", callback=resumed).exit_reason == "completed"

@@ -21,6 +21,7 @@ from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 from prerlkit.verify.mathematics import extract
 from prerlkit.verify.mathematics.algebra import symbolic
 from prerlkit.verify.mathematics.equal import same
+from prerlkit.verify.patterns import never_matches
 from prerlkit.verify.thinking import after_thinking
 
 _SECONDS = 1.0  # of processor time for one answer. No answer tried took a tenth; what takes longer fails
@@ -53,6 +54,8 @@ class MathSettings(Settings):
                 re.compile(self.pattern)
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"pattern: {error}") from error
+            if why := never_matches(self.pattern):
+                raise ValueError(f"pattern: {self.pattern!r} matches nothing, so no completion could pass: {why}")
         return self
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, model_validator
 from prerlkit.cpu_limit import TooExpensive, cpu_limit
 from prerlkit.settings import Bool
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
+from prerlkit.verify.patterns import always_matches, cannot_capture, never_matches
 from prerlkit.verify.thinking import after_thinking
 
 Flag = Literal["ignore_case", "multiline", "dotall", "verbose", "ascii"]
@@ -40,6 +41,13 @@ def _compiles(pattern: str) -> str:
 Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
+def _flags(names: tuple[Flag, ...]) -> re.RegexFlag:
+    flags = re.NOFLAG
+    for name in names:
+        flags |= _FLAGS[name]
+    return flags
+
+
 class RegexSettings(Settings):
     """The rules. A pattern is searched for anywhere in the completion: `\\A` and `\\Z` anchor it."""
 
@@ -61,6 +69,20 @@ class RegexSettings(Settings):
     partial: Bool = False
     """Score the fraction of rules that hold, the answer being one rule. It passes only when all do.
     false: all or nothing."""
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        flags = _flags(self.flags)
+        for key, patterns in (("must_match", self.must_match), ("pattern", (self.pattern,) if self.pattern else ())):
+            for pattern in patterns:
+                if why := never_matches(pattern, flags):
+                    raise ValueError(f"{key}: {pattern!r} matches nothing, so no completion could pass: {why}")
+        for pattern in self.must_not_match:
+            if pattern in self.must_match:
+                raise ValueError(f"must_match and must_not_match both have {pattern!r}: no completion could pass")
+            if always_matches(pattern, flags):
+                raise ValueError(f"must_not_match: {pattern!r} is found in every completion, so none could pass")
+        return self
 
     @model_validator(mode="after")
     def _has_rules(self) -> Self:
@@ -88,9 +110,7 @@ class Regex(Verifier):
     def __init__(self, settings: RegexSettings) -> None:
         super().__init__(settings)
         self.needs_answer = settings.pattern is not None
-        flags = re.NOFLAG
-        for flag in settings.flags:
-            flags |= _FLAGS[flag]
+        flags = _flags(settings.flags)
         self._wanted = [re.compile(pattern, flags) for pattern in settings.must_match]
         self._unwanted = [re.compile(pattern, flags) for pattern in settings.must_not_match]
         self._answer = None if settings.pattern is None else re.compile(settings.pattern, flags)
@@ -104,6 +124,15 @@ class Regex(Verifier):
         rules = len(self._wanted) + len(self._unwanted) + (self._answer is not None)
         score = 1 - len(broken) / rules if self.settings.partial else float(not broken)
         return Verdict(score, not broken, "; ".join(broken))
+
+    def gold_error(self, answer: str) -> str:
+        if self._answer is None:
+            return ""
+        own = self.settings
+        options = {"strip": own.strip, "ignore_case": own.ignore_case}
+        if not cannot_capture(self._answer, own.answer_group, answer, **options):
+            return ""
+        return f"group {own.answer_group!r} of the pattern {own.pattern!r} can't hold it"
 
     def _broken(self, sample: VerifierInput) -> list[str]:
         """Return what is wrong, for each rule that does not hold."""

@@ -18,6 +18,10 @@ from prerlkit.verify.thinking import opens_thinking
 
 ROWS = 32
 """Rows tried before a run. Ours: a second's work, and a wrong column or pattern shows on every row."""
+_GOLD_HINT = (
+    "Look at data.answer, data.answer_pattern and the verifier's settings, or filter out such rows: training on a gold "
+    "answer that can't pass teaches that every completion is wrong."
+)
 _SHOWN = 300  # characters of an answer or a completion in a message
 
 
@@ -45,6 +49,14 @@ def _try_one(use: VerifierConfig, rows: Sequence[AuditRow], folder: Path | None)
                 f'verifier "{verifier.name}" can\'t judge any completion of row {row.id}: {why}',
                 "Mend the row, or filter out such rows: their completions would be unjudged.",
             )
+    wrong = [(row, why) for row in rows if row.sample.answer and (why := verifier.gold_error(row.sample.answer))]
+    if wrong:
+        row, why = wrong[0]
+        raise UsageError(
+            f'verifier "{verifier.name}" can pass no completion of {len(wrong)} of {len(rows)} rows that were tried. '
+            f"Row {row.id}, gold answer {_short(row.sample.answer)}: {why}",
+            _GOLD_HINT,
+        )
     tried = [
         AuditRow(row.id, replace(row.sample, prompt=_without_thought(row.sample.prompt), completion=text))
         for row in rows
@@ -79,8 +91,7 @@ def _refusal(name: str, what: str, row: AuditRow, verdict: Verdict) -> UsageErro
     return UsageError(
         f'verifier "{name}" {what} of this recipe\'s own data. Row {row.id}, gold answer {_short(sample.answer)}, '
         f"put as {_short(sample.completion)}: {verdict.reason or 'failed'}",
-        "Look at data.answer, data.answer_pattern and the verifier's settings, or filter out such rows: training on a "
-        "gold answer that can't pass teaches that every completion is wrong.",
+        _GOLD_HINT,
     )
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 
 from prerlkit.cli.system import refusal
+from prerlkit.interrupt import answer_at_once
 
 
 def main() -> None:
@@ -14,6 +15,15 @@ def main() -> None:
     if why := refusal(sys.platform, sys.version_info[:2]):
         sys.stderr.write(f"error {why}\n")
         sys.exit(2)
+    try:
+        answer_at_once()
+        _main()
+    except KeyboardInterrupt:  # outside of a command, as while it is imported
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
+
+
+def _main() -> None:
     # Read by GNU's OpenMP when torch is loaded: a thread with nothing to do soon sleeps instead of keeping a core from
     # others. OMP_WAIT_POLICY=passive, which never spins, makes a step on an idle machine half as long again.
     if "OMP_WAIT_POLICY" not in os.environ:

@@ -27,6 +27,7 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Most steps; t
 Every = Annotated[
     int | None, typer.Option("--every", min=1, help="Steps between two doses; a quarter of --steps if left out.")
 ]
+_STOPPED = "stopped; the same command continues"
 
 
 @guarded
@@ -90,7 +91,7 @@ def dose(
     done = _run(console, loaded.recipe, loaded.folder, grid, folder, trust=trust, quiet=quiet)
     _finish(console, recipe, loaded.recipe.name, grid, folder, target)
     if not done:
-        console.print("stopped; the same command continues")
+        console.print(_STOPPED)
         raise typer.Exit(130)
 
 
@@ -154,7 +155,12 @@ def _run(
             number = grid.rates.index(rate) + 1
             console.print(f"[bold]rate {rate:g}[/bold] ({number} of {len(grid.rates)}): {state}", soft_wrap=True)
 
-        return run_doses(recipe, recipe_folder, grid, folder, display, trust=trust, on_run=on_run)
+        try:
+            return run_doses(recipe, recipe_folder, grid, folder, display, trust=trust, on_run=on_run)
+        except KeyboardInterrupt:
+            shown.close()
+            console.print(_STOPPED)
+            raise typer.Exit(130) from None
 
 
 def _finish(console: Console, source: str, name: str, grid: DoseGrid, folder: Path, target: Path) -> None:

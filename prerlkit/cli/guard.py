@@ -56,8 +56,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             hint = _address_space_hint(error) or _HINTS.get(error.errno, "Add -v to see where it happened.")
             _show(f"{error.strerror}{place}.", hint)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            _show("Stopped at once; nothing after the last checkpoint was kept.", "--resume continues from there.")
+        except KeyboardInterrupt as stopped:
+            _print(str(stopped) or "stopped; the same command begins again")
             raise typer.Exit(130) from None
         except typer.Exit:
             raise
@@ -115,6 +115,10 @@ def _show(message: str, hint: str) -> None:
     console.print(f"[bold red]error[/bold red] {_plain(message)}")
     if hint:
         console.print(_plain(hint))
+
+
+def _print(text: str) -> None:
+    VisibleConsole(stderr=True, highlight=False, soft_wrap=True).print(_plain(text))
 
 
 def _plain(text: str) -> str:

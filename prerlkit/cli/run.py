@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,8 +130,8 @@ def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:
 
 def execute(launch: Launch, display: Display, world: World | None = None) -> None:
     """Run with the display as the callback, and print what comes after it."""
-    from prerlkit.launch import run_recipe
+    from prerlkit.launch import resume_command, run_recipe
 
     with display:
         display.summary = run_recipe(launch, display, world)
-    display.finish(launch.output, command=f"prerlkit resume {shlex.quote(str(launch.output))}")
+    display.finish(launch.output, command=resume_command(launch.output))

@@ -110,6 +110,7 @@ def run_points(
             held=held,
             changed=display.changed,
             tick=display.tick,
+            on_message=display.on_message,
         )
         running.run()
     return running.stopped

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from prerlkit.errors import UsageError
 from prerlkit.seeds import derive
-from prerlkit.settings import Settings
+from prerlkit.settings import Settings, mistake
 from prerlkit.suggest import nearest
 
 Row = dict[str, Any]
@@ -71,7 +71,7 @@ def _explain(name: str, settings: type[Settings], item: Mapping[str, Any]) -> st
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f'generator "{name}" has no setting {key}{nearest(key, settings.model_fields)}'
-    return f'generator "{name}"{f", setting {key}" if key else ""}: {item["msg"]}, not {item["input"]!r}'
+    return f'generator "{name}"{f", setting {key}" if key else ""}: {mistake(item)}, not {item["input"]!r}'
 
 
 _Operand = Annotated[int, Field(strict=True, ge=-(10**15), le=10**15)]

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from prerlkit.errors import UsageError
 from prerlkit.rollout.protocol import Sampling
-from prerlkit.settings import Bool, Int, NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from prerlkit.settings import Bool, Int, NonNegativeInt, PositiveFloat, PositiveInt, Settings, mistake
 from prerlkit.suggest import nearest
 
 if TYPE_CHECKING:
@@ -205,6 +205,6 @@ def wrong(error: ValidationError, *before: str) -> UsageError:
     item = error.errors()[0]
     where = ".".join(map(str, (*before, *item["loc"])))
     return UsageError(
-        f"{where + ': ' if where else ''}{item['msg'].removeprefix('Value error, ')}",
+        f"{where + ': ' if where else ''}{mistake(item)}",
         "`prerlkit eval --help` says what each option takes.",
     )

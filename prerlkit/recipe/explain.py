@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from pydantic_core import ErrorDetails
 from prerlkit.plugins import FILE
 from prerlkit.recipe.inherit import SECTIONS
 from prerlkit.recipe.overrides import split
-from prerlkit.recipe.peers import translated
+from prerlkit.recipe.peers import OURS, VALUES, meant_value, translated
 from prerlkit.recipe.schema import Recipe
-from prerlkit.suggest import nearest
+from prerlkit.settings import mistake
+from prerlkit.suggest import closest, nearest
 
 _SHOWN = 12
 
@@ -25,16 +26,39 @@ _SHOWN = 12
 def explain(error: ValidationError, path: Path, source: Any, overrides: Sequence[str]) -> str:
     """Return one line per mistake, in the file's order."""
     found = [item for item in error.errors() if not _only_inherited(item["loc"], source)]
-    misspelled = {
-        (*item["loc"][:-1], meant)
-        for item in found
-        if item["type"] == "extra_forbidden"
-        for meant in get_close_matches(str(item["loc"][-1]), _fields_at(item["loc"][:-1]), n=1)
-    }
-    found = [item for item in found if item["type"] != "missing" or item["loc"] not in misspelled]
+    unknown = [item["loc"] for item in found if item["type"] == "extra_forbidden"]
+    meant = {(*loc[:-1], name) for loc in unknown for name in _meant(loc)}
+    found = [item for item in found if item["type"] != "missing" or item["loc"] not in meant]
+    found.sort(key=lambda item: item["type"] == "missing")  # what is misspelled is often what is missing
     lines = [_line(item, path, source, overrides) for item in found or error.errors()]
     more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return "\n".join([*lines[:_SHOWN], *more])
+
+
+def _meant(loc: tuple[int | str, ...]) -> set[str]:
+    """Return the keys of a section that the unknown key at `loc` may stand for."""
+    key = str(loc[-1])
+    peers = OURS.get(key, "").rpartition(".")[2]
+    return {name for name in (closest(key, _fields_at(loc[:-1])), peers) if name}
+
+
+def _elsewhere(key: str) -> str:
+    """Return a clause about a key that is known in other sections."""
+    places = [path for path in _paths(Recipe) if path.rpartition(".")[2] == key]
+    places.sort(key=lambda path: (path.count("."), path))
+    return f"; did you mean {' or '.join(f'`{path}`' for path in places[:2])}?" if places else ""
+
+
+def _paths(model: type[BaseModel], prefix: str = "", above: tuple[type[BaseModel], ...] = ()) -> Iterator[str]:
+    """Yield the path of every key; `NAME` is a stage's or a verifier's."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        yield path
+        inside = _models(field.annotation)
+        step = f"{path}.NAME." if path in ("stages", "verifiers") else f"{path}."
+        for one in inside:
+            if one not in above:
+                yield from _paths(one, step, (*above, model))
 
 
 def _line(item: ErrorDetails, path: Path, source: Any, overrides: Sequence[str]) -> str:
@@ -48,10 +72,10 @@ def _what(item: ErrorDetails) -> str:
     loc, kind = item["loc"], item["type"]
     if kind == "extra_forbidden":
         key = str(loc[-1])
-        return f"unknown key{translated(key) or nearest(key, _fields_at(loc[:-1]))}"
+        return f"unknown key{translated(key) or _elsewhere(key) or nearest(key, _fields_at(loc[:-1]))}"
     if kind == "missing":
         return "this key is required"
-    message = item["msg"].removeprefix("Value error, ")
+    message = mistake(item)
     if kind == "value_error":
         return message
     if kind == "union_tag_invalid":
@@ -62,8 +86,17 @@ def _what(item: ErrorDetails) -> str:
         return f'"{context["tag"]}" is not one of {", ".join(words)}{clause}'
     if kind == "union_tag_not_found":
         return "needs `{}`, or a single word".format(item["ctx"]["discriminator"].strip("'()"))
+    if kind == "model_type":
+        return f"expected keys and values, got {_short(item['input'])}"
     message = message.replace("Input should be", "expected")
-    return message if kind == "unknown_preset" else f"{message}, got {_short(item['input'])}"
+    if kind == "literal_error":
+        known = re.findall(r"'([^']+)'", message)
+        return f"{message}, got {_short(item['input'])}{meant_value(str(item['input']), known)}"
+    if kind == "unknown_preset":
+        name = item["ctx"]["name"]
+        meant = VALUES.get(name.strip("'").lower())
+        return f'{name} is not a preset; did you mean "{meant}"?' if meant else message
+    return f"{message}, got {_short(item['input'])}"
 
 
 def _close(word: str, known: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, ValidationInfo
 
 from prerlkit.recipe.dtype import Dtype, auto
+from prerlkit.recipe.peers import meant_value
 from prerlkit.settings import Bool, Fraction, PositiveFloat, PositiveInt, Settings
 
 
@@ -15,7 +16,8 @@ def _settle(value: Any, info: ValidationInfo) -> Any:
     if value == "auto":
         return auto(info.data.get("device", "auto"))
     if value not in get_args(Dtype):  # this error replaces pydantic's, whose list lacks auto
-        raise ValueError(f"expected auto, {', '.join(get_args(Dtype))}, got {value!r}")
+        meant = meant_value(str(value), ("auto", *get_args(Dtype)))
+        raise ValueError(f"expected auto, {', '.join(get_args(Dtype))}, got {value!r}{meant}")
     return value
 
 

@@ -6,7 +6,9 @@ Sources: TRL's `GRPOConfig` and `ModelConfig`, transformers' `TrainingArguments`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from prerlkit.suggest import closest
 
 _STAGE = "stages.NAME"
 _OBJECTIVE = f"{_STAGE}.objective"
@@ -87,6 +89,51 @@ DIFFERENT: Mapping[str, str] = {
 }
 """Notes on keys of ours that differ from the peer's key in meaning."""
 
+WITHOUT_EQUAL: Mapping[str, str] = {
+    "generation_batch_size": "a step draws `rollout.prompts_per_step` prompts, `rollout.group_size` times each",
+    "batch_size": "a step draws `rollout.prompts_per_step` prompts, `rollout.group_size` times each",
+    "ppo_micro_batch_size_per_gpu": "micro-batches have `memory.microbatch_tokens` tokens",
+    "per_device_eval_batch_size": "evaluations are sampled as rollouts are: `rollout.max_sequences`",
+    "num_train_epochs": "a stage has a number of steps: `stages.NAME.steps`",
+    "total_epochs": "a stage has a number of steps: `stages.NAME.steps`",
+    "epochs": "a stage has a number of steps: `stages.NAME.steps`",
+    "logging_steps": "every step is written down",
+    "bf16": "`model.dtype` is bfloat16",
+    "fp16": "`model.dtype` is float16",
+    "max_seq_length": "prompts have `rollout.max_prompt_tokens`, completions `rollout.max_new_tokens`",
+    "max_model_len": "prompts have `rollout.max_prompt_tokens`, completions `rollout.max_new_tokens`",
+    "max_tokens": "completions have `rollout.max_new_tokens`",
+    "max_length": "prompts have `rollout.max_prompt_tokens`, completions `rollout.max_new_tokens`",
+    "fast_inference": "`rollout.engine` is vllm",
+    "vllm_mode": "`rollout.engine` is vllm, and `rollout.vllm.server` names a server",
+    "max_lora_rank": "the engine takes it from `adapter.rank`",
+    "random_state": "`seed` is for all draws",
+    "model_name": "`model.id` is a Hub id or a folder",
+    "use_gradient_checkpointing": "`memory.gradient_checkpointing` is true or false",
+    "bnb_4bit_quant_type": "`model.quantization` is nf4",
+    "adam_beta1": "`optimizer.betas` has both",
+    "adam_beta2": "`optimizer.betas` has both",
+    "warmup_ratio": "`stages.NAME.schedule.warmup_steps` is a number of steps",
+    "use_kl_loss": "`stages.NAME.objective.kl` is there or not",
+    "norm_adv_by_std_in_grpo": "`stages.NAME.objective.advantage` has kinds with and without",
+    "tensor_model_parallel_size": "each process has its own engine, on its own card",
+}
+"""Peers' keys that no single key of ours equals, and what there is here."""
+
+VALUES: Mapping[str, str] = {
+    **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
+    **dict.fromkeys(("fp16", "half", "torch.float16"), "float16"),
+    **dict.fromkeys(("fp32", "float", "torch.float32"), "float32"),
+    **dict.fromkeys(("4bit", "int4", "fp4", "bnb_4bit"), "nf4"),
+    **dict.fromkeys(("8bit", "bnb_8bit"), "int8"),
+    **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf"), "adamw"),
+    "adamw_bnb_8bit": "adamw_8bit",
+    "paged_adamw": "paged_adamw_8bit",
+    "ppo": "grpo",
+    "dapo": "grpo",
+}
+"""What peers call a value, and ours. DAPO is `grpo` with another clip bound and refills (docs/algorithms.md)."""
+
 OURS: Mapping[str, str] = {name: ours for ours, names in PEERS.items() for name in names.split()}
 
 
@@ -95,7 +142,16 @@ def translated(key: str) -> str:
 
     `` ; `num_generations` is called `rollout.group_size` here``
     """
+    if key in WITHOUT_EQUAL:
+        return f"; here {WITHOUT_EQUAL[key]}"
     if key not in OURS:
         return ""
     note = f" ({DIFFERENT[key]})" if key in DIFFERENT else ""
     return f"; `{key}` is called `{OURS[key]}` here{note}"
+
+
+def meant_value(given: str, known: Sequence[str]) -> str:
+    """Return `; did you mean "bfloat16"?` for a value that a peer calls `given`, or that is near; "" without one."""
+    meant = VALUES.get(given.lower())
+    meant = meant if meant in known else closest(given, known)
+    return f'; did you mean "{meant}"?' if meant else ""

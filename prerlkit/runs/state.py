@@ -16,6 +16,8 @@ State = Literal["completed", "stopped", "failed", "running", "broken off"]
 
 RUNNING = "running"
 """The `exit_reason` of a summary from the moment at which a run begins or continues."""
+STOPPED = "stopped"
+"""The `exit_reason` of a run that was asked to stop, after its step or at once."""
 
 
 def read_state(folder: Path) -> State:
@@ -44,7 +46,7 @@ def state_of(folder: Path, recipe: Mapping[str, Any], summary: Mapping[str, Any]
         return "running"
     if reason.startswith("failed"):
         return "failed"
-    if reason == "stopped":
+    if reason == STOPPED:
         return "stopped"
     return "completed" if reason == "completed" and _did_all(recipe, summary, steps) else "broken off"
 

@@ -20,6 +20,7 @@ from typing import Protocol
 from prerlkit.children import python, with_prerlkit
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import open_regular
+from prerlkit.interrupt import paused
 from prerlkit.recipe.load import load
 from prerlkit.runs import lock
 from prerlkit.runs.files import RunFiles
@@ -30,6 +31,12 @@ from prerlkit.sweep.grid import Point
 from prerlkit.sweep.manifest import Entry, log_path
 
 _POLL = 0.2
+_ANSWERS = (
+    "the runs finish their step and save; press again to stop them now",
+    "the runs stop now; press again to kill them",
+    "the runs are killed",
+)
+"""What the first, second and third signal do."""
 Environment = Mapping[str, str]
 Report = Callable[[Entry], None]
 
@@ -70,6 +77,7 @@ class Sweep:
         held: the lock on the sweep's folder.
         changed: called with each entry whose state changed.
         tick: called a few times a second.
+        on_message: called with what a signal does.
     """
 
     def __init__(
@@ -85,11 +93,13 @@ class Sweep:
         held: lock.Lock | None = None,
         changed: Report = lambda entry: None,
         tick: Callable[[], None] = lambda: None,
+        on_message: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._folder, self._sources, self._entries = folder, sources, entries
         self._free = list(slots)
         self._trust = trust
         self._stop_on_failure, self._changed, self._tick = stop_on_failure, changed, tick
+        self._on_message, self._reported = on_message, 0
         self._running: list[_Running] = []
         self._run_here, self._lock = run_here, held
         self._signals = 0
@@ -102,10 +112,11 @@ class Sweep:
     def run(self) -> None:
         """Until every point is completed or failed, or the sweep is stopped and its runs have saved their state."""
         manifest.write(self._folder, self._sources, self._entries)
-        with self._forward_signals():
+        with paused(), self._forward_signals():  # copies of this process have no second thread to answer signals
             try:
                 while self._start_some() or self._running:
                     self._collect()
+                    self._report_signals()
                     self._tick()
                     time.sleep(_POLL)
             finally:
@@ -179,6 +190,12 @@ class Sweep:
         entry.state, entry.error = state, error
         manifest.write(self._folder, self._sources, self._entries)
         self._changed(entry)
+
+    def _report_signals(self) -> None:
+        """Print what the last signal does. Not in its handler, which may have interrupted other printing."""
+        if self._signals > self._reported:
+            self._reported = self._signals
+            self._on_message(_ANSWERS[min(self._signals, len(_ANSWERS)) - 1])
 
     @contextmanager
     def _forward_signals(self) -> Iterator[None]:

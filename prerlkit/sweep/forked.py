@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prerlkit.children import with_prerlkit
 from prerlkit.files import open_regular
+from prerlkit.interrupt import answer_at_once
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.lock import Lock
 
@@ -92,6 +93,7 @@ def _become_a_process(environment: Mapping[str, str], log: Path) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    answer_at_once()
     appended = open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with open(appended, "ab") as output, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,23 +13,16 @@ from typing import Any
 
 import torch
 
-from prerlkit.engines.engine import EngineContext
-from prerlkit.engines.registry import engine_of
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.evaluation.stage_effect import StageEffect, stage_effects
-from prerlkit.policy.base import check_vocabulary, quantized_layers
-from prerlkit.policy.layout import check_publishable
-from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.probes.registry import make_probes
-from prerlkit.recipe.dtype import has_bfloat16
 from prerlkit.recipe.load import dump
 from prerlkit.recipe.plugins import bind
 from prerlkit.recipe.schema import Recipe, Stage
-from prerlkit.rollout.lockstep import LockstepEngine
-from prerlkit.rollout.protocol import RolloutEngine
 from prerlkit.runs.checkpoint import Checkpoint, Position
 from prerlkit.runs.checkpoints import list_steps
 from prerlkit.runs.files import Existing
+from prerlkit.runs.state import STOPPED
 from prerlkit.runs.writer import RunWriter
 from prerlkit.secrets import redact
 from prerlkit.seeds import derive
@@ -39,6 +32,7 @@ from prerlkit.train.connect import take_device
 from prerlkit.train.distributed import ALONE, World
 from prerlkit.train.guard import collapsed, last_good
 from prerlkit.train.health import HealthWatch
+from prerlkit.train.load import policy_and_engine
 from prerlkit.train.metrics import peak_memory
 from prerlkit.train.prepare import Prepared, prepare
 from prerlkit.train.probe_runner import ProbeRunner
@@ -92,7 +86,7 @@ def run(
         callback.on_message(line)
     with (
         _judge(recipe, recipe_folder) as judge,
-        _engine(recipe, prepared, callback, world.rank, taken) as (policy, engine),
+        policy_and_engine(recipe, prepared, callback, world.rank, taken) as (policy, engine),
         writer.locked(),
     ):
         began = world.from_primary(partial(began_with, recipe, recipe_folder, taken, writer.files))
@@ -131,7 +125,7 @@ def _prepared(recipe: Recipe, folder: Path | None, callback: Callback, world: Wo
 def _begin(
     recipe: Recipe, writer: RunWriter, found: Checkpoint | None, callback: Callback, world: World
 ) -> list[tuple[str, Mapping[str, float]]]:
-    """Mark the run as running from the checkpoint on, and return its steps. `recipe`: as it is written down."""
+    """Mark the run as running from the checkpoint on, and return its steps. `recipe`: as recipe.yaml has it."""
     writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
     writer.restore_evaluations(world.from_primary(writer.read_evaluations))
     writer.write_recipe(dump(recipe))
@@ -174,48 +168,6 @@ def _judge(recipe: Recipe, folder: Path | None) -> Runner:
     return Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=folder, workers=workers)
 
 
-@contextmanager
-def _engine(
-    recipe: Recipe, prepared: Prepared, callback: Callback, rank: int, taken: TakenStage | None
-) -> Iterator[tuple[Policy, RolloutEngine]]:
-    """Load the weights, and what samples from them."""
-    callback.progress("loading the model", 0, 0)
-    policy = load_policy(prepared.model.path, recipe.model, prepared.tokens, recipe.memory, length=recipe.longest)
-    if taken:
-        taken.check(policy.adapters, recipe)  # again: on a loaded base fewer layers may take an adapter
-    if quantized := quantized_layers(policy.base):
-        callback.on_message(
-            f"{len(quantized)} linear layers in {recipe.model.quantization} (all but the head); embeddings, norms and "
-            f"head in {recipe.model.dtype}"
-        )
-    if policy.device.type == "cpu" and recipe.model.dtype == "bfloat16" and not has_bfloat16():
-        callback.on_message(
-            "this CPU has no bfloat16 instructions: --set model.dtype=auto takes float32, several times faster"
-        )
-    for note in policy.notes:
-        callback.on_message(note)
-    check_vocabulary(policy.base, policy.tokens, prepared.token_lists())
-    if not policy.plain_head:
-        callback.on_message(
-            "this model changes its logits after the head: they are held whole, [B, T, V], so use small batches"
-        )
-    if policy.rows_note:
-        callback.on_message(policy.rows_note)
-    lines = {line: None for stage in recipe.stages for line in policy.adapters.describe(stage.adapter)}
-    for line in lines:
-        callback.on_message(line)
-    adapted = {name: None for stage in recipe.stages for name in policy.adapters.adapted(stage.adapter)}
-    check_publishable(prepared.model.path, adapted, trust_remote_code=recipe.model.trust_remote_code)
-    model, prompts = Path(prepared.model.path), prepared.prompts.train
-    callback.progress("rollout engine", 0, 0)
-    context = EngineContext(recipe, policy, prompts, model, callback.on_message, rank)
-    engine = LockstepEngine(engine_of(recipe).make(context), policy.rejoin)
-    try:
-        yield policy, engine
-    finally:
-        engine.close()
-
-
 class _Stages:
     """The stages in order, from the position on. A resumed run goes through the finished ones without their steps."""
 
@@ -230,20 +182,31 @@ class _Stages:
         """Go to the end, or to a stop. The summary is written in every case."""
         reason = "completed"
         begun, counted = time.perf_counter(), self._position.seconds
-        try:
-            for index, stage in enumerate(self._context.recipe.stages):
-                self._reincarnate(index, stage)
-                if index >= self._start.stage:
-                    self._do(index, stage)
-            self._context.callback.on_message("writing the adapter of all stages together")
-            self._context.writer.save_policy(self._context.policy.adapters, self._context.recipe.model.id)
-        except Stopped:
-            reason = "stopped"
-        except BaseException as error:
-            with suppress(OSError, PrerlkitError):  # what failed first is what a person should read
-                self._end(f"failed: {type(error).__name__}: {redact(str(error))}", counted, begun)
-            raise
-        return self._end(reason, counted, begun)
+        with self._context.stop.steps(self._record_stopped):
+            try:
+                self._go()
+            except Stopped:
+                reason = STOPPED
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                why = STOPPED if interrupted else f"failed: {type(error).__name__}: {redact(str(error))}"
+                with suppress(OSError, PrerlkitError):  # what failed first is what a person should read
+                    self._end(why, counted, begun)
+                raise
+            return self._end(reason, counted, begun)
+
+    def _go(self) -> None:
+        for index, stage in enumerate(self._context.recipe.stages):
+            self._reincarnate(index, stage)
+            if index >= self._start.stage:
+                self._do(index, stage)
+        self._context.callback.on_message("writing the adapter of all stages together")
+        self._context.writer.save_policy(self._context.policy.adapters, self._context.recipe.model.id)
+
+    def _record_stopped(self) -> None:
+        """Write the shortest summary. Another thread calls it when this one is inside a library's C code."""
+        recipe = self._context.recipe
+        self._context.writer.write_summary({"name": recipe.name, "seed": recipe.seed, "exit_reason": STOPPED})
 
     def _end(self, reason: str, counted: float, begun: float) -> Summary:
         self._position = replace(self._position, seconds=counted + time.perf_counter() - begun)
@@ -260,7 +223,7 @@ class _Stages:
         return stage_effects(steps, [result.totals() for result in self._context.writer.evaluations])
 
     def _reincarnate(self, index: int, stage: Stage) -> None:
-        """Reincarnation: the adapters as `stage` wants them at its first step."""
+        """Change the adapters to those of the first step of `stage` (reincarnation)."""
         recipe, adapters = self._context.recipe, self._context.policy.adapters
         if index and stage.reincarnation == "continue":
             adapters.continue_top(stage.name)

@@ -24,6 +24,7 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
+from prerlkit.settings import mistake
 from prerlkit.train.peft_start import PeftAdapter, digest
 from prerlkit.train.start_place import Place, Report, check_named_base, locate
 
@@ -113,12 +114,12 @@ def settle(
     try:
         return recipe.with_ground(settings)
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        message = mistake(error.errors()[0])
         raise UsageError(f'stages: "{recipe.stages[0].name}".from: with rank {settings["rank"]}: {message}') from None
 
 
 def _settings(recipe: Recipe, place: Place) -> Mapping[str, Any]:
-    """The settings of the adapter there, which must fit the recipe."""
+    """Return the settings of the adapter there, which must fit the recipe."""
     stage, following = recipe.stages[0], recipe.stages[1:2]
     if place.recorded is not None:
         place.check_fits(recipe)

@@ -128,6 +128,14 @@ class Verifier(ABC):
         """
         return ""
 
+    def gold_error(self, answer: str) -> str:
+        """Return why no completion could pass with this gold answer, or "" where nothing is known to be wrong.
+
+        For verifiers that can't write a right completion (`gold_completion`), but know that there is none. The first
+        answer with an error stops the run before its first step. The default finds none.
+        """
+        return ""
+
     def check_service(self) -> None:  # noqa: B027 - most verifiers ask no service
         """Look once, before anything is judged, whether the service that this verifier asks can be used.
 

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 import prerlkit.verifiers
 from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.plugins import import_file, where
+from prerlkit.settings import mistake
 from prerlkit.suggest import nearest
 from prerlkit.verify.base import Verifier
 from prerlkit.verify.code_tests.function import MARK, FunctionVerifier, from_function
@@ -146,9 +147,9 @@ def _explain(verifier: type[Verifier], error: ValidationError) -> str:
                 f'verifier "{verifier.name}" has no setting {key}{nearest(key, verifier.Settings.model_fields)}'
             )
         elif key:
-            lines.append(f'verifier "{verifier.name}", setting {key}: {item["msg"]}, not {item["input"]!r}')
+            lines.append(f'verifier "{verifier.name}", setting {key}: {mistake(item)}, not {item["input"]!r}')
         else:
-            lines.append(f'verifier "{verifier.name}": {item["msg"].removeprefix("Value error, ")}')
+            lines.append(f'verifier "{verifier.name}": {mistake(item)}')
     return "\n".join(lines)
 
 

@@ -105,3 +105,25 @@ def test_gold_answers_are_tried_where_the_chat_template_opens_a_thought():
     row = AuditRow("train/0", VerifierInput("user: 2 + 2?\nassistant: <think>\n", "", "B", {"answer": "B"}))
     (line,) = try_gold([use("choice")], [row], None)
     assert line == 'gold answers: 1 of 1 pass verifier "choice"'
+
+
+def test_a_pattern_whose_group_can_hold_no_gold_answer_stops_with_the_row():
+    with pytest.raises(
+        UsageError, match=r'"regex" can pass no completion of 1 of 2 rows .*Row train/1.*"?3/4'
+    ) as error:
+        try_gold([use("regex", pattern=r"Answer: (\d+)")], rows("34", "3/4"), None)
+    assert "data.answer_pattern" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"pattern": r"costs $(\d+)"},
+        {"must_match": ["a", "x^y"]},
+        {"must_not_match": ["x*"]},
+        {"must_match": ["x"], "must_not_match": ["x"]},
+    ],
+)
+def test_rules_that_no_completion_can_meet_are_refused(rules):
+    with pytest.raises(UsageError, match=r"no(ne| completion)? could pass"):
+        try_gold([use("regex", **rules)], rows("4"), None)

@@ -116,7 +116,7 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_go_on(prerlkit, recipe_file, t
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "stopping after this step" in output
+    assert "finishing the step; press again to stop now" in output
     assert "prerlkit resume out" in output
     done = json.loads((tmp_path / "out" / "summary.json").read_text())["steps"]
     resumed = prerlkit("run", path, "--set", f"stages.rl.steps={done}", "-o", "out", "--resume")

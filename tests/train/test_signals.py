@@ -58,7 +58,8 @@ def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_is_whole(tiny_rec
         recipe = recipe_text(tiny_recipe(output={"checkpoint_every": 1}))
         done = CliRunner().invoke(app, ["run", str(recipe), "-o", str(tmp_path / "out")])
     assert done.exit_code == 130
-    assert "Stopped at once" in done.stderr
+    assert f"continues from its last checkpoint, after step 1, with:  prerlkit resume {tmp_path / 'out'}" in done.stderr
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"] == "stopped"
     assert newest_whole(tmp_path / "out" / "checkpoints", print).position.step == 1
     done = CliRunner().invoke(app, ["resume", str(tmp_path / "out")])
     assert "completed after 4 steps" in done.stdout

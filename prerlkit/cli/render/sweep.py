@@ -58,6 +58,10 @@ class SweepDisplay:
             text += f" after {duration(entry.seconds)}" + (f": {entry.error}" if entry.error else "")
         self._say(text)
 
+    def on_message(self, text: str) -> None:
+        """Something a person should know once."""
+        self._say(f"· {text}")
+
     def tick(self) -> None:
         """Draw the table again, when it is time."""
         if self._live and time.monotonic() - self._drawn > _EVERY:

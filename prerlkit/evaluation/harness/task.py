@@ -18,6 +18,7 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe, VerifierConfig
 from prerlkit.recipe.sources import Data, HeldOut, Source
+from prerlkit.settings import mistake
 from prerlkit.trust import of_verifiers, require
 from prerlkit.types import Prompt
 from prerlkit.verify import registry
@@ -98,7 +99,7 @@ class Task:
             rows = self.source.model_dump()
             return Data.model_validate({"train": rows, "eval": rows, "chat": chat, **self.changes})
         except ValidationError as error:
-            raise UsageError("; ".join(item["msg"] for item in error.errors())) from error
+            raise UsageError("; ".join(mistake(item) for item in error.errors())) from error
 
 
 def from_recipe(name: str, overrides: tuple[str, ...] = (), trust: bool = False) -> Task:
@@ -194,7 +195,7 @@ def _use(verifier: str | Mapping[str, Any]) -> VerifierConfig:
 def _first(error: ValidationError) -> str:
     item = error.errors()[0]
     where = ".".join(str(part) for part in item["loc"])
-    return f"{where + ': ' if where else ''}{item['msg']}"
+    return f"{where + ': ' if where else ''}{mistake(item)}"
 
 
 def _check(uses: tuple[VerifierConfig, ...], has_answers: bool, folder: Path | None) -> None:
