@@ -51,11 +51,11 @@ class World:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of `items`: every `size`-th, so that parts differ by one at most."""
+        """Return this process's part of `items`: every `size`-th item. Parts differ by one item at most."""
         return items[self.rank :: self.size]
 
     def gather(self, value: T) -> list[T]:
-        """The `value` of every process, by rank. It travels pickled, over the CPU."""
+        """Return the `value` of every process, by rank. It is pickled and sent over the CPU."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -64,7 +64,7 @@ class World:
         return values
 
     def from_primary(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process; it is called in no other."""
+        """Return the result of `make` in the first process; `make` is called in no other process."""
         if self.size == 1:
             return make()
         values = [make() if self.primary else None]
@@ -77,7 +77,7 @@ class World:
         return any(self.gather(flag))
 
     def maxima(self, *values: float) -> list[float]:
-        """The largest of each value over the processes."""
+        """Return the largest of each value over the processes."""
         return [max(column) for column in zip(*self.gather(values), strict=True)]
 
     def agree(self, what: str, value: object, hint: str) -> None:
@@ -90,7 +90,7 @@ class World:
 
     @contextmanager
     def first_on_each_machine(self) -> Iterator[None]:
-        """The first process of each machine goes through alone, then the others: it downloads, they find the files."""
+        """Let the first process of each machine through, then the others: it downloads, and they find the files."""
         if self.local_rank:
             self.gather(None)
         yield

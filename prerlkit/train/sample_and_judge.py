@@ -35,7 +35,7 @@ class Judge(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Leave what is under way unjudged: the run is about to stop."""
+        """Leave completions that are being judged unjudged, because the run stops."""
         ...
 
 

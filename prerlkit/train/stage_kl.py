@@ -46,10 +46,10 @@ class StageKl:
         where the current policy sampled them.
 
         Args:
-            temperature: that they were sampled at; both policies are taken at it.
+            temperature: of their sampling; both policies are scored at it.
 
         Returns:
-            None without a token, or where one sequence does not fit in memory.
+            The KL; None without a token, or where one sequence does not fit in memory.
         """
         rows = list(chosen_rows(groups, MOST_TOKENS))
         if not rows:

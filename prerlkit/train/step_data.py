@@ -1,4 +1,4 @@
-"""Where the sequences of a step come from: a protocol, the source that samples, and the one that demonstrates."""
+"""Sources of a step's sequences: the protocol, a source that samples them, and a source of demonstrations."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class RolloutSource:
         return self._order.state(position)
 
     def restore(self, position: Position, state: SourceState) -> None:
-        """Continue with the prompts that would have come."""
+        """Continue at the prompts that follow `position`."""
         self._order.restore(position, state)
 
     def _sampler(self, stage: Stage, position: Position) -> Sample:

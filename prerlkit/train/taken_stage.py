@@ -119,7 +119,7 @@ def settle(
 
 
 def _settings(recipe: Recipe, place: Place) -> Mapping[str, Any]:
-    """The settings of the adapter there, which must fit the recipe."""
+    """Return the settings of the adapter there, which must fit the recipe."""
     stage, following = recipe.stages[0], recipe.stages[1:2]
     if place.recorded is not None:
         place.check_fits(recipe)
