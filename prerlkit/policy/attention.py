@@ -111,6 +111,7 @@ def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     scores = torch.bmm(grouped, key.reshape(b * k, s, d).transpose(1, 2)).view(b, k, h // k, t, s)
     if mask is not None:
         # The least number rather than −inf: a query that sees nothing (padding) must stay finite, or its NaN spreads.
-        scores = scores.masked_fill(~mask[:, :, None], torch.finfo(scores.dtype).min)
+        # `where` rather than `masked_fill`, which would invert the mask in each layer.
+        scores = torch.where(mask[:, :, None], scores, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype).view(b * k, h // k * t, s)
     return torch.bmm(weights, value.reshape(b * k, s, e)).view(b, h, t, e)

@@ -15,6 +15,7 @@ from prerlkit.policy.attention import use_own_attention
 from prerlkit.policy.cards import unusable_card
 from prerlkit.policy.causal import causal_class
 from prerlkit.policy.layers import use_right_decoder
+from prerlkit.policy.norms import use_own_norms
 from prerlkit.policy.shard import shard_base
 from prerlkit.policy.tokens import Tokens
 from prerlkit.recipe.model import Model
@@ -114,6 +115,8 @@ def settle(base: Any, device_type: str) -> None:
     """Freeze a base that will compute on `device_type`, and make it the same function in training and in rollouts."""
     use_right_decoder(base)
     use_own_attention(base, device_type)
+    if device_type == "cpu":
+        use_own_norms(base)
     base.requires_grad_(False)
     base.eval()
     for module in base.modules():

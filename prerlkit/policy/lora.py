@@ -11,6 +11,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from prerlkit.policy.lora_linear import LoraLinear
 from prerlkit.recipe.model import Adapter
 
 
@@ -69,6 +70,7 @@ def compute_in_base_dtype(base: Any, key: str) -> None:
             module.cast_input_dtype_enabled = False
             for factors in (module.lora_A, module.lora_B):
                 factors[key] = CastLinear.around(factors[key])
+            LoraLinear.take(module)
 
 
 @torch.no_grad()

@@ -172,7 +172,7 @@ class Batch:
         tokens_PT, mask_PT = _left_padded([unit.prompt for unit in units])
         tokens_PT, mask_PT = tokens_PT.to(device), mask_PT.to(device)
         positions_PT = (mask_PT.cumsum(-1) - 1).clamp(min=0)
-        cache = self._new_cache(self._base.config)
+        cache = self._new_cache(self._base.config, self._sampling.max_new_tokens)
         logits_PV = self._forward(tokens_PT, mask_PT, positions_PT, cache)
         owner_B = torch.tensor([p for p, unit in enumerate(units) for _ in unit.drawn], device=device)
         cache.reorder_cache(owner_B)
