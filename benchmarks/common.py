@@ -54,6 +54,12 @@ def report(title: str, found: Mapping[str, Ratios], settings: Mapping[str, Any],
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Seconds of `call` after a first time that isn't counted."""
+    call()
+    return statistics.median(_seconds(call) for _ in range(repeats))
+
+
 def _seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()

@@ -3,12 +3,14 @@
     python -m benchmarks.rollout [--shapes SHAPE ...] [--repeats N] [--quick] [--json FILE]
 
 SmolLM2-135M in bfloat16. Every completion has the full length on both sides. A ratio above 1 means that the engine is
-faster; the two are timed in turns in one process.
+faster; the two are timed in turns in one process. Below the ratios stands the engine's share of its limit, the seconds
+of the products of all weights with a row for each sequence, once for each new token, and of nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from benchmarks.common import arguments, ratios, report
+from benchmarks.common import arguments, median_seconds, ratios, report
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Adapter
@@ -89,7 +91,7 @@ def main() -> None:
     options = arguments(parser)
     recipe = load("quickstart_grpo").recipe
     prepared = prepare(recipe, None)
-    found = {}
+    found, shares = {}, {}
     for adapter in (False, True):
         ours = _ours(prepared, adapter)
         theirs = _theirs(prepared.model.path, adapter)
@@ -98,8 +100,37 @@ def main() -> None:
                 prompts = list(prepared.prompts.train[: shape.prompts])
                 calls = generate_call(theirs, prompts, shape), engine_call(ours, prompts, shape)
                 found[name] = ratios(*calls, min(options.repeats, 5))
-    settings = {"model": recipe.model.id, "dtype": "bfloat16", "adapter": "LoRA r=16, all linear layers"}
+                seconds = median_seconds(calls[1], 1)
+                limit = shape.new_tokens * products_seconds(ours, shape.prompts * shape.samples)
+                tokens = shape.prompts * shape.samples * shape.new_tokens
+                shares[name] = {
+                    "seconds": round(seconds, 2),
+                    "tokens/s": round(tokens / seconds),
+                    "seconds of the products alone": round(limit, 2),
+                    "share of the limit": round(limit / seconds, 2),
+                }
+    settings = {
+        "model": recipe.model.id,
+        "dtype": "bfloat16",
+        "adapter": "LoRA r=16, all linear layers",
+        "threads": torch.get_num_threads(),
+        "limits": shares,
+    }
     report("hf engine against generate, prompts × samples × new tokens", found, settings, options.json)
+    print(json.dumps(shares, indent=2, ensure_ascii=False))
+
+
+def products_seconds(policy: Policy, rows: int) -> float:
+    """Return seconds of the products of all linear layers' weights with `rows` rows, the head's included."""
+    modules = policy.base.modules()
+    weights = [module.weight for module in modules if type(module) is torch.nn.Linear]  # no factors of an adapter
+    inputs = {n: torch.randn(rows, n, dtype=policy.base.dtype) for n in {weight.shape[1] for weight in weights}}
+
+    def products() -> None:
+        for weight in weights:
+            torch.mm(inputs[weight.shape[1]], weight.T)
+
+    return median_seconds(products, 5)
 
 
 def _ours(prepared: Prepared, adapter: bool) -> Policy:

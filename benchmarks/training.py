@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import arguments
+from benchmarks.common import arguments, median_seconds
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Stage
@@ -31,6 +28,15 @@ from prerlkit.train.distributed import World
 from prerlkit.train.prepare import prepare
 from prerlkit.train.step import Updater
 from prerlkit.types import Completion, Group, Verdict
+
+
+def _added_product(out: torch.Size, left: torch.Size, right: torch.Size, *_: object, **__: object) -> int:
+    """Return floating point operations of out += left · right, by shapes."""
+    return 2 * left[0] * left[1] * right[1]
+
+
+IN_PLACE = {torch.ops.aten.addmm_: _added_product}
+"""Products that torch's counter leaves out."""
 
 
 def main() -> None:
@@ -60,9 +66,9 @@ def main() -> None:
         )
         updater = Updater(policy, stage, recipe.memory, World())
         tokens = updater.gradients(judged).tokens
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
             updater.gradients(judged)
-        seconds = _median(partial(updater.gradients, judged), options.repeats)
+        seconds = median_seconds(partial(updater.gradients, judged), options.repeats)
         operations = counter.get_total_flops()
         found[objective] = {
             "tokens": tokens,
@@ -93,19 +99,9 @@ def product_rate(policy: Policy, rows: int) -> float:
         weight, x = (torch.randn(n, inputs, dtype=policy.base.dtype) for n in (outputs, rows))
         gradient = torch.randn(rows, outputs, dtype=policy.base.dtype)
         operations += 4.0 * rows * outputs * inputs
-        seconds += _median(partial(torch.mm, x, weight.T), 7)
-        seconds += _median(partial(torch.mm, gradient, weight), 7)
+        seconds += median_seconds(partial(torch.mm, x, weight.T), 7)
+        seconds += median_seconds(partial(torch.mm, gradient, weight), 7)
     return operations / seconds
-
-
-def _median(call: Callable[[], object], repeats: int) -> float:
-    call()
-    taken = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Losses: from log-probs and advantages to one loss per token. Everything here is [N], tokens of several sequences.
 
 Every loss is written so that its plain weighted sum is the objective: `weights_N` (see `aggregate`) already hold the
-denominator of the whole step, so micro-batches and processes add up by themselves.
+denominator of the whole step, so the losses of micro-batches and processes add up.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def truncated_importance(trainer_N: Tensor, sampler_N: Tensor, cap: float) -> tu
 
     Samples come from the engine's μ, the gradient is of the trainer's π. Truncation bounds the variance at the price of
     a bias where the two differ much (Yao et al., "Your efficient RL framework secretly brings you off-policy RL
-    training", 2025; the bound is of Ionides, 2008). Both are log-probs given the prompt, whatever the objective's
-    space: that is how the token was drawn.
+    training", 2025; the bound is of Ionides, 2008). Both are log-probs given the prompt in
+    each space, because the token was sampled with the prompt.
     """
     ratio_N = (trainer_N - sampler_N).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     return ratio_N.clamp(max=cap), ratio_N

@@ -62,7 +62,7 @@ def expand(value: Any) -> Any:
 
 
 def _merge_choice(ours: Any, override: Any) -> Any:
-    """`loss: {high: 0.3}` over the preset's clip keeps its kind; another kind starts from that kind's defaults."""
+    """Merge `loss: {high: 0.3}` into the preset's clip; a choice of another kind starts from that kind's defaults."""
     if not isinstance(override, Mapping) or ours is None:
         return override
     base = {"kind": ours} if isinstance(ours, str) else dict(ours)

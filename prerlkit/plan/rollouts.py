@@ -15,7 +15,7 @@ from prerlkit.plan.phases import roll_out, watching
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT, MemoryTracker, Peak
 from prerlkit.policy.policy import Policy
 from prerlkit.recipe.schema import Recipe, Stage
-from prerlkit.rollout.cache import ROOM, NewCache
+from prerlkit.rollout.cache import NewCache, room_for
 from prerlkit.rollout.decode import Batch, PromptGroup, logits_by_head, logits_by_model
 from prerlkit.rollout.generate import CACHE_ERRORS, CACHES
 from prerlkit.rollout.hf import ADMIT_AT, HfEngine
@@ -104,7 +104,8 @@ def _traced(tracker: MemoryTracker, policy: Policy, load: Load, new_cache: NewCa
         return max(first, last, key=lambda peak: peak.total), operations
     if load.entering:
         return max(first, _join(tracker, policy, load), key=lambda peak: peak.total), operations
-    grown = max(0, load.sampling.max_new_tokens - 2) // ROOM * ROOM  # the column at which the cache grows last
+    room = room_for(load.sampling.max_new_tokens)
+    grown = max(0, load.sampling.max_new_tokens - 2) // room * room  # the column at which the cache grows last
     if not grown:
         return first, operations
     width = load.width + grown

@@ -1,7 +1,7 @@
-"""The stack of adapters on the base: fresh, stack, merge, continue. One place that knows which adapter counts where.
+"""The stack of adapters on the base: fresh, stack, merge, continue. Only this file decides which adapter is active.
 
-A double-counted adapter (merged *and* applied) is the commonest silent bug of this field (ms-swift#8233). Here one
-is in exactly one state: trainable, frozen on top of the weights, or merged into them and gone from the model.
+A double-counted adapter (merged *and* applied) is the commonest silent bug of this field (ms-swift#8233). An
+adapter is in exactly one state: trainable, frozen on top of the weights, or merged into them and gone from the model.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Layer:
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of an adapter's weights (on the CPU) and their names: equal only for equal bits."""
+    """Return SHA-256 of an adapter's weights (on the CPU) and their names: equal only for equal bits."""
     digest = hashlib.sha256()
     for key, tensor in sorted(tensors.items()):
         digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -168,7 +168,7 @@ class AdapterStack:
         yield from self.found.left_out_lines()
 
     def merge_top(self) -> float:
-        """Fold the trainable adapter into the base weights and take it out of the model.
+        """Merge the trainable adapter into the base weights and remove it from the model.
 
         The sum is made in float32 and rounded once. A 4-bit or 8-bit base is dequantized, added to and quantized again.
 
@@ -197,13 +197,13 @@ class AdapterStack:
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Within it the model is the reference policy: everything below the trainable adapter."""
+        """Make the model the reference policy within the block: everything below the trainable adapter."""
         with self._only([x.key for x in self.layers if x.status == "frozen"]):
             yield
 
     @contextmanager
     def before_stage(self) -> Iterator[None]:
-        """Within it the model is the policy before the current stage.
+        """Make the model the policy before the current stage within the block.
 
         A fresh adapter began as the identity; one that continues another stage's began with that stage's weights.
         """
@@ -221,7 +221,7 @@ class AdapterStack:
 
     @contextmanager
     def bare(self) -> Iterator[None]:
-        """Within it the model has no adapter: it is the base, with what was merged into it."""
+        """Remove all adapters within the block: the model is the base, with merged adapters in it."""
         with self._only([]):
             yield
 
@@ -234,7 +234,7 @@ class AdapterStack:
             self._activate()
 
     def state(self, name: str) -> dict[str, Tensor]:
-        """The factors of the adapter of stage `name`, on the CPU, under PEFT's file names."""
+        """Return the factors of the adapter of stage `name`, on the CPU, under PEFT's file names."""
         layer = self._layer(name)
         if layer.weights is not None:
             return dict(layer.weights)
@@ -265,7 +265,7 @@ class AdapterStack:
         self.load_state(top.name, top.good)
 
     def digest(self, name: str) -> str:
-        """SHA-256 of the weights of stage `name`'s adapter: equal only for equal bits."""
+        """Return SHA-256 of the weights of stage `name`'s adapter: equal only for equal bits."""
         return weights_digest(self.state(name))
 
     def config(self, name: str) -> LoraConfig:

@@ -39,10 +39,10 @@ Attention = Callable[..., tuple[Tensor, None]]
 
 
 def taking_packed_rows(kernel: Attention) -> Attention:
-    """What transformers calls, by `kernel`: on a batch as it is, or on the blocks of a packed row.
+    """Return what transformers calls as attention: `kernel` on an ordinary batch, or on the blocks of a packed row.
 
     Heads first, [B, H, T, D] and [B, K, S, D]; gives [B, T, H, D]. `attention_mask` is boolean [B, 1, T, S], True where
-    a key is seen, or None for plain causal attention; a packed row says itself what is seen.
+    a key is seen, or None for plain causal attention; a packed row has its own masks.
     """
 
     def attention(
@@ -104,13 +104,14 @@ on_cuda = taking_packed_rows(_fused)
 
 
 def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """softmax(scale · q kᵀ) v with H/K query heads on each key head, the softmax in float32. [B, H, T, E]"""
+    """Return softmax(scale · q kᵀ) v with H/K query heads per key head, the softmax in float32. [B, H, T, E]"""
     b, h, t, d = query.shape
     k, s, e = key.shape[1], key.shape[2], value.shape[3]  # e: values may be of another width than keys (DeepSeek)
     grouped = (query * scale).reshape(b * k, h // k * t, d)  # heads of one group are neighbours
     scores = torch.bmm(grouped, key.reshape(b * k, s, d).transpose(1, 2)).view(b, k, h // k, t, s)
     if mask is not None:
         # The least number rather than −inf: a query that sees nothing (padding) must stay finite, or its NaN spreads.
-        scores = scores.masked_fill(~mask[:, :, None], torch.finfo(scores.dtype).min)
+        # `where` rather than `masked_fill`, which would invert the mask in each layer.
+        scores = torch.where(mask[:, :, None], scores, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype).view(b * k, h // k * t, s)
     return torch.bmm(weights, value.reshape(b * k, s, e)).view(b, h, t, e)

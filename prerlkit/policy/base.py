@@ -15,6 +15,7 @@ from prerlkit.policy.attention import use_own_attention
 from prerlkit.policy.cards import unusable_card
 from prerlkit.policy.causal import causal_class
 from prerlkit.policy.layers import use_right_decoder
+from prerlkit.policy.norms import use_own_norms
 from prerlkit.policy.shard import shard_base
 from prerlkit.policy.tokens import Tokens
 from prerlkit.recipe.model import Model
@@ -36,7 +37,7 @@ UNUSABLE = (
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of `model.device`.
+    """Return the device of `model.device`.
 
     Raises:
         UsageError: CUDA is asked for and absent, or the machine has a card that torch can't use.
@@ -114,6 +115,8 @@ def settle(base: Any, device_type: str) -> None:
     """Freeze a base that will compute on `device_type`, and make it the same function in training and in rollouts."""
     use_right_decoder(base)
     use_own_attention(base, device_type)
+    if device_type == "cpu":
+        use_own_norms(base)
     base.requires_grad_(False)
     base.eval()
     for module in base.modules():
@@ -134,7 +137,7 @@ def disable_dropout(config: Any) -> None:
 
 
 def quantization_config(model: Model) -> Any:
-    """What bitsandbytes is asked for. Embeddings and head stay in `dtype` either way."""
+    """Return the quantization for bitsandbytes, NF4 or int8. Embeddings and head stay in `dtype` in each case."""
     from transformers import BitsAndBytesConfig
 
     if model.quantization == "int8":
@@ -148,13 +151,13 @@ def quantization_config(model: Model) -> Any:
 
 
 def quantized_layers(base: nn.Module) -> list[str]:
-    """Names of the layers whose weights are 4-bit or 8-bit."""
+    """Return names of the layers whose weights are 4-bit or 8-bit."""
     return [name for name, module in base.named_modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt")]
 
 
 @torch.no_grad()
 def head_is_plain(base: Any, token_id: int) -> bool:
-    """Whether head(decoder(x)) equals the model's own logits, so that logits can be made chunk by chunk.
+    """Return whether head(decoder(x)) equals the model's logits; logits can then be made chunk by chunk.
 
     False for models that cap or scale logits after the head (Gemma 2, Cohere, Granite): they get the plain path, which
     holds [B, T, V]. Measured on the model itself rather than read from a list of names.
@@ -179,7 +182,7 @@ def head_is_plain(base: Any, token_id: int) -> bool:
 
 
 def _versions(base: nn.Module) -> int:
-    """How often the model's weights were written in place: torch counts it."""
+    """Return how often the model's weights were written in place, by torch's counters."""
     return sum(parameter._version for parameter in base.parameters())
 
 

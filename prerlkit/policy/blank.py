@@ -21,7 +21,7 @@ META = torch.device("meta")
 
 
 def blank_base(path: str, model: Model, device_type: str) -> Any:
-    """The causal LM that `load_base` would give, on the meta device.
+    """Return the causal LM that `load_base` would give, on the meta device.
 
     Args:
         path: a config.json, or a folder with one.

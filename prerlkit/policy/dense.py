@@ -1,7 +1,7 @@
 """A 16-bit copy of a 4-bit base, for engines that can't compute with NF4 weights.
 
-vLLM 0.32 has no bitsandbytes. Served the published 16-bit weights it would sample from another model than the one that
-learns; the copy holds what the 4-bit weights *are*, so that only rounding is left between the two.
+vLLM 0.32 has no bitsandbytes. With the published 16-bit weights it would sample from another model than the trained
+one. The copy holds the dequantized 4-bit weights, so the two differ by rounding only.
 """
 
 from __future__ import annotations

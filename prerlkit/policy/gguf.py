@@ -1,7 +1,7 @@
 """A GGUF file from PyPI (`wheels.py`) becomes, once, a 16-bit safetensors folder in prerlkit's cache.
 
-Nothing half-made is ever seen: all work happens in a `.partial-…` folder beside the result, which is renamed when it
-is whole and on disk, and a lock file keeps a second process waiting until then.
+All work happens in a `.partial-…` folder next to the result, which is renamed when it is complete and on disk. A lock
+file makes a second process wait until then. So no process sees an unfinished folder.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ PHASES = ("download", "check", "convert", "save")
 
 
 def target(wheel: WheelModel) -> Path:
-    """Where the conversion is, or will be."""
+    """Return the folder of the conversion, which may not exist yet."""
     return cache_root() / "models" / wheel.folder_name
 
 
 def cached(wheel: WheelModel) -> Path | None:
-    """The finished conversion, or None. A folder with that name is whole: it got the name by a rename."""
+    """Return the finished conversion, or None. A folder of that name is complete: it got the name by a rename."""
     folder = target(wheel)
     return folder if (folder / "config.json").is_file() else None
 
 
 def converted(wheel: WheelModel, step: Step) -> Path:
-    """The folder of the converted model; downloads and converts when the cache lacks it.
+    """Return the folder of the converted model; downloads and converts when the cache lacks it.
 
     Args:
         step: called with one line as each of PHASES starts.
@@ -86,7 +86,7 @@ def convert(gguf: Path, out: Path, step: Step) -> None:
     """Write the model in `gguf` as a folder of bfloat16 safetensors with its tokenizer, template and end tokens.
 
     transformers refuses to save a model that came from GGUF, so its weights move into a clean model of the same
-    config. That one is built on the meta device: it takes over the loaded tensors and costs no memory of its own.
+    config. The clean model is built on the meta device and receives the loaded tensors, so it needs no memory.
     """
     step(f"convert: {gguf.stat().st_size / 2**20:,.0f} MiB of GGUF to bfloat16")
     import torch
@@ -138,7 +138,7 @@ def _name_special_tokens(tokenizer: Any, config: Any) -> None:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """transformers' own bars and load reports would tear ours apart; put back as they were afterwards."""
+    """Silence transformers' bars and load reports, which would break up ours, and restore them afterwards."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -184,7 +184,7 @@ def _advice_on_disk(where: Path) -> Iterator[None]:
 
 
 def _flush(*paths: Path) -> None:
-    """Bring files and folders to the disk, so that a rename can't survive a power cut without what it names."""
+    """Flush files and folders to the disk before a rename: after a power cut a renamed folder has its content."""
     for path in paths:
         if path.is_dir() and os.name != "posix":
             continue  # elsewhere a folder can't be opened

@@ -1,7 +1,7 @@
-"""Whether a base model is the one that an adapter was trained on: a fingerprint of its config and of a few tensors.
+"""Check that an adapter was trained on a base model, by a fingerprint of the base's config and of a few tensors.
 
-A LoRA adapter loads onto any model with the same shapes and is noise on all but one of them. The fingerprint is taken
-from the model's files, so that it costs a few small reads and is the same for a 16-bit and a 4-bit run.
+A LoRA adapter loads onto any model with the same shapes and is noise on all but one of them. The fingerprint is made
+from the model's files: it costs a few small reads and is the same for a 16-bit and a 4-bit run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VOLATILE = {
 
 
 def base_fingerprint(path: str | Path) -> dict[str, Any]:
-    """What a model folder is, in a few hashes: {version, config, tensors: {name: sha256}}.
+    """Return the fingerprint of a model folder: {version, config, tensors: {name: sha256}}.
 
     Weights are rounded to bfloat16 first: a model and its float32 copy are the same base.
 
@@ -61,7 +61,7 @@ def base_fingerprint(path: str | Path) -> dict[str, Any]:
 
 
 def difference(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """How two fingerprints differ: "" (not at all), "config" (same weights, another config.json), or "weights"."""
+    """Return how two fingerprints differ: "" (equal), "config" (same weights, another config.json), or "weights"."""
     if recorded["tensors"] != found["tensors"]:
         return "weights"
     return "" if recorded["config"] == found["config"] else "config"
@@ -78,7 +78,7 @@ def write_base(folder: Path, model_id: str, revision: str | None, path: str | Pa
 
 
 def read_base(folder: Path) -> dict[str, Any] | None:
-    """The content of BASE_FILE; None where there is none. UsageError when it is not what `write_base` wrote."""
+    """Return the content of BASE_FILE; None where there is none. UsageError when it is not what `write_base` wrote."""
     file = folder / BASE_FILE
     if not file.is_file():
         return None
@@ -117,17 +117,17 @@ def check_base(recorded: Mapping[str, Any], path: str | Path, *, adapter: str, b
 def resolve_for(
     adapter: str, model: Model, recorded: Mapping[str, Any] | None, report: source.Report = None
 ) -> tuple[source.ResolvedModel, str]:
-    """Bring the base of an adapter onto this machine, and check that it is the one that it was trained on.
+    """Download the base of an adapter where it is missing, and check that the adapter was trained on it.
 
     Args:
-        adapter: how messages call it, or the run that it is of.
+        adapter: its name in messages, or its run's.
         recorded: the fingerprint that was taken then.
 
     Returns:
         The base, and a line for a person ("": nothing to say).
 
     Raises:
-        PrerlkitError: it can't be had, or its weights are others.
+        PrerlkitError: the base can't be downloaded, or its weights differ.
     """
     try:
         resolved = source.resolve(model, report=report)
@@ -148,7 +148,7 @@ def _hash(rows: Tensor) -> str:
 
 
 def _first_rows(folder: Path) -> dict[str, Tensor]:
-    """ROWS rows of the chosen matrices, by name. Not of the head: where it is tied, some files have it, some don't."""
+    """Return ROWS rows of the chosen matrices, by name, without the head: some files of tied models lack it."""
     from safetensors import safe_open
 
     with ExitStack() as open_files:

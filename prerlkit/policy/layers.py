@@ -1,4 +1,4 @@
-"""Which layers of a model take an adapter, and which don't and why: found on the model itself, by no list of names."""
+"""Which layers of a model take an adapter, and why others don't: found on the model itself, by no list of names."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _OVERRIDDEN = "they give more than a product"
 
 
 def _unfit(name: str, module: nn.Module, inside: str, called: Collection[str] | None) -> str:
-    """Why a linear layer takes no adapter; "" where it does."""
+    """Return why a linear layer takes no adapter; "" where it takes one."""
     from transformers.pytorch_utils import Conv1D
 
     own = type(module).__name__ not in _QUANTIZED and type(module).forward not in (nn.Linear.forward, Conv1D.forward)
@@ -122,7 +122,7 @@ def _linears(base: Any) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _other_weights(base: Any, inside: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """Matrices, and stacks of them, of modules that are neither linear layers, embeddings nor convolutions."""
+    """Yield matrices, and stacks of them, of modules other than linear layers, embeddings and convolutions."""
     from transformers.pytorch_utils import Conv1D
 
     plain = (nn.Linear, Conv1D, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -135,7 +135,7 @@ def _other_weights(base: Any, inside: str) -> Iterator[tuple[str, nn.Parameter]]
 
 
 def _prefix(base: Any) -> str:
-    """What names of the language model's modules begin with, in a model that also has others; else ""."""
+    """Return the prefix of the language model's module names, in a model that also has other parts; else ""."""
     if base.config.get_text_config() is base.config:
         return ""
     decoder = base.get_decoder()
@@ -143,7 +143,7 @@ def _prefix(base: Any) -> str:
 
 
 def _peft_refuses(name: str, config: Any) -> str:
-    """Why PEFT puts no adapter on layers of that name in a model of this config; "" where it does.
+    """Return why PEFT puts no adapter on layers of that name in a model of this config; "" where it does.
 
     PEFT is asked with a stand-in of one small layer. It knows kinds of models whose kernels bypass some layers, and
     others where it moves an adapter of that name onto fused experts.
@@ -257,5 +257,5 @@ class Targets:
 
 
 def _matches(name: str, target: str) -> bool:
-    """As PEFT matches a module by an element of `target_modules`."""
+    """Return whether PEFT matches a module by an element of `target_modules`."""
     return name == target or name.endswith("." + target)

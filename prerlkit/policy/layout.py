@@ -43,7 +43,8 @@ class TensorGroup:
 def empty_model(folder: str, *, trust_remote_code: bool = False) -> Any:
     """Return the causal LM of the folder's config without weights, buffers computed, dropouts inactive.
 
-    A parameter is one zero seen as the whole shape: of no size, and on the CPU, so that adapters are put there too.
+    A parameter is one zero expanded to the whole shape: it needs no memory and is on the CPU, so adapters are put there
+    too.
     """
     from accelerate import init_empty_weights
     from transformers import AutoConfig
@@ -181,7 +182,7 @@ class Layout:
 
 
 def _conversions(model: Any) -> list[Any]:
-    """transformers' conversions for a model; none in versions and for models that have none."""
+    """Return transformers' conversions for a model; none in versions and for models that have none."""
     from transformers.conversion_mapping import get_model_conversion_mapping
 
     return list(get_model_conversion_mapping(model))

@@ -17,6 +17,8 @@ from prerlkit.policy.packed import Packed, packed_states
 
 _CPU_BYTES = 80_000_000
 """Of logits and probabilities at once. With 49,152 words 256 to 512 positions are fastest; more miss the cache."""
+_CPU_ROWS = 64
+"""A chunk of positions is a multiple of this: products of 271 rows take as long as those of 320."""
 
 
 class Sequences:
@@ -51,7 +53,7 @@ class Sequences:
 
     @cached_property
     def padded(self) -> tuple[Tensor, Tensor]:
-        """tokens_BL, a right-padded row a completion behind its context, and before_N, where each target is predicted.
+        """tokens_BL, a right-padded row for each completion with its context, and before_N, each target's predictor.
 
         Causal attention makes a mask for that padding needless.
         """
@@ -74,7 +76,7 @@ def token_logprobs(
     pack_whole: bool = False,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """log π(y_t | context, y_<t) at `temperature` of every completion token, in float32.
+    """Return log π(y_t | context, y_<t) at `temperature` of every completion token, in float32.
 
     Args:
         base: the causal LM, adapters applied.
@@ -111,7 +113,7 @@ def token_logprobs(
 def head_logprobs(
     head: torch.nn.Linear, states_ND: Tensor, targets_N: Tensor, temperature: float, chunk: int
 ) -> Tensor:
-    """log softmax(head(states) / temperature)[targets] of a frozen head, float32 [N]; keeps [N, D], never [N, V]."""
+    """Return log softmax(head(states) / temperature)[targets] of a frozen head, float32 [N]; [N, V] is not kept."""
     logprobs_N: Tensor = _HeadLogprobs.apply(states_ND, head.weight, head.bias, targets_N, temperature, chunk)
     return logprobs_N
 
@@ -126,7 +128,7 @@ def _rows_at_once(weight_VD: Tensor, wide: torch.dtype, chunk: int) -> int:
     if weight_VD.device.type != "cpu":
         return chunk
     row = len(weight_VD) * (weight_VD.itemsize + (wide.itemsize if wide != weight_VD.dtype else 0))
-    return min(chunk, max(64, _CPU_BYTES // row))
+    return min(chunk, max(1, _CPU_BYTES // row // _CPU_ROWS) * _CPU_ROWS)
 
 
 class _HeadLogprobs(torch.autograd.Function):
@@ -182,7 +184,7 @@ class _HeadLogprobs(torch.autograd.Function):
 
 
 def _padded_states(model: Any, sequences: Sequences) -> Tensor:
-    """What predicts each completion token, [N, D], or [N, V] where `model` gives logits."""
+    """Return the state that predicts each completion token, [N, D], or [N, V] where `model` gives logits."""
     tokens_BL, before_N = sequences.padded
     states_BLD = model(input_ids=tokens_BL, use_cache=False)[0]
     states_ND: Tensor = states_BLD[sequences.rows_N, before_N]

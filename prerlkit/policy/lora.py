@@ -11,6 +11,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from prerlkit.policy.lora_linear import LoraLinear
 from prerlkit.recipe.model import Adapter
 
 
@@ -53,7 +54,7 @@ class CastLinear(nn.Linear):
 
     @classmethod
     def around(cls, linear: nn.Linear) -> CastLinear:
-        """The same parameter in this form."""
+        """Return the same parameter in this form."""
         made = cls(linear.in_features, linear.out_features, bias=False, device="meta")
         made.weight = linear.weight
         return made
@@ -69,6 +70,7 @@ def compute_in_base_dtype(base: Any, key: str) -> None:
             module.cast_input_dtype_enabled = False
             for factors in (module.lora_A, module.lora_B):
                 factors[key] = CastLinear.around(factors[key])
+            LoraLinear.take(module)
 
 
 @torch.no_grad()
@@ -88,7 +90,7 @@ def merge_layer(module: LoraLayer, key: str) -> float:
 
 
 def _dense(linear: Any) -> Tensor:
-    """A layer's weight in float32, dequantized where it is 4-bit or 8-bit."""
+    """Return a layer's weight in float32, dequantized where it is 4-bit or 8-bit."""
     kind = type(linear).__name__
     if kind not in ("Linear4bit", "Linear8bitLt"):
         return linear.weight.data.float()

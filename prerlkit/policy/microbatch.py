@@ -17,10 +17,10 @@ class TokenRow:
 
 
 def micro_batches(rows: Sequence[TokenRow], token_budget: int, *, share_contexts: bool) -> list[list[int]]:
-    """Indices of rows, cut so that no micro-batch has more than `token_budget` tokens with padding.
+    """Return the row indices of each micro-batch, none of which has more than `token_budget` tokens with padding.
 
-    Rows of one context stay together, longest contexts and completions first, so that what doesn't fit in memory shows
-    at once. A row longer than the budget goes alone.
+    Rows of one context stay together. The longest contexts and completions come first: a micro-batch that does not fit
+    in memory then fails at once. A row longer than the budget is a micro-batch alone.
     """
     batches: list[list[int]] = []
     size = _Size(share_contexts)
@@ -63,5 +63,5 @@ class _Size:
 
 
 def by_context(rows: Sequence[TokenRow]) -> list[int]:
-    """Indices of rows, those of one context together, the longest first."""
+    """Return indices of rows, those of one context together, the longest first."""
     return sorted(range(len(rows)), key=lambda i: (-len(rows[i].context), rows[i].context, -len(rows[i].completion)))

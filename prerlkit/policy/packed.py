@@ -1,9 +1,8 @@
 """Sequences packed into one row without padding: every layer but attention sees each token once, and no other.
 
-A context (a prompt, the start token) stands in the row once, whatever the number of completions behind it; each
-completion's tokens follow. Position ids say where a token stands in its own sequence. Attention alone takes the row
-apart, into blocks of sequences of about one length, where a completion's queries meet the keys of its context and its
-own (`attention.py` calls `attend`).
+A context (a prompt or the start token) is in the row once, followed by the tokens of all its completions. Position ids
+give each token's place in its sequence. Only attention divides the row, into blocks of sequences of about one length:
+the queries of a completion meet the keys of its context and of the completion itself (`attention.py` calls `attend`).
 
 Layers with a state that runs along the row (gated delta nets, convolutions) can't share a context. For them each
 completion has its context in front of it, and their kernels learn where a sequence begins, as from transformers'
@@ -28,7 +27,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def block_of(length: int) -> int:
-    """Which block a sequence of `length` tokens belongs to: lengths in it differ by less than a factor of two."""
+    """Return the block of a sequence of `length` tokens: lengths in a block differ by less than a factor of two."""
     return max(SMALLEST_BLOCK.bit_length() - 1, (length - 1).bit_length())
 
 
@@ -52,12 +51,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed row of M tokens and how attention takes it apart.
+    """A packed row of M tokens and its division into blocks for attention.
 
     Attributes:
         tokens_M, positions_M: the row.
         blocks: every token is a query in exactly one of them.
-        restore_M: where each token's output lies when the blocks' outputs [B·T] stand one after the other.
+        restore_M: index of each token's output in the concatenated outputs [B·T] of the blocks.
         scores_N: the place whose state predicts each completion token, completion by completion.
         boundaries: arguments of the model that say where each sequence begins; none where contexts are shared.
     """
@@ -127,7 +126,7 @@ class Packed:
         )
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, window: int | None, attend: Attend) -> Tensor:
-        """Attention of a packed row: query [1, H, M, D], key and value [1, K, M, D]; gives [1, M, H, D].
+        """Return the attention of a packed row, [1, M, H, D], from query [1, H, M, D], key and value [1, K, M, D].
 
         Args:
             window: how many positions back a token sees, itself included; None is all.
@@ -146,7 +145,7 @@ class Packed:
         return torch.cat(outputs).index_select(0, self.restore_M).view(1, -1, heads, width)
 
     def _seen_within(self, window: int | None) -> tuple[Tensor, ...]:
-        """`seen_BTS` of each block, cut to a window: made by the first layer that asks, the same for all others."""
+        """Return `seen_BTS` of each block, cut to a window. The first layer makes it, and the others reuse it."""
         if window is None:
             return tuple(block.seen_BTS for block in self.blocks)
         if window not in self._seen:
@@ -166,7 +165,7 @@ def _taken(row: Tensor, places: Tensor, heads: int) -> Tensor:
 
 
 def _blocks(own: list[range], before: list[range], size: int) -> tuple[tuple[Block, ...], Tensor]:
-    """Blocks of sequences of about one length, and where each of `size` places lies in their outputs."""
+    """Return blocks of sequences of about one length, and where each of `size` places lies in their outputs."""
     by_block: dict[int, list[int]] = {}
     for index, places in enumerate(own):
         by_block.setdefault(block_of(len(places)), []).append(index)
@@ -234,11 +233,11 @@ def _as_one_by_one(
 
 
 def packed_states(model: Any, packed: Packed) -> Tensor:
-    """What `model` gives for the place that predicts each completion token: states [N, D], or logits [N, V]."""
+    """Return the output of `model` that predicts each completion token: states [N, D], or logits [N, V]."""
     out_1MD = model(
         input_ids=packed.tokens_M[None],
         position_ids=packed.positions_M[None],
-        # Four axes mean "as it is" to transformers, which otherwise makes a mask [M, M] that nobody looks at.
+        # Four axes mean "as it is" to transformers, which otherwise makes a mask [M, M] that is never used.
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.tokens_M.device),
         use_cache=False,
         packed=packed,

@@ -18,7 +18,7 @@ _FIXED = "fixed"
 def fix_positions(base: Any, longest: int) -> str:
     """Fix the frequencies for texts of up to `longest` tokens; return a line for a person, "" where nothing changes.
 
-    A model whose texts all stay within its original length is left as it is: there the choice is always the same.
+    A model whose texts all stay within its original length is left unchanged: its frequencies are always the same.
     """
     fixed: dict[str, int] = {}
     for module, layer_type, kind, original in _changing(base):
@@ -42,7 +42,7 @@ def fix_positions(base: Any, longest: int) -> str:
 
 
 def _changing(base: Any) -> Iterator[tuple[Any, str, str, int]]:
-    """Modules whose frequencies change by length: module, type of layer ("" for all), scheme, original length."""
+    """Return modules whose frequencies depend on length: module, layer type ("" for all), scheme, original length."""
     found: list[Any] = [module for module in base.modules() if "rope_type" in vars(module)]
     for module in found:
         kinds = module.rope_type if isinstance(module.rope_type, dict) else {"": module.rope_type}

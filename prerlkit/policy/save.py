@@ -33,7 +33,7 @@ def save_stage(adapters: AdapterStack, name: str, folder: Path, base_id: str) ->
 
 
 def save_policy(adapters: AdapterStack, folder: Path, base_id: str) -> None:
-    """Write all adapters as the one that PeftModel.from_pretrained puts on the base.
+    """Write all adapters as one adapter, which PeftModel.from_pretrained loads onto the base.
 
     Raises:
         PrerlkitError: the concatenated adapter is not the stack; nothing is written.
@@ -68,7 +68,7 @@ def _as_one(adapters: AdapterStack) -> tuple[LoraConfig, dict[str, Tensor]]:
 def concatenate(
     configs: Sequence[LoraConfig], states: Sequence[dict[str, Tensor]]
 ) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """One LoRA equal to the sum of several: rank Σr, scale 1, zeros where an adapter lacks a module. float32."""
+    """Return one LoRA equal to the sum of several: rank Σr, scale 1, zeros where an adapter lacks a module. float32."""
     rank = sum(c.r for c in configs)
     modules = sorted({k.removesuffix(_A) for state in states for k in state if k.endswith(_A)})
     merged: dict[str, Tensor] = {}
@@ -107,7 +107,7 @@ def renamed(
 
 
 def scale_of(config: LoraConfig) -> float:
-    """α/r, or α/√r with rsLoRA."""
+    """Return α/r, or α/√r with rsLoRA."""
     return float(config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r))
 
 

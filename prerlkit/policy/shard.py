@@ -1,7 +1,7 @@
-"""A base that doesn't fit one device: its layers shared out over the processes (FSDP2), its adapters in each of them.
+"""A base that doesn't fit one device: its layers sharded over the processes (FSDP2), its adapters whole in each.
 
-A layer's weights are brought together for as long as the layer computes and let go again. That is something all
-processes do together, so they must make the same passes in the same order, also one whose prompts are answered already.
+FSDP gathers a layer's weights while the layer computes and frees them afterwards. All processes take part in that, so
+they must make the same passes in the same order, also a process whose prompts are answered already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prerlkit.errors import UsageError
 
 
 def shard_base(base: Any, device: torch.device) -> None:
-    """Share the weights of `base`'s layers out over all processes, in place, each share on `device`.
+    """Shard the weights of `base`'s layers over all processes, in place, each shard on `device`.
 
     Embeddings, final norm and head stay whole everywhere: they are a small part, often one tensor, and the head is
     called outside of the model's own forward pass. Adapters that are put on later are not shared out.
@@ -46,10 +46,10 @@ def shard_base(base: Any, device: torch.device) -> None:
 
 
 class Lockstep:
-    """Keeps the processes' passes through a shared-out model one for one.
+    """Make every process do the same number of passes through a sharded model.
 
-    Before each pass of the decoder all processes tell each other that they are about to make one. One that has none
-    left calls `rejoin`: it makes passes of the same kind, whose results nobody uses, until no process has any left.
+    Before each pass of the decoder all processes announce it to each other. A process without further passes calls
+    `rejoin`: it makes passes of the same kind, whose results are not used, until no process has any left.
 
     Args:
         base: the model, after `shard_base`.

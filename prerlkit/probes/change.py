@@ -1,7 +1,7 @@
-"""Change: what a step's update did to the log-prob of each token of its completions, behind the prompt and without.
+"""Change: the change of each token's log-prob by a step's update, with the prompt and without it.
 
-Both passes are this probe's own, made in the same way before and after the update. The sampler's log-probs would not do
-as "before": in 16 bit, or from another engine, they differ from a pass of the trainer by more than a step changes.
+The probe makes the same passes before and after the update. It does not use the sampler's log-probs as "before": in 16
+bit, or from another engine, they differ from a pass of the trainer by more than a step changes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Change(Probe):
     settings: ChangeSettings
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """A pass without backward in each space now, and the same again after the update."""
+        """Make a pass without backward in each space now, and again after the update."""
         groups = seen.groups[: self.settings.groups]
         before = _scores(seen, groups)
         return (
@@ -72,7 +72,7 @@ class Change(Probe):
 
 
 def _scores(seen: ProbeInput, groups: Sequence[Group]) -> dict[str, list[Tensor]]:
-    """Log-probs of each completion that has a token, group by group, in both spaces."""
+    """Return the log-probs of each completion that has a token, group by group, in both spaces."""
     from prerlkit.policy.microbatch import TokenRow
     from prerlkit.probes.passes import score
 
@@ -85,7 +85,7 @@ def _scores(seen: ProbeInput, groups: Sequence[Group]) -> dict[str, list[Tensor]
 
 
 def _reading(seen: ProbeInput, groups: Sequence[Group], before: Mapping[str, Sequence[Tensor]]) -> ProbeResult:
-    """What the probe says after the update, when `seen.policy` is the new one."""
+    """Return the probe's result after the update, when `seen.policy` is the new policy."""
     after = _scores(seen, groups)
     changes = {space: [b - a for a, b in zip(before[space], after[space], strict=True)] for space in SPACES}
     values = [
@@ -101,7 +101,7 @@ def _reading(seen: ProbeInput, groups: Sequence[Group], before: Mapping[str, Seq
 
 
 def _means(space: str, changes: Sequence[Tensor], values: Sequence[float | None]) -> dict[str, float]:
-    """Mean change of a token: of all completions, and of those with an advantage above and below 0."""
+    """Return the mean change per token: of all completions, and of those with an advantage above and below 0."""
     sets = {
         "": changes,
         "/positive": [own for own, value in zip(changes, values, strict=True) if value is not None and value > 0.0],
@@ -120,7 +120,7 @@ def _details(
     before: Mapping[str, Sequence[Tensor]],
     changes: Mapping[str, Sequence[Tensor]],
 ) -> list[dict[str, Any]]:
-    """Of each group, its completions' tokens: as text, log-probs before the update, and their changes."""
+    """Return the completions' tokens of each group: as text, log-probs before the update, and their changes."""
     each = iter(range(len(before["conditional"])))
 
     def tokens(completion: Completion) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _details(
 
 
 def token_texts(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text, special tokens included; joined they are the whole text, where it is valid.
+    """Return what each token adds to the text, special tokens included; joined they are the whole text, if it is valid.
 
     A character that takes several tokens stands at the last of them, the others add "". Decoded with the tokens of the
     character before in front, because some tokenizers drop a space at the beginning of what they decode.

@@ -1,4 +1,4 @@
-"""Drift: how far the policy has gone from the base, in nats and in weights, and whether two stages share directions."""
+"""Drift: distance of the policy from the base, in nats and in weights, and whether two stages share directions."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ class Drift(Probe):
             )
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """Two passes without backward for the KL; the rest comes from the adapters' factors, on the CPU."""
+        """Make two passes without backward for the KL; the rest is computed from the adapters' factors, on the CPU."""
         from prerlkit.probes.factors import of_stack
 
         metrics, by_module = _of_factors(*of_stack(seen.policy.adapters))
         return ProbeResult({**self._kl(seen), **metrics}, {"by_module": by_module})
 
     def _kl(self, seen: ProbeInput) -> dict[str, float]:
-        """KL(π‖base) behind the prompts, estimated on completions that were sampled from π."""
+        """Return KL(π‖base) given the prompts, estimated on completions that were sampled from π."""
         import torch
 
         from prerlkit.objective.loss import kl_losses
@@ -120,7 +120,7 @@ class Drift(Probe):
 def _of_factors(
     spectra: Mapping[str, Spectrum], overlaps: Mapping[str, Overlap]
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics over all modules, and the numbers of each module."""
+    """Return the metrics over all modules, and the numbers of each module."""
     by_module = {
         module: {"norm": spectrum.norm, "effective_rank": spectrum.effective_rank}
         | ({"overlap": asdict(overlaps[module])} if module in overlaps else {})

@@ -1,4 +1,4 @@
-"""Exploration: how different the completions of one prompt are, and what many tries find that one doesn't."""
+"""Exploration: how different the completions of one prompt are, and what several tries find that one try doesn't."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Exploration(Probe):
         return self.settings.exact_entropy
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """No pass through the model, but for the exact entropy."""
+        """Make no pass through the model, except for the exact entropy."""
         answers = distinct_answers(seen.groups)
         passes = [[bool(v.passed) for v in group.verdicts if v.judged] for group in seen.groups]
         judged = [own for own in passes if own]
@@ -105,9 +105,10 @@ class Exploration(Probe):
 
 
 def distinct_answers(groups: Sequence[Group]) -> list[int]:
-    """Different answers in each group, as the verifier read them; all completions without one are one answer.
+    """Return the number of different answers in each group, as the verifier read them.
 
-    Where the verifier names no answer at all in the step, whole texts are compared.
+    All completions of a group without an answer count as one answer. Where the verifier names no
+    answer at all in the step, whole texts are compared.
     """
     named = [[found(verdict) for verdict in group.verdicts] for group in groups]
     if any(answer is not None for own in named for answer in own):
@@ -116,9 +117,9 @@ def distinct_answers(groups: Sequence[Group]) -> list[int]:
 
 
 def distinct_ngrams(group: Group, n: int) -> float | None:
-    """Different n-grams of tokens over all n-grams in the group's completions (distinct-n, arXiv 1510.03055).
+    """Return the share of different n-grams among all of the group's completions (distinct-n, arXiv 1510.03055).
 
-    None where there is none. Within a group, so that different prompts don't look like different tries.
+    None where there is none. It is taken within a group: different prompts must not count as different tries.
     """
     grams = [
         completion.token_ids[i : i + n]

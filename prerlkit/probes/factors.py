@@ -1,4 +1,4 @@
-"""What can be told of ΔW = B·A from its factors alone: norm, effective rank, overlap with another. No ΔW is formed."""
+"""Norm, effective rank and overlap of ΔW = B·A, computed from the factors: ΔW is never formed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How much the second of two updates works on what the first worked on.
+    """How much the second of two updates acts on the directions of the first.
 
     Attributes:
         inputs, outputs: mean squared cosine of the principal angles between the row (column) spaces of the two, from
@@ -63,7 +63,7 @@ class Overlap:
 
 @torch.no_grad()
 def decompose(a_RI: Tensor, b_OR: Tensor) -> Spectrum:
-    """Singular values and vectors of B·A by QR of both factors and the SVD of an [R, R] matrix, in float32."""
+    """Return singular values and vectors of B·A, by QR of both factors and the SVD of an [R, R] matrix, in float32."""
     left_OR, upper_RR = torch.linalg.qr(b_OR.float())
     right_IR, lower_RR = torch.linalg.qr(a_RI.float().T)
     u_RR, values_R, v_RR = torch.linalg.svd(upper_RR @ lower_RR.T, full_matrices=False)
@@ -104,7 +104,7 @@ def of_stack(adapters: AdapterStack) -> tuple[dict[str, Spectrum], dict[str, Ove
 
 
 def _under(below: Sequence[Factors], module: str) -> Spectrum | None:
-    """All adapters below the trainable one as one update of `module`: factors side by side."""
+    """Return all adapters below the trainable one as one update of `module`: factors side by side."""
     found = [factors[module] for factors in below if module in factors]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Passes of a probe through the model, with and without backward, that leave it as it was."""
+"""Passes of a probe through the model, with and without backward, that leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _INITIAL = 0.02
 
 
 def rows_behind_prompts(groups: Sequence[Group]) -> list[TokenRow]:
-    """Every completion that has a token, behind its prompt."""
+    """Return a row for every completion that has a token, after its prompt."""
     return [TokenRow(g.prompt.token_ids, c.token_ids) for g in groups for c in g.completions if c.token_ids]
 
 
 @torch.no_grad()
 def score(seen: ProbeInput, rows: Sequence[TokenRow], *, entropy: bool = False) -> list[Tensor]:
-    """Log-probs of each row's completion at the rollout's temperature, or with `entropy` the entropies there; nats."""
+    """Return each row's log-probs at the rollout's temperature, or with `entropy` its entropies; nats."""
     return _by_row(rows, _passes(seen, rows, entropy=entropy))
 
 
@@ -38,7 +38,7 @@ def completion_logprobs(
 
 
 def _by_row(rows: Sequence[TokenRow], passes: Iterable[tuple[list[int], Tensor, Tensor | None]]) -> list[Tensor]:
-    """The entropies where there are any, else the log-probs, split into those of each row."""
+    """Return the entropies where there are any, else the log-probs, split by row."""
     found: dict[int, Tensor] = {}
     for indices, logprobs_N, entropy_N in passes:
         values_N = logprobs_N if entropy_N is None else entropy_N
@@ -47,10 +47,10 @@ def _by_row(rows: Sequence[TokenRow], passes: Iterable[tuple[list[int], Tensor, 
 
 
 def gradient(seen: ProbeInput, rows: Sequence[TokenRow], weights: Sequence[float]) -> list[Tensor]:
-    """∇ Σ_y w_y log P(y | context) on the trainable adapter, a float32 tensor on the CPU for each of its parameters.
+    """Return ∇ Σ_y w_y log P(y | context) on the trainable adapter: a float32 tensor on the CPU for each parameter.
 
     log P is the sum over the completion's tokens. Adapter dropout is off; gradient checkpointing is as in training.
-    Whatever gradient the parameters had is put back.
+    Gradients that the parameters had before are restored.
     """
     parameters = seen.policy.adapters.trainable
     with _own_gradients(parameters), _training_without_dropout(seen.policy.base):
@@ -78,7 +78,7 @@ def token_gradients(seen: ProbeInput, rows: Sequence[TokenRow]) -> list[tuple[fl
 
 @contextmanager
 def untrained(base: nn.Module) -> Iterator[None]:
-    """Within it the weights are random: matrices normal with deviation 0.02, as most begin; adapters add nothing.
+    """Make the weights random within the block: matrices normal with deviation 0.02, as most begin; adapters add 0.
 
     Vectors (norms, biases) stay as they are, and so do the A-factors of adapters. The weights wait in main memory and
     are restored to the bit. Generators of the process are not used.
@@ -127,7 +127,7 @@ def _taken(parameter: nn.Parameter) -> Tensor:
 
 @contextmanager
 def _own_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within it the parameters start without gradient; what they had comes back."""
+    """Give the parameters no gradient within the block, and restore their gradients afterwards."""
     kept = [parameter.grad for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
@@ -140,7 +140,7 @@ def _own_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 @contextmanager
 def _training_without_dropout(base: nn.Module) -> Iterator[None]:
-    """Gradient checkpointing works in training mode alone; dropout would draw random numbers."""
+    """Set training mode without dropout: checkpointing needs training mode, and dropout would draw random numbers."""
     base.train()
     for module in base.modules():
         if isinstance(module, nn.Dropout):

@@ -1,4 +1,4 @@
-"""What a probe is: it is shown a step before its update, and gives numbers. It keeps nothing and changes nothing."""
+"""The protocol of a probe: it receives a step before its update and returns numbers. It keeps and changes nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ History = Sequence[tuple[str, Mapping[str, float]]]
 class ProbeInput:
     """A step as a probe sees it: after rollout and verdicts, before the update. The policy is the one that sampled.
 
-    What a probe left for after the update (`ProbeResult.after`) sees the same step with the new policy.
+    `ProbeResult.after` receives the same step after the update, with the new policy.
 
     Attributes:
-        groups: of the whole step, those of all processes.
-        past: what the steps before have recorded. A probe that compares with earlier steps looks here and keeps no
-            state of its own, so that a run that goes on measures what a straight one would have.
+        groups: of the whole step, of all processes.
+        past: metrics of the earlier steps. A probe that compares with them reads them here and keeps no state, so a
+            resumed run measures what a straight run measures.
         pass_tokens: how many tokens may go through the model at once, padding included.
         chunk: positions whose logits may exist at once.
     """
@@ -44,12 +44,12 @@ class ProbeInput:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe found.
+    """What a probe measured.
 
     Attributes:
-        metrics: numbers for metrics.jsonl, under names of the probe's `metrics`. What can't be known is left out.
+        metrics: numbers for metrics.jsonl, under names of the probe's `metrics`. What can't be measured is left out.
         details: what has more than one number, for probes.jsonl; JSON values only.
-        after: what the probe still has to see in the same step, after its update; its numbers join these.
+        after: called in the same step after its update; its numbers are added to these.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -58,18 +58,18 @@ class ProbeResult:
 
 
 class Probe(ABC):
-    """One thing to look at. A new probe is one file with its settings, its metrics and a subclass of this, and a line
+    """A measurement of a step. A new probe is one file with settings, metrics and a subclass of this class, and a line
     in `recipe.probes.PROBES`; or a file next to a recipe.
 
-    A built-in probe's file imports torch and the rooms of recipe and policy only inside functions or for types: it is
-    imported wherever a recipe is checked. A probe from `path/to/file.py:Name` may import what it likes.
+    A built-in probe's file imports torch, recipe and policy only inside functions or for types, because it is imported
+    wherever a recipe is checked. A probe from `path/to/file.py:Name` may import anything.
 
     Class attributes:
         name: what a recipe calls it.
         Settings: a frozen pydantic class.
-        metrics: every number that it may give: what a stage's rule may ask for, and the table of docs/probes.md.
-        makes_passes: through the model; a shared-out base (`memory.shard_base`) then refuses it.
-        cheaper: a way to do without passes, as the end of an error.
+        metrics: every number that it may return; a stage's rule may use them, and docs/probes.md lists them.
+        makes_passes: whether it runs the model; `memory.shard_base` then refuses it.
+        cheaper: a way to avoid passes, as the end of an error message.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Probe(ABC):
     makes_passes: bool = True
     cheaper: ClassVar[str] = ""
     every: int = 1
-    """It is shown each stage's first step and every so many after it."""
+    """It measures in each stage's first step and in every `every`-th step after it."""
 
     settings: Any
 
@@ -88,7 +88,7 @@ class Probe(ABC):
             self.every = settings.every
 
     def check(self, recipe: Recipe) -> None:
-        """Raise UsageError for a recipe whose model it can't be shown to."""
+        """Raise UsageError for a recipe in which the probe can't measure."""
         if recipe.memory.shard_base and self.makes_passes:
             raise UsageError(
                 f'the probe "{self.name}" makes passes through the model in one process, and memory.shard_base needs '
@@ -98,4 +98,4 @@ class Probe(ABC):
 
     @abstractmethod
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """Look at a step. Draws no random number, leaves no gradient, changes no parameter."""
+        """Return what a step shows. Draws no random number, leaves no gradient, changes no parameter."""

@@ -1,4 +1,4 @@
-"""Self-BLEU: how much of each completion of a group stands in the others too. 1: all alike; 0: no common n-gram."""
+"""Self-BLEU: how much of each completion of a group is in the others too. 1: all alike; 0: no common n-gram."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ORDER = 4
 
 
 def self_bleu(completions: Sequence[Tokens], order: int = ORDER) -> float | None:
-    """Mean over completions of the BLEU of each, with all others of the group as its references.
+    """Return the mean over completions of the BLEU of each, with all others of the group as its references.
 
     Self-BLEU is of Texygen (arXiv 1802.01886). BLEU (Papineni et al., ACL 2002) is the geometric mean of clipped n-gram
     precisions, n = 1 … `order`, times the brevity penalty to the reference of the closest length, of two the shorter.
@@ -37,7 +37,7 @@ def self_bleu(completions: Sequence[Tokens], order: int = ORDER) -> float | None
 
 
 def _precisions(completions: Sequence[Tokens], n: int) -> list[float]:
-    """Of each completion, the share of its n-grams that others have, each at most as often as the one with the most."""
+    """Return the share of each completion's n-grams that another one has, each at most as often as that one has it."""
     counts = [Counter(y[i : i + n] for i in range(len(y) - n + 1)) for y in completions]
     # Of each n-gram its two largest counts: the largest in the others is one of them. No completion meets each other.
     most: dict[Tokens, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Thoughts in the step's completions, by the phrases of `evaluation.thoughts`, and how many times those of the start.
+"""Thoughts in the step's completions, by the phrases of `evaluation.thoughts`, and their ratio to the start's.
 
 The paper (arXiv 2604.14142) reports ×14.89 transition and ×6.54 reflection thoughts under NSR-PreRL.
 """
@@ -48,7 +48,7 @@ class Thoughts(Probe):
     settings: ThoughtsSettings
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """All completions of the step, unjudged ones too."""
+        """Count in all completions of the step, unjudged ones too."""
         completions = [completion for group in seen.groups for completion in group.completions]
         tokens = sum(len(completion.token_ids) for completion in completions)
         counts = mean_counts(completion.text for completion in completions)
@@ -62,6 +62,6 @@ class Thoughts(Probe):
         return ProbeResult(metrics)
 
     def _at_start(self, past: History, name: str) -> float:
-        """Mean of the run's first measurements; 0 while there are fewer than asked for."""
+        """Return the mean of the run's first measurements; 0 while there are fewer than asked for."""
         first = [metrics[name] for _, metrics in past if name in metrics][: self.settings.start]
         return sum(first) / len(first) if len(first) == self.settings.start else 0.0

@@ -2,8 +2,8 @@
 
     cosine_t = cos(∇_φ log π(y_t | s, y_<t), ∇_φ log π(y_t | x, y_<t))     φ: the parameters of the trainable adapter
 
-A cosine says little by itself: both gradients share y_<t. Two baselines say what it would be without what is asked for:
-the same answers behind another prompt of the step, and the same tokens under weights that were never trained.
+A cosine needs a baseline, because both gradients share y_<t. There are two: the same answers after another prompt of
+the step, and the same tokens under weights that were never trained.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class ChosenToken:
-    """One token y_t of a completion, and the contexts behind which its gradient is taken."""
+    """One token y_t of a completion, and the contexts that its gradient is taken after."""
 
     prompt: tuple[int, ...]
     other_prompt: tuple[int, ...] | None
@@ -86,7 +86,7 @@ class ChosenToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCosine:
-    """What was measured of one token; None where a gradient is 0 or where there is nothing to measure."""
+    """The measurement of one token; None where a gradient is 0 or nothing can be measured."""
 
     token: ChosenToken
     pretrain_logprob: float
@@ -121,7 +121,7 @@ class TokenAlignment(Probe):
             )
 
     def measure(self, seen: ProbeInput) -> ProbeResult:
-        """Three passes with backward for each token, each over the answer up to the token."""
+        """Make three passes with backward for each token, each over the answer up to the token."""
         from prerlkit.probes.passes import token_gradients, untrained
 
         chosen = choose(seen, self.settings.groups, self.settings.tokens)
@@ -195,7 +195,7 @@ def _row(context: tuple[int, ...], token: ChosenToken) -> Any:
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:
-    """In float64; None where one of the gradients is 0 or not finite."""
+    """Return the cosine in float64; None where one of the gradients is 0 or not finite."""
     x, y = one.double(), other.double()
     norms = float(x.norm() * y.norm())
     dot = float(x @ y)
@@ -227,7 +227,7 @@ def _result(measured: Sequence[TokenCosine], random: Sequence[float | None]) -> 
 
 
 def _means(own: Sequence[tuple[TokenCosine, float | None]]) -> dict[str, Any]:
-    """Of one set of tokens: their number, and the mean of each figure over those tokens that have it."""
+    """Return the number of tokens of a set, and the mean of each figure over the tokens that have it."""
     return {
         "tokens": len(own),
         "cosine": _mean(one.cosine for one, _ in own),

@@ -76,7 +76,7 @@ class Until(Settings):
     above: Float | None = None
     """End when the mean is above this. One of `below` and `above`."""
     window: PositiveInt = 5
-    """How many of the stage's last steps that have the metric; with fewer the stage goes on. 5: ours."""
+    """How many of the stage's last steps that have the metric; with fewer the stage continues. 5: ours."""
     min_steps: NonNegativeInt = 0
     """Steps that the stage does in any case."""
 

@@ -182,7 +182,8 @@ def _health(runs: Sequence[Run], names: Sequence[str]) -> Section:
         "health",
         "Health",
         render(_OWN, "health.html", each=each, several=len(runs) > 1),
-        intro="Conditions of docs/reliability.md that held over the last steps of a stage.",
+        intro="Conditions of docs/reliability.md that held over the last steps of a stage; docs/troubleshooting.md has "
+        "causes and keys.",
     )
 
 

@@ -15,24 +15,25 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 ROOM = 32
-"""Columns added when a layer is full. On average half of them are free, and attention reads them too."""
+"""Most columns added when a layer is full. On average half of them are free, and attention reads them too."""
 
 
-NewCache = Callable[[Any], DynamicCache]
-"""A model's configuration → an empty cache for it."""
+NewCache = Callable[[Any, int], DynamicCache]
+"""A model's configuration, and the most tokens that follow a prompt → an empty cache for it."""
 
 
-def growing_cache(config: Any) -> DynamicCache:
-    """A cache without free columns, for models that use its length (ALiBi's slopes by position)."""
+def growing_cache(config: Any, new_tokens: int) -> DynamicCache:
+    """Return a cache without free columns, for models that use its length (ALiBi's slopes by position)."""
     return DynamicCache(config=config)
 
 
 class PreallocatedLayer(DynamicLayer):
     """A layer whose `keys` and `values` [B, K, C, D] hold `length` columns and zeros after them."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, room: int = ROOM) -> None:
+        super().__init__()
         self.length = 0
+        self._room = room
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write [B, K, T, D] after the present columns; return the whole buffers."""
@@ -48,7 +49,7 @@ class PreallocatedLayer(DynamicLayer):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """Columns that hold a token."""
+        """Return the number of columns that hold a token."""
         return self.length
 
     @property
@@ -65,15 +66,22 @@ class PreallocatedLayer(DynamicLayer):
         needed = self.length + new
         if needed <= held:
             return held
-        return needed + ROOM - 1 if self.length else needed
+        return needed + self._room - 1 if self.length else needed
 
 
-def preallocated_cache(config: Any) -> DynamicCache:
+def preallocated_cache(config: Any, new_tokens: int) -> DynamicCache:
     """Return a cache for this model; preallocated if all layers are plain (no sliding window, no recurrent state)."""
     cache = DynamicCache(config=config)
     if all(type(layer) is DynamicLayer for layer in cache.layers):
-        cache.layers = [PreallocatedLayer() for _ in cache.layers]
+        cache.layers = [PreallocatedLayer(room_for(new_tokens)) for _ in cache.layers]
     return cache
+
+
+def room_for(new_tokens: int) -> int:
+    """Return how many columns are added at a time: at most `ROOM`, in equal parts, so that few stay free at the end."""
+    written = max(1, new_tokens - 1)  # the last token is never fed
+    growths = -(-written // ROOM)
+    return -(-written // growths)
 
 
 def cut(cache: DynamicCache, mask_BT: Tensor) -> Tensor:
@@ -111,7 +119,7 @@ def join(cache: DynamicCache, mask_BT: Tensor, other: DynamicCache, other_BT: Te
 
 
 def _aligned(held: Tensor, length: int, width: int) -> Tensor:
-    """The last `width` columns of the `length` that hold tokens, zeros in front where there are fewer."""
+    """Return the last `width` columns of the `length` that hold tokens, zeros in front where there are fewer."""
     kept = held[:, :, max(0, length - width) : length]
     return torch.nn.functional.pad(kept, (0, 0, width - kept.shape[2], 0))
 

@@ -1,4 +1,4 @@
-"""What a run reports to the outside, and how the outside asks it to stop."""
+"""What a run reports to its callers, and how a caller asks it to stop."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from prerlkit.types import StepRecord
 
 
 class Callback(Protocol):
-    """Receives what happens. It may print or draw; it must not change anything."""
+    """Receives the events of a run. It may print or draw; it must not change anything."""
 
     def on_message(self, text: str) -> None:
-        """Something a person should know once."""
+        """Receive a message for the user, sent once."""
 
     def on_stage_begin(self, name: str, steps: int, done: int) -> None:
-        """A stage begins, or continues after `done` of its `steps`."""
+        """Receive the beginning of a stage, or its continuation after `done` of its `steps`."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far the current work is: completions of a rollout or an evaluation, rows of a training step.
+        """Receive the progress of the current work: completions of a rollout or an evaluation, rows of a step.
 
         `total` is 0 where nothing can be counted, as while libraries or weights are loaded.
         """
 
     def on_step_end(self, record: StepRecord, done: int, steps: int) -> None:
-        """A step of the current stage is recorded; `done` of its `steps` are."""
+        """Receive a recorded step of the current stage; `done` of its `steps` are done."""
 
     def on_evaluate(self, result: EvalResult) -> None: ...
 
     def on_stage_end(self, effect: StageEffect) -> None:
-        """A stage is finished and evaluated. A run that resumes at this very point reports it again."""
+        """Receive the end of a stage, after its evaluation. A run that resumes at this point reports it again."""
 
 
 class Interrupted(BaseException):
@@ -43,7 +43,7 @@ class Interrupted(BaseException):
 
 @dataclass(slots=True)
 class StopSignal:
-    """A request to stop after the current step: the one thing that the outside may change."""
+    """A request to stop after the current step. Nothing else of a run can be changed from outside."""
 
     requested: bool = field(default=False)
     _interrupting: int | None = field(default=None, repr=False)
@@ -82,7 +82,7 @@ class StopSignal:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within, a request stops the work at once: Interrupted is raised in the middle of it, or at the start."""
+        """Enclose work that a request stops at once: Interrupted is raised within it, or at its start."""
         self._interrupting = threading.get_ident()
         try:
             if self.requested:

@@ -1,6 +1,6 @@
 """How the processes that a launcher started (torchrun, accelerate) find each other, and how they fail together.
 
-The first process that fails shows its error; the others learn why from a note it leaves, and end without a word.
+The first process that fails shows its error; the others read the reason from a note and end without printing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LAUNCH = "Start it with `torchrun --nproc-per-node N -m prerlkit run …`, or u
 
 @contextmanager
 def connect(environ: Mapping[str, str] = os.environ) -> Iterator[World]:
-    """Join the processes that the launcher's environment variables speak of, and leave them at the end.
+    """Join the processes that the launcher's environment variables describe, and leave them at the end.
 
     Raises:
         UsageError: the environment variables make no sense.
@@ -42,7 +42,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> Iterator[World]:
     world = World(rank, size, local_rank, _asker(store))
     try:
         yield world
-        world.gather(None)  # nobody leaves while another may still fail
+        world.gather(None)  # no process leaves while another may still fail
     except BaseException as error:
         if not _first_to_fail(store, rank, error):
             raise ShownElsewhereError(world.why() or str(error)) from error
@@ -51,7 +51,7 @@ def connect(environ: Mapping[str, str] = os.environ) -> Iterator[World]:
 
 
 def read_place(environ: Mapping[str, str]) -> tuple[int, int, int]:
-    """(rank, number of processes, rank on this machine) from a launcher's variables; (0, 1, 0) without them.
+    """Return (rank, processes, rank on this machine) from a launcher's variables; (0, 1, 0) without them.
 
     Raises:
         UsageError: one is missing, no number, or too large.
@@ -78,7 +78,7 @@ def read_place(environ: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def take_device(world: World, wanted: str) -> None:
-    """Give each process of a machine a CUDA device of its own. `wanted`: `model.device`.
+    """Give each process of a machine its own CUDA device. `wanted`: `model.device`.
 
     Raises:
         UsageError: there are more processes on this machine than devices.
@@ -113,7 +113,7 @@ def _meet(rank: int, size: int) -> dist.Store:
 
 
 def _first_to_fail(store: dist.Store, rank: int, error: BaseException) -> bool:
-    """Whether this process is the one to show what happened; it leaves a note for the others."""
+    """Return whether this process is the first that failed, which shows the error; leave a note for the others."""
     try:
         if store.add(_FAILED, 1) > 1:
             return False

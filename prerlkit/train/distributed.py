@@ -1,4 +1,4 @@
-"""One process or several, behind one small class: what they share, what they tell each other, what they agree on.
+"""One process or several, behind one small class: shares of the work, exchanged values, common decisions.
 
 State is replicated: every process has the same adapters and the same optimizer, does its share of the prompts and of
 the training rows, and adds its gradient to the others'. Because every token's weight holds the denominator of the whole
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class LostError(PrerlkitError):
-    """Another process of the run is gone, or did something else than this one."""
+    """Another process of the run is gone, or made another call than this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run, as one of them sees them. Alone, every question has its own answer and costs nothing.
+    """The processes of a run, as one of them sees them. With one process every method returns its own value at no cost.
 
-    Every method that tells or asks must be called by all processes, in the same order.
+    All processes must call every method that exchanges values, in the same order.
 
     Attributes:
         rank: which of the `size` processes this is.
@@ -47,15 +47,15 @@ class World:
 
     @property
     def primary(self) -> bool:
-        """Whether this process writes the run folder and talks to the person."""
+        """Whether this process writes the run folder and prints."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of `items`: every `size`-th, so that parts differ by one at most."""
+        """Return this process's part of `items`: every `size`-th item. Parts differ by one item at most."""
         return items[self.rank :: self.size]
 
     def gather(self, value: T) -> list[T]:
-        """The `value` of every process, by rank. It travels pickled, over the CPU."""
+        """Return the `value` of every process, by rank. It is pickled and sent over the CPU."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -64,7 +64,7 @@ class World:
         return values
 
     def from_primary(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process; it is called in no other."""
+        """Return the result of `make` in the first process; `make` is called in no other process."""
         if self.size == 1:
             return make()
         values = [make() if self.primary else None]
@@ -77,7 +77,7 @@ class World:
         return any(self.gather(flag))
 
     def maxima(self, *values: float) -> list[float]:
-        """The largest of each value over the processes."""
+        """Return the largest of each value over the processes."""
         return [max(column) for column in zip(*self.gather(values), strict=True)]
 
     def agree(self, what: str, value: object, hint: str) -> None:
@@ -90,7 +90,7 @@ class World:
 
     @contextmanager
     def first_on_each_machine(self) -> Iterator[None]:
-        """The first process of each machine goes through alone, then the others: it downloads, they find the files."""
+        """Let the first process of each machine through, then the others: it downloads, and they find the files."""
         if self.local_rank:
             self.gather(None)
         yield

@@ -1,4 +1,4 @@
-"""What a dry run finds out without weights: start token, prompts, gold answers, and what it could not check."""
+"""A dry run, without weights: start token, prompts, gold answers, and what could not be checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> I
         untrusted: code that must not run: of the verifiers, on which gold answers are tried, and of the model.
 
     Raises:
-        UsageError: for what is wrong whatever the network says.
+        UsageError: for what is wrong independently of the network.
     """
     recipe = loaded.recipe
     tries = not any(code.key.startswith("verifiers[") for code in untrusted)

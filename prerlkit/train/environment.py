@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware, and what its recipe left to be resolved."""
+"""The environment of a run: versions, hardware, and resolved values of its recipe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PACKAGES = (
 def describe(
     prepared: Prepared, device: torch.device, recipe_folder: Path | None, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of environment.json. No environment variables: they hold secrets.
+    """Return the content of environment.json. No environment variables: they hold secrets.
 
     Args:
         origin: of `resume.origin`: SHA-256 of each file that the recipe names, and of the adapter that it begins with.
@@ -77,7 +77,7 @@ def describe(
 
 
 def _cpu() -> str | None:
-    """The processor's name, such as "AMD EPYC"; None where the system doesn't tell."""
+    """Return the processor's name, such as "AMD EPYC"; None where the system doesn't tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:

@@ -54,7 +54,7 @@ def is_good(stage: Stage, past: History) -> bool:
 
 
 def last_good(stage: Stage, past: History) -> int:
-    """Return how many of the stage's updates the last good adapter has had; 0: it is the one of the stage's start."""
+    """Return after how many of the stage's updates the last good adapter was taken; 0: at the stage's start."""
     own = [place for place, (name, _) in enumerate(past) if name == stage.name]
     found = [done for done, place in enumerate(own) if is_good(stage, past[: place + 1])]
     return found[-1] if found else 0
@@ -79,7 +79,8 @@ def _fallen(stage: Stage, guard: Guard, steps: Steps) -> str:
 def _without_signal(guard: Guard, steps: Steps) -> str:
     """Look at the steps since the last one in which a group had signal; there must have been one.
 
-    Their number is a surprise when a step has signal with the probability (s + 1) / (n + 2): s of the n before had it.
+    Their number is compared with chance: a step has signal with probability (s + 1) / (n + 2), where s of the n steps
+    before had signal.
     """
     last = max((place for place, step in enumerate(steps, 1) if _signal(step)), default=0)
     silent = len(steps) - last

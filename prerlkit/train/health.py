@@ -1,7 +1,7 @@
-"""A watch on what kills RL runs in silence: named warnings from the metrics alone, and the stop that a recipe asks for.
+"""Health of a run: named warnings from the metrics alone, and the stop that a recipe asks for.
 
-Each rule looks at the current stage's last `window` steps. It is a pure function of metrics.jsonl, so that a run that
-continues warns where a straight one would have. Thresholds are ours.
+Each rule reads the current stage's last `window` steps. It is a pure function of metrics.jsonl: a resumed run warns at
+the same steps as a straight run. Thresholds are ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Steps = Sequence[Mapping[str, float]]
 """Metrics of a stage's steps, oldest first."""
 
 _FEW = 5
-"""Steps that are enough for what must be told at once, or of a short stage."""
+"""Steps that are enough for what must be reported at once, or in a short stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Warned:
         return f"health: {self.name}: {self.message}. {self.advice}"
 
 
-class Unhealthy(PrerlkitError):  # noqa: N818 -- a state of the run, as it is told
+class Unhealthy(PrerlkitError):  # noqa: N818 -- a state of the run, as it is named to the user
     """A run stopped by a rule of its recipe; its state is saved."""
 
 
 def check(steps: Steps, settings: Health) -> list[Warned]:
-    """The conditions that hold after the last of `steps`."""
+    """Return the conditions that hold after the last of `steps`."""
     sampled = bool(steps) and REWARD.name in steps[-1]
     found = [rule(steps, settings) for rule in (RULES.values() if sampled else _OF_UPDATES)]
     return [warned for warned in found if warned is not None]
@@ -75,7 +75,7 @@ class HealthWatch:
         self._stop: Warned | None = None
 
     def examine(self, stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Take in a step; gives `health/<name>`: 1 for each condition that holds now."""
+        """Add a step and return `health/<name>`: 1 for each condition that holds now."""
         if stage != self._stage:
             self._stage, self._steps, self._holding = stage, [], set()
         self._steps.append(metrics)
@@ -94,7 +94,7 @@ class HealthWatch:
         return self._stop is not None
 
     def raise_if_stopping(self) -> None:
-        """Raise Unhealthy for it, with what to try."""
+        """Raise Unhealthy for the condition on which the recipe stops, with what to try."""
         if self._stop is not None:
             raise Unhealthy(
                 f'stopped by health.stop_on: {self._stop.name} in stage "{self._stage}": {self._stop.message}.',
@@ -268,7 +268,7 @@ def _mean(steps: Steps, metric: Metric) -> float:
 
 
 def _ends(steps: Steps, window: int, metric: Metric) -> tuple[float | None, float | None]:
-    """Means of the stage's first window and of its last; None until they are apart."""
+    """Return the means of the stage's first window and of its last; None while the windows overlap."""
     if len(steps) < 2 * window:
         return None, None
     return _mean(steps[:window], metric), _mean(steps[-window:], metric)

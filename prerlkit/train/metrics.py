@@ -61,7 +61,7 @@ def update_metrics(
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Rewards, lengths and shares of one batch of judged groups. A share of nothing is 0."""
+    """Return the rewards, lengths and shares of one batch of judged groups. A share of nothing is 0."""
     completions = [c for g in groups for c in g.completions]
     verdicts = [v for g in groups for v in g.verdicts]
     scores = [v.score for v in verdicts if v.score is not None]
@@ -79,7 +79,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[HasName]) -> dict[str, float]:
-    """`reward/<label>` for each of several verifiers: the mean of its own scores. Nothing for one: it is the reward."""
+    """Return `reward/<label>`, the mean score of each of several verifiers. A single verifier's score is the reward."""
     if len(verifiers) < 2:
         return {}
     details = [v.details for g in groups for v in g.verdicts]
@@ -88,7 +88,7 @@ def verifier_metrics(groups: Sequence[Group], verifiers: Sequence[HasName]) -> d
 
 
 def peak_memory() -> int:
-    """Largest memory held so far, bytes: allocated by torch on CUDA, else resident memory of this process."""
+    """Return the peak memory so far, bytes: allocated by torch on CUDA, else resident memory of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

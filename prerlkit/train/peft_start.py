@@ -56,7 +56,7 @@ def is_peft_folder(folder: Path) -> bool:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of an adapter's weights and of its configuration, as they are in the files."""
+    """Return the SHA-256 of an adapter's weights and of its configuration, as they are in the files."""
     whole = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         whole.update(hashlib.sha256((folder / name).read_bytes()).digest())
@@ -228,13 +228,13 @@ class PeftAdapter:
         return self.config.get(name, _PLAIN[name])
 
     def _of(self, module: str, pattern: str, plain: str) -> Any:
-        """A layer's rank or alpha, as PEFT finds it."""
+        """Return a layer's rank or alpha, by PEFT's rules."""
         patterns = self._value(pattern) or {}
         return patterns.get(get_pattern_key(patterns.keys(), module), self._value(plain))
 
     @property
     def _targets(self) -> str | list[str]:
-        """Its target layers as it names them, where these names stand for its layers; else their whole names."""
+        """The adapter's names of its target layers, if they select exactly its layers; else the layers' whole names."""
         named = self._value("target_modules")
         modules = sorted({_module(name) for name in self.shapes})
         if named == "all-linear":
@@ -248,7 +248,7 @@ class PeftAdapter:
 
 
 def _module(name: str) -> str:
-    """The layer of a factor, by the model's own names."""
+    """Return the layer of a factor, by the model's names."""
     return name.removeprefix("base_model.model.").rpartition(".lora_")[0]
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be settled before a weight is loaded: model files, tokenizer, start token, prompts, verifiers."""
+"""What is prepared before weights are loaded: model files, tokenizer, start token, prompts, verifiers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from prerlkit.types import Group
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a run knows before it loads weights.
+    """The parts of a run that exist before weights are loaded.
 
     Attributes:
         demonstrations: of each supervised stage, by its name.
-        notes: lines a person should read once.
+        notes: lines for the user, printed once.
     """
 
     model: ResolvedModel
@@ -41,7 +41,7 @@ class Prepared:
     notes: tuple[str, ...]
 
     def fingerprint(self) -> tuple[object, ...]:
-        """What every process of a run must have in common: the model's commit, special tokens, and all the data."""
+        """Return what all processes of a run must share: the model's commit, special tokens, and all data."""
         digests = self.prompts.train.digest(), self.prompts.eval.digest()
         return self.model.revision, self.tokens.start.id, self.tokens.end_ids, *digests, repr(self.demonstrated())
 
@@ -62,10 +62,10 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, folder: Path | None, report: source.Report = None) -> Prepared:
-    """Settle all that needs no weights. The model's files are downloaded here when they are not on this machine.
+    """Prepare all that needs no weights: prompts, tokenizer, tokens. Missing files of the model are downloaded.
 
     Args:
-        folder: the recipe's folder, for relative paths and plugins beside it.
+        folder: the recipe's folder, for relative paths and plugins.
         report: called with the phases of a download.
     """
     check_settings(recipe, folder)
@@ -99,7 +99,7 @@ def demonstrations_of(
 
 
 def _short_context(recipe: Recipe, prompts: PromptSets, config: Mapping[str, Any]) -> Sequence[str]:
-    """Completions that could grow past the positions of the model: a model with learned ones ends there."""
+    """Return a line for each part whose completions could grow past the positions of the model."""
     limit = positions(config)
     if limit is None:
         return []

@@ -1,4 +1,4 @@
-"""Shows a run's probes each step they want to see, before its update and after, times them, and lets none do harm."""
+"""Calls a run's probes at the steps that they are due in, before and after the update, and measures their time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Look = Callable[[ProbeInput], ProbeResult]
 
 @dataclass(frozen=True, slots=True)
 class ProbeMetrics:
-    """What the probes found in a step: metrics, with the times they took, and their details by the probe's name.
+    """What the probes measured in a step: metrics with the probes' times, and details by the probe's name.
 
     `unfinished`: probes that want to see the step again after its update.
     """
@@ -36,7 +36,7 @@ class ProbeMetrics:
 class ProbeRunner:
     """The probes of a run.
 
-    The first process measures, on the groups of all, while the others wait: adapters are the same in each of them.
+    The first process measures on the groups of all processes while the others wait. All have the same adapters.
 
     Args:
         on_message: called with a line when a probe runs out of memory.
@@ -54,7 +54,7 @@ class ProbeRunner:
         self._waiting: dict[str, Look] = {}  # from one look at a step to the next, in the first process
 
     def measure(self, stage: Stage, step: int, groups: tuple[Group, ...], past: History) -> ProbeMetrics:
-        """What is due in `step` (from 0) of `stage`, before its update; nothing where nothing was sampled."""
+        """Measure with the probes that are due in `step` (from 0) of `stage`, before its update."""
         due = [probe for probe in self._probes if groups and step % probe.every == 0]
         if not due:
             return ProbeMetrics()
@@ -62,13 +62,13 @@ class ProbeRunner:
         return self._world.from_primary(lambda: self._look(looks, stage, groups, past))
 
     def finish(self, measured: ProbeMetrics, stage: Stage, groups: tuple[Group, ...], past: History) -> ProbeMetrics:
-        """`measured` with what its probes see after the update."""
+        """Return `measured` with the numbers of its probes after the update."""
         if not measured.unfinished:
             return measured
         later = self._world.from_primary(lambda: self._look(self._waiting, stage, groups, past))
         metrics = dict(measured.metrics)
         for name, value in later.metrics.items():
-            metrics[name] = metrics.get(name, 0.0) + value  # times add up; nothing else is told twice
+            metrics[name] = metrics.get(name, 0.0) + value  # times add up; nothing else is measured twice
         return ProbeMetrics(metrics, {**measured.details, **later.details})
 
     def _look(self, looks: Mapping[str, Look], stage: Stage, groups: tuple[Group, ...], past: History) -> ProbeMetrics:
@@ -90,7 +90,7 @@ class ProbeRunner:
     def _within_memory(
         self, name: str, look: Look, stage: Stage, groups: tuple[Group, ...], past: History
     ) -> ProbeResult:
-        """Where a probe doesn't fit in memory: again with half of the tokens at once, in the end not at all."""
+        """Measure; a probe that doesn't fit in memory tries half of the tokens at once, and is left out in the end."""
         longest = max((len(g.prompt.token_ids) + len(c.token_ids) for g in groups for c in g.completions), default=0)
         at_once, chunk = self._at_once, self._memory.logits_chunk
 

@@ -1,8 +1,8 @@
 """Replay: a share of a step's groups comes from earlier steps of the same stage (`rollout.replay`).
 
-Those groups were sampled by earlier policies. Their recorded log-probs make truncated importance weights
-(`objective.loss.truncated_importance`). Source of the idea: ReMix, arXiv 2507.06892, which also makes more updates per
-rollout and constrains the policy to the base and to the one before; neither is done here.
+Earlier policies sampled those groups. Their recorded log-probs give truncated importance weights
+(`objective.loss.truncated_importance`). The idea is from ReMix (arXiv 2507.06892). ReMix also makes more updates per
+rollout and constrains the policy to the base and to the previous policy; neither is done here.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _TOKENS, _LOGPROBS = "tokens", "logprobs"
 
 
 class ReplayBuffer:
-    """Groups of a stage that may be replayed. The newest come first, and each is given out once.
+    """Groups of a stage that may be replayed. The newest come first, and each is replayed once.
 
-    A step that fails is saved at its start (`RunWriter.rescue`): what it has taken is there until the next step.
+    A failed step is saved as it was at its start (`RunWriter.rescue`), so groups that it took stay until the next step.
 
     Args:
         prompts: the run's train prompts, to find those of a checkpoint's groups.
@@ -65,7 +65,7 @@ def replay_metrics(replayed: Sequence[Group], groups: int) -> dict[str, float]:
 
 
 def _kept(group: Group) -> Group:
-    """Return a group with what training needs alone, so that a resumed run has what a straight one has."""
+    """Return a group with only what training needs: a resumed run then has the same groups as a straight run."""
     completions = tuple(replace(completion, text="") for completion in group.completions)
     return Group(group.prompt, completions, tuple(Verdict(v.score, v.passed) for v in group.verdicts), group.age)
 

@@ -1,4 +1,4 @@
-"""Going on with a run: only from what it was made of; a changed recipe is refused with a diff."""
+"""Resume a run, only with the recipe, prompts and model of its start; a changed recipe is refused with a diff."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ MAY_CHANGE = (
     r"(stages\[\d+\]\.)?rollout\.vllm\.(server\[\d+\]|shared_folder)",
     r"model\.revision",
 )
-"""Keys of a resolved recipe that may differ when a run goes on: how long, how it is watched, what it leaves, what
-trades time for memory, and which servers sample (not whether servers do). A model's revision may be named otherwise;
-the commit that it means may not be another."""
+"""Keys of a resolved recipe that may differ when a run resumes: length, evaluations, health, output, what trades time
+for memory, and which servers sample (not whether servers do). A model's revision may have another name, but not
+another commit."""
 
 
 def origin(
     prepared: Prepared, recipe: Recipe, folder: Path | None, taken: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What a run is made of beside its recipe; kept in every checkpoint.
+    """Return what a run depends on in addition to its recipe; kept in every checkpoint.
 
     Keys: `revision` (the model's commit), `prompts` (SHA-256 of all prompts and answers, in order, and of
     demonstrations), `plugins` (SHA-256 of each file that the recipe names for a loss, an advantage or an engine, by its
     name there), `recipe` (resolved), `taken` (place and SHA-256 of the adapter that the first stage is taken from). The
-    recipe itself and not its digest, so that a refusal names the key that changed.
+    recipe is stored whole, not as a digest: a refusal can then name the key that changed.
 
     Args:
         folder: the recipe's, which files are relative to.
@@ -89,7 +89,7 @@ def _earlier(prepared: Prepared) -> dict[str, str]:
 
 
 def recipe_folder(run: Path) -> Path | None:
-    """Where the recipe of a run lay: relative data paths and plugins are found from there."""
+    """Return the folder of a run's recipe, which relative data paths and plugins start from."""
     try:
         folder = json.loads(RunFiles(run).environment.read_text(encoding="utf-8"))["recipe_folder"]
         return Path(folder) if folder else None
@@ -189,7 +189,7 @@ def check_steps(recipe: Recipe, found: Checkpoint, history: History) -> None:
 
 
 def _ended_after(stage: Stage, history: History) -> int:
-    """Steps of a finished stage: as many as it should have, or as it had when its rule ended it."""
+    """Return the steps of a finished stage: those planned, or those done when its rule ended it."""
     done = sum(name == stage.name for name, _ in history)
     return done if done < stage.steps and reached(stage, history) else stage.steps
 
@@ -213,7 +213,7 @@ def _word(leaves: Mapping[str, Any], key: str) -> str:
 
 
 def _diff(old: Mapping[str, Any], new: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """`-` as it was started, `+` as it is now, key by key: the order of keys in a file means nothing."""
+    """Return the differing keys, `-` with the old value and `+` with the new one. The order of keys has no meaning."""
     lines = []
     for key in keys:
         lines += [f"- {key}: {_word(old, key)}"] if key in old else []

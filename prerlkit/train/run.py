@@ -1,4 +1,4 @@
-"""A run: build everything once, go through the stages, leave the run folder."""
+"""A run: build the parts once, run the stages, write the run folder."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _prepared(recipe: Recipe, folder: Path | None, callback: Callback, world: Wo
 def _begin(
     recipe: Recipe, writer: RunWriter, found: Checkpoint | None, callback: Callback, world: World
 ) -> list[tuple[str, Mapping[str, float]]]:
-    """Mark the run as running from the checkpoint on, and return its steps. `recipe`: as it is written down."""
+    """Mark the run as running from the checkpoint on, and return its steps. `recipe`: as recipe.yaml has it."""
     writer.begin(found.position.step if found else 0, recipe.name, recipe.seed, callback.on_message)
     writer.restore_evaluations(world.from_primary(writer.read_evaluations))
     writer.write_recipe(dump(recipe))
@@ -223,7 +223,7 @@ class _Stages:
         return stage_effects(steps, [result.totals() for result in self._context.writer.evaluations])
 
     def _reincarnate(self, index: int, stage: Stage) -> None:
-        """Reincarnation: the adapters as `stage` wants them at its first step."""
+        """Change the adapters to those of the first step of `stage` (reincarnation)."""
         recipe, adapters = self._context.recipe, self._context.policy.adapters
         if index and stage.reincarnation == "continue":
             adapters.continue_top(stage.name)

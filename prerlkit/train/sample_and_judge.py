@@ -1,4 +1,4 @@
-"""Sample completions for a batch of prompts and judge them; verdicts are made while the engine still samples."""
+"""Sample completions for a batch of prompts and judge them while the engine still samples."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Judge(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Leave what is under way unjudged: the run is about to stop."""
+        """Leave completions that are being judged unjudged, because the run stops."""
         ...
 
 

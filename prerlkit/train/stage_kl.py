@@ -1,4 +1,4 @@
-"""KL of the policy to the policy before its stage, on completions that were sampled anyway: two passes, no sampling."""
+"""KL of the policy to the policy before its stage, on completions of the step: two passes, no sampling."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class StageKl:
         where the current policy sampled them.
 
         Args:
-            temperature: that they were sampled at; both policies are taken at it.
+            temperature: of their sampling; both policies are scored at it.
 
         Returns:
-            None without a token, or where one sequence does not fit in memory.
+            The KL; None without a token, or where one sequence does not fit in memory.
         """
         rows = list(chosen_rows(groups, MOST_TOKENS))
         if not rows:

@@ -85,7 +85,7 @@ def _values(stats: UpdateStats) -> tuple[Any, ...]:
 
 
 def _sum(values_N: Tensor) -> Any:
-    """Return a sum for the record: on the device, in the precision in which a step's sums add up."""
+    """Return the sum for the metrics, on the device, in float64 as all sums of a step."""
     return values_N.detach().sum().double()
 
 
@@ -177,7 +177,7 @@ class Updater:
         return stats.on_host()
 
     def optimizer_step(self, batch: TrainBatch, stats: UpdateStats, rate: float) -> UpdateStats:
-        """Sum gradients over the processes, clip them, step at learning rate `rate`; skip what must not be applied.
+        """Sum gradients over the processes, clip them, step at learning rate `rate`; skip an update that is not finite.
 
         Args:
             stats: of `loss_and_gradient`, this process's.
@@ -200,7 +200,7 @@ class Updater:
         return stats + UpdateStats(grad_norm=norm)
 
     def gradients(self, groups: Sequence[Group]) -> UpdateStats:
-        """Compute this process's part of the on-policy gradient of `groups`, without a step."""
+        """Compute this process's part of the on-policy gradient of `groups`, without an optimizer step."""
         (batch,) = self.score([train_batch(groups, self.stage, self.policy.start.id, self.world)])
         return self.loss_and_gradient(batch)
 
@@ -228,7 +228,7 @@ class Updater:
         return [collate(rows, indices, self.policy.device) for indices in packed]
 
     def _backward(self, part: ObjectiveRows, micro: MicroBatch) -> UpdateStats:
-        """Forward, loss and backward of one micro-batch. Its tensors are gone when this returns."""
+        """Compute forward, loss and backward of one micro-batch. Its tensors are freed on return."""
         objective = part.objective
         reference_N = None
         if objective.kl is not None:

@@ -1,4 +1,4 @@
-"""Where the sequences of a step come from: a protocol, the source that samples, and the one that demonstrates."""
+"""Sources of a step's sequences: the protocol, a source that samples them, and a source of demonstrations."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class RolloutSource:
         return self._order.state(position)
 
     def restore(self, position: Position, state: SourceState) -> None:
-        """Continue with the prompts that would have come."""
+        """Continue at the prompts that follow `position`."""
         self._order.restore(position, state)
 
     def _sampler(self, stage: Stage, position: Position) -> Sample:
@@ -124,7 +124,7 @@ _INNER = "inner"
 
 
 class ReplaySource:
-    """Takes groups from another source and adds earlier ones. One object serves one stage: the next begins without.
+    """Takes groups from another source and adds earlier ones. Each stage has its own object, which begins empty.
 
     Args:
         inner: samples the groups that are not replayed.
@@ -158,9 +158,9 @@ class ReplaySource:
 
 
 class DemonstrationSource:
-    """Takes the next demonstrations of a supervised stage. Nothing is sampled: there is nothing to measure.
+    """Takes the next demonstrations of a supervised stage. Nothing is sampled or measured.
 
-    The run's stream of prompts does not move: later stages get the prompts that they would get without this one.
+    The position in the stream of prompts stays: later stages get the prompts that they would get without this stage.
     """
 
     def __init__(self, stream: PromptStream[Group]) -> None:

@@ -1,4 +1,4 @@
-"""Checks that need other rooms' knowledge but no model and no data: settings of verifiers and generators."""
+"""Checks of a recipe that need no model and no data, such as settings of verifiers and generators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_settings(recipe: Recipe, folder: Path | None, untrusted: Sequence[Fore
     or a stage's rule on a metric that the run won't have.
 
     Args:
-        folder: the recipe's folder, for plugins beside it.
+        folder: the recipe's folder, for plugins in it.
         untrusted: code that must not run, and whose settings therefore stay unchecked.
     """
     keys = {code.key for code in untrusted}
@@ -128,7 +128,7 @@ def check_processes(recipe: Recipe, processes: int) -> None:
 
 
 def _check_sharding(recipe: Recipe) -> None:
-    """What would have to read or write a base's weights whole can't be done on one that is shared out."""
+    """Raise UsageError for what reads or writes a base's weights whole, where `memory.shard_base` shards it."""
     reasons = {
         "model.quantization: nf4 (bitsandbytes packs a layer's weight in a form that can't be cut)": (
             recipe.model.quantization == "nf4"

@@ -1,4 +1,4 @@
-"""The proof that to stop and resume changes nothing: the same steps twice, once in two parts, compared to the byte."""
+"""Check that a resume changes nothing: run the same steps twice, once in two parts, and compare the bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ResumeProof:
 
 
 def shorten(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe with at most `steps` steps over its stages, at least one each, and at most 8 prompts an evaluation."""
+    """Return the recipe with at most `steps` steps over its stages (each has one), and 8 prompts per evaluation."""
     left, stages = steps, []
     for place, stage in enumerate(recipe.stages):
         share = max(1, min(stage.steps, left // (len(recipe.stages) - place)))
@@ -91,7 +91,7 @@ def _part(recipe: Recipe, recipe_folder: Path | None, folder: Path, stop_after: 
 
 
 def _scramble_generators() -> None:
-    """What another process would have: generator states that have nothing to do with the first part's."""
+    """Give the generators states that are unrelated to the first part's, as another process would have."""
     import random
 
     import numpy as np
@@ -140,7 +140,7 @@ def compare(straight: Path, parts: Path, notes: tuple[str, ...] = ()) -> ResumeP
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a jsonl file without times and memory."""
+    """Return the lines of a jsonl file without times and memory."""
     aside = (*UNREPEATABLE, "seconds")
     return [{k: v for k, v in line.items() if not k.startswith(aside)} for line in read_lines(path)]
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from prerlkit.cli.render.display import evaluation_table
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from prerlkit.cli.render.tables import effect_table, evaluation_table, natural_width
 from prerlkit.evaluation.estimates import Estimate
 from prerlkit.evaluation.result import EvalResult
+from prerlkit.evaluation.stage_effect import BeforeAfter, StageEffect
 
 
 def table(*results: EvalResult) -> dict[str, list[str]]:
@@ -38,3 +45,42 @@ def test_with_both_the_change_is_that_of_greedy_accuracy():
 
 def test_greedy_answers_alone_show_no_average():
     assert list(table(result(0, greedy=0.5))) == ["evaluation", "step", "greedy accuracy", "change", "length"]
+
+
+def printed(table, width):
+    out = io.StringIO()
+    Console(width=width, file=out).print(table)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (160, ["evaluation", "step", "avg@16", "change", "pass@4", "pass@16", "length"]),
+        (100, ["evaluation", "step", "avg@16", "change", "pass@4", "pass@16", "length"]),
+        (60, ["evaluation", "avg@16", "change"]),
+    ],
+)
+def test_a_narrow_terminal_has_the_most_important_columns_whole(width, headings):
+    half = Estimate(0.5, 0.40, 0.6)
+    passes = {1: half, 4: half, 16: half}
+    results = [replace(result(step, average=0.25), name="after warmup", pass_at=passes) for step in (0, 100)]
+    made = evaluation_table(results, width)
+    assert [str(column.header) for column in made.columns][: len(headings)] == headings
+    assert natural_width(made) <= width
+    text = printed(made, width)
+    assert "…" not in text
+    for word in ("after warmup", "[15.0, 35.0]", "+0.0 points"):
+        assert word in text
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_a_table_of_stages_that_is_too_wide_is_turned(width):
+    shares = {f"eval/{name}": BeforeAfter(0.238, 0.189) for name in ("average", "pass@16", "sample_tokens_mean")}
+    changes = {f"eval/thoughts/{kind}": BeforeAfter(0.059, 0.4) for kind in ("reflection", "transition")}
+    effects = [StageEffect(name, 35, 0.581, samples=16, changes=changes | shares) for name in ("warmup", "rl")]
+    text = printed(effect_table(effects, width), width)
+    assert "…" not in text
+    first = next(line for line in text.splitlines() if "warmup" in line)
+    assert ("rl" in first) is (width < 160)
+    assert ("×6.8 (0.059 → 0.4 per answer)" in text) is (width > 60)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from prerlkit.cli.render.compare import print_comparison
-from prerlkit.cli.render.display import effect_table as display_table
+from prerlkit.cli.render.tables import effect_table as display_table
 from prerlkit.compare.comparison import compare
 from prerlkit.compare.effects import effect_figures, effect_table, group_effects
 from prerlkit.compare.groups import RunGroup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,12 +12,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from prerlkit.cli.render.remaining import Remaining
 from prerlkit.cli.render.step import percent, sampled_lines, step_line
-from prerlkit.evaluation.effect_words import THOUGHTS, effect_line, effect_rows
+from prerlkit.cli.render.tables import effect_table, evaluation_table
+from prerlkit.evaluation.effect_words import THOUGHTS, effect_line
 from prerlkit.metrics import catalogue
 from prerlkit.runs.files import RunFiles
 from prerlkit.secrets import redact
@@ -129,9 +129,9 @@ class Display:
             return
         summary, console = self.summary, self._console
         if summary.evaluations:
-            console.print(evaluation_table(summary.evaluations))
+            console.print(evaluation_table(summary.evaluations, console.width))
         if summary.effects:
-            console.print(effect_table(summary.effects))
+            console.print(effect_table(summary.effects, console.width))
         minutes, seconds = divmod(round(summary.position.seconds), 60)
         console.print(
             f"{summary.exit_reason} after {summary.position.step} steps in {minutes} min {seconds:02d} s, "
@@ -142,8 +142,12 @@ class Display:
         if summary.exit_reason == "stopped":
             console.print(f"continue with:  [bold]{escape(command)}[/bold]", soft_wrap=True)
             return
-        console.print(f"adapter      {folder / 'adapter'}  (all stages as one PEFT adapter)")
-        console.print(f"metrics      {folder / 'metrics.jsonl'}   samples  {folder / 'samples.jsonl'}")
+        for name, where in (
+            ("adapter", f"{folder / 'adapter'}  (all stages as one PEFT adapter)"),
+            ("metrics", folder / "metrics.jsonl"),
+            ("samples", folder / "samples.jsonl"),
+        ):
+            console.print(f"{name:<12} {where}", markup=False, soft_wrap=True)
         console.print(f"look at it   prerlkit report {escape(str(folder))}", soft_wrap=True)
         console.print("load it with:")
         for line in loading(folder):
@@ -202,48 +206,6 @@ def eval_line(result: EvalResult) -> str:
     if result.unjudged:
         parts.append(f"unjudged {percent(result.unjudged)}")
     return "  ".join(parts)
-
-
-def evaluation_table(results: Sequence[EvalResult]) -> Table:
-    """Return what the evaluations measured, with intervals: greedy accuracy and avg@k, as far as there are any.
-
-    The change since the first one is that of greedy accuracy, without it that of avg@k.
-    """
-    last = results[-1]
-    table = Table(title="held-out, 95 % intervals", title_justify="left")
-    table.add_column("evaluation")
-    measured: dict[str, Callable[[EvalResult], object | None]] = {}
-    if any(result.accuracy for result in results):
-        measured["greedy accuracy"] = lambda result: result.accuracy
-    if any(result.average for result in results):
-        measured[f"avg@{last.samples}"] = lambda result: result.average
-    ks = [k for k in last.pass_at if k > 1]
-    names = list(measured)
-    for name in ("step", *names[:1], "change", *names[1:], *(f"pass@{k}" for k in ks), "length"):
-        table.add_column(name, justify="right")
-    for result in results:
-        figures = [str(read(result) or "–") for read in measured.values()]
-        passed = (str(result.pass_at.get(k, "–")) for k in ks)
-        change = "" if result is results[0] else _points(results[0].score, result.score)
-        length = f"{result.tokens_mean:.1f}"
-        table.add_row(result.name, str(result.step), *figures[:1], change, *figures[1:], *passed, length)
-    return table
-
-
-def _points(before: float | None, after: float | None) -> str:
-    return "" if before is None or after is None else f"{100 * (after - before):+.1f} points"
-
-
-def effect_table(effects: Sequence[StageEffect]) -> Table:
-    """What each stage did to the policy, one row each."""
-    table = Table(title="what each stage did: KL to the policy before it, and held-out before → after")
-    table.title_justify = "left"
-    headings, rows = effect_rows(effects)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def sparkline(values: Sequence[float], width: int = _CURVE_WIDTH) -> str:
