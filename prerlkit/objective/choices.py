@@ -48,7 +48,7 @@ class MaxRl(Settings):
 
 
 class Constant(Settings):
-    """+positive for a pass, −negative for a fail, whatever the group did: RLVR-Decomposed (arXiv 2506.01347)."""
+    """+positive for a pass, −negative for a fail, independent of the group: RLVR-Decomposed (arXiv 2506.01347)."""
 
     kind: Literal["constant"] = "constant"
     positive: NonNegativeFloat = 1.0
@@ -84,7 +84,7 @@ class Reinforce(Settings):
 
 
 class Gspo(Settings):
-    """GSPO (arXiv 2507.18071): one ratio a sequence, the geometric mean of its token ratios, clipped."""
+    """GSPO (arXiv 2507.18071): one ratio per sequence, the geometric mean of its token ratios, clipped."""
 
     kind: Literal["gspo"] = "gspo"
     low: NonNegativeFloat = 3e-4
@@ -104,7 +104,7 @@ class Cispo(Settings):
 class TokenMean(Settings):
     """Sum over tokens / number of tokens of the whole step.
 
-    A departure from the reference code on purpose: there the mean is per micro-batch, so that it depends on packing.
+    A departure from the reference code on purpose: there the mean is per micro-batch and depends on packing.
     """
 
     kind: Literal["token_mean"] = "token_mean"

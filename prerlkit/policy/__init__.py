@@ -1,1 +1,1 @@
-"""The policy: base model, its stack of adapters, and the log-probs it gives to tokens."""
+"""The policy: base model, stack of adapters, and log-probs of tokens."""

@@ -1,7 +1,7 @@
-"""The stack of adapters on the base: fresh, stack, merge, continue. One place that knows which adapter counts where.
+"""The stack of adapters on the base: fresh, stack, merge, continue. Only this file decides which adapter is active.
 
-A double-counted adapter (merged *and* applied) is the commonest silent bug of this field (ms-swift#8233). Here one
-is in exactly one state: trainable, frozen on top of the weights, or merged into them and gone from the model.
+A double-counted adapter (merged *and* applied) is the commonest silent bug of this field (ms-swift#8233). An
+adapter is in exactly one state: trainable, frozen on top of the weights, or merged into them and gone from the model.
 """
 
 from __future__ import annotations

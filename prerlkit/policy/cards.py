@@ -1,4 +1,4 @@
-"""NVIDIA cards of this machine, and why torch can't use one that is there."""
+"""NVIDIA cards of this machine, and why torch can't use them."""
 
 from __future__ import annotations
 

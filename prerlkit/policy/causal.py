@@ -1,4 +1,4 @@
-"""Which class of transformers loads a model as a causal LM over text."""
+"""The class of transformers that loads a model as a causal LM over text."""
 
 from __future__ import annotations
 

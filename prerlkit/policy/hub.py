@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub, and what its errors mean for a person."""
+"""Files from the Hugging Face Hub, and its errors as messages for the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Wanted:
         repo: its id, `name/model`.
         revision: commit, tag or branch; None: the default branch.
         files, not_files: patterns.
-        what: what messages call it: model, adapter.
+        what: its kind in messages: model, adapter.
         key: the recipe's key that names it; revision_key: the one that names its revision.
     """
 

@@ -1,4 +1,4 @@
-"""Which layers of a model take an adapter, and which don't and why: found on the model itself, by no list of names."""
+"""Which layers of a model take an adapter, and why others don't: found on the model itself, by no list of names."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Sequences:
 
     @cached_property
     def padded(self) -> tuple[Tensor, Tensor]:
-        """tokens_BL, a right-padded row a completion behind its context, and before_N, where each target is predicted.
+        """tokens_BL, a right-padded row for each completion with its context, and before_N, each target's predictor.
 
         Causal attention makes a mask for that padding needless.
         """

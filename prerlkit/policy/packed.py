@@ -51,12 +51,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed row of M tokens and how attention takes it apart.
+    """A packed row of M tokens and its division into blocks for attention.
 
     Attributes:
         tokens_M, positions_M: the row.
         blocks: every token is a query in exactly one of them.
-        restore_M: where each token's output lies when the blocks' outputs [B·T] stand one after the other.
+        restore_M: index of each token's output in the concatenated outputs [B·T] of the blocks.
         scores_N: the place whose state predicts each completion token, completion by completion.
         boundaries: arguments of the model that say where each sequence begins; none where contexts are shared.
     """

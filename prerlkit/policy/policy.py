@@ -1,4 +1,4 @@
-"""The policy: base, adapters and tokens. It answers, scores sequences, and writes itself as one adapter."""
+"""The policy: base, adapters and tokens. It answers, scores sequences, and is written as one adapter."""
 
 from __future__ import annotations
 

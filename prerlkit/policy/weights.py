@@ -1,4 +1,4 @@
-"""The tensors of a model folder by name, read one at a time: what lets a large model be merged in little memory."""
+"""The tensors of a model folder by name, read one at a time: a large model is merged in little memory."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class WheelModel:
 
     @property
     def folder_name(self) -> str:
-        """Names the conversion in the cache; the hash is in it, so other weights never pass for these."""
+        """The conversion's name in the cache. It holds the hash, so other weights have another name."""
         stem = Path(self.member).stem
         return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.name}-{self.version}-{stem}-{self.sha256[:12]}-bf16")
 
@@ -68,12 +68,12 @@ class WheelModel:
 
     @property
     def title(self) -> str:
-        """Package and version, for a person."""
+        """Package and version, for the user."""
         return f"{self.name} {self.version}"
 
     @property
     def needs(self) -> str:
-        """What pip downloads, for a person."""
+        """What pip downloads, for the user."""
         return f"{len(self.distributions)} wheels" if self.in_parts else "the wheel"
 
 

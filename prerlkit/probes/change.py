@@ -1,4 +1,4 @@
-"""Change: what a step's update did to the log-prob of each token of its completions, behind the prompt and without.
+"""Change: the change of each token's log-prob by a step's update, with the prompt and without it.
 
 The probe makes the same passes before and after the update. It does not use the sampler's log-probs as "before": in 16
 bit, or from another engine, they differ from a pass of the trainer by more than a step changes.

@@ -1,4 +1,4 @@
-"""Drift: how far the policy has gone from the base, in nats and in weights, and whether two stages share directions."""
+"""Drift: distance of the policy from the base, in nats and in weights, and whether two stages share directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exploration: how different the completions of one prompt are, and what many tries find that one doesn't."""
+"""Exploration: how different the completions of one prompt are, and what several tries find that one try doesn't."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be told of ΔW = B·A from its factors alone: norm, effective rank, overlap with another. No ΔW is formed."""
+"""Norm, effective rank and overlap of ΔW = B·A, computed from the factors: ΔW is never formed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How much the second of two updates works on what the first worked on.
+    """How much the second of two updates acts on the directions of the first.
 
     Attributes:
         inputs, outputs: mean squared cosine of the principal angles between the row (column) spaces of the two, from

@@ -1,4 +1,4 @@
-"""Passes of a probe through the model, with and without backward, that leave it as it was."""
+"""Passes of a probe through the model, with and without backward, that leave the model unchanged."""
 
 from __future__ import annotations
 

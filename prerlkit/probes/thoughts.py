@@ -1,4 +1,4 @@
-"""Thoughts in the step's completions, by the phrases of `evaluation.thoughts`, and how many times those of the start.
+"""Thoughts in the step's completions, by the phrases of `evaluation.thoughts`, and their ratio to the start's.
 
 The paper (arXiv 2604.14142) reports ×14.89 transition and ×6.54 reflection thoughts under NSR-PreRL.
 """

@@ -75,7 +75,7 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class ChosenToken:
-    """One token y_t of a completion, and the contexts behind which its gradient is taken."""
+    """One token y_t of a completion, and the contexts that its gradient is taken after."""
 
     prompt: tuple[int, ...]
     other_prompt: tuple[int, ...] | None
@@ -86,7 +86,7 @@ class ChosenToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCosine:
-    """What was measured of one token; None where a gradient is 0 or where there is nothing to measure."""
+    """The measurement of one token; None where a gradient is 0 or nothing can be measured."""
 
     token: ChosenToken
     pretrain_logprob: float

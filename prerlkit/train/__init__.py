@@ -1,1 +1,1 @@
-"""Training: the run, the stage loop, the batch, the step and what they leave behind."""
+"""Training: the run, the loop over stages, the train batch, the step, and what they record."""

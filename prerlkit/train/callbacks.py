@@ -1,4 +1,4 @@
-"""What a run reports to the outside, and how the outside asks it to stop."""
+"""What a run reports to its callers, and how a caller asks it to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prerlkit.types import StepRecord
 
 
 class Callback(Protocol):
-    """Receives what happens. It may print or draw; it must not change anything."""
+    """Receives the events of a run. It may print or draw; it must not change anything."""
 
     def on_message(self, text: str) -> None:
         """Receive a message for the user, sent once."""

@@ -1,6 +1,6 @@
 """How the processes that a launcher started (torchrun, accelerate) find each other, and how they fail together.
 
-The first process that fails shows its error; the others learn why from a note it leaves, and end without a word.
+The first process that fails shows its error; the others read the reason from a note and end without printing.
 """
 
 from __future__ import annotations

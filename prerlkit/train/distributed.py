@@ -1,4 +1,4 @@
-"""One process or several, behind one small class: what they share, what they tell each other, what they agree on.
+"""One process or several, behind one small class: shares of the work, exchanged values, common decisions.
 
 State is replicated: every process has the same adapters and the same optimizer, does its share of the prompts and of
 the training rows, and adds its gradient to the others'. Because every token's weight holds the denominator of the whole
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class LostError(PrerlkitError):
-    """Another process of the run is gone, or did something else than this one."""
+    """Another process of the run is gone, or made another call than this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes of a run, as one of them sees them. Alone, every question has its own answer and costs nothing.
+    """The processes of a run, as one of them sees them. With one process every method returns its own value at no cost.
 
-    Every method that tells or asks must be called by all processes, in the same order.
+    All processes must call every method that exchanges values, in the same order.
 
     Attributes:
         rank: which of the `size` processes this is.
@@ -47,7 +47,7 @@ class World:
 
     @property
     def primary(self) -> bool:
-        """Whether this process writes the run folder and talks to the person."""
+        """Whether this process writes the run folder and prints."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:

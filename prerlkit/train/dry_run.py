@@ -1,4 +1,4 @@
-"""What a dry run finds out without weights: start token, prompts, gold answers, and what it could not check."""
+"""A dry run, without weights: start token, prompts, gold answers, and what could not be checked."""
 
 from __future__ import annotations
 

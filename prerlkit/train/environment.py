@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware, and what its recipe left to be resolved."""
+"""The environment of a run: versions, hardware, and resolved values of its recipe."""
 
 from __future__ import annotations
 

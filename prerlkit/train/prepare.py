@@ -1,4 +1,4 @@
-"""Everything that can be settled before a weight is loaded: model files, tokenizer, start token, prompts, verifiers."""
+"""What is prepared before weights are loaded: model files, tokenizer, start token, prompts, verifiers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from prerlkit.types import Group
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a run knows before it loads weights.
+    """The parts of a run that exist before weights are loaded.
 
     Attributes:
         demonstrations: of each supervised stage, by its name.
-        notes: lines a person should read once.
+        notes: lines for the user, printed once.
     """
 
     model: ResolvedModel

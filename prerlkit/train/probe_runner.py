@@ -1,4 +1,4 @@
-"""Shows a run's probes each step they want to see, before its update and after, times them, and lets none do harm."""
+"""Calls a run's probes at the steps that they are due in, before and after the update, and measures their time."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from prerlkit.types import Group, Prompt
 
 
 class Prompts(Protocol):
-    """What gives the prompts, such as a `PromptStream`."""
+    """A source of prompts, such as a `PromptStream`."""
 
     def batch(self, start: int, count: int) -> Sequence[Prompt]:
         """Return prompts number start … start + count − 1."""

@@ -22,9 +22,9 @@ _TOKENS, _LOGPROBS = "tokens", "logprobs"
 
 
 class ReplayBuffer:
-    """Groups of a stage that may be replayed. The newest come first, and each is given out once.
+    """Groups of a stage that may be replayed. The newest come first, and each is replayed once.
 
-    A step that fails is saved at its start (`RunWriter.rescue`): what it has taken is there until the next step.
+    A failed step is saved as it was at its start (`RunWriter.rescue`), so groups that it took stay until the next step.
 
     Args:
         prompts: the run's train prompts, to find those of a checkpoint's groups.

@@ -1,4 +1,4 @@
-"""A run: build everything once, go through the stages, leave the run folder."""
+"""A run: build the parts once, run the stages, write the run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample completions for a batch of prompts and judge them; verdicts are made while the engine still samples."""
+"""Sample completions for a batch of prompts and judge them while the engine still samples."""
 
 from __future__ import annotations
 

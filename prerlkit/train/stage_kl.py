@@ -1,4 +1,4 @@
-"""KL of the policy to the policy before its stage, on completions that were sampled anyway: two passes, no sampling."""
+"""KL of the policy to the policy before its stage, on completions of the step: two passes, no sampling."""
 
 from __future__ import annotations
 

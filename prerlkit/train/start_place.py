@@ -1,4 +1,4 @@
-"""Where a stage's `from` leads: an adapter's folder, a run, or the Hub; and what is recorded there of its base."""
+"""The place that a stage's `from` names: an adapter's folder, a run, or the Hub, with what is recorded of its base."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Place:
 
     Attributes:
         folder: with the adapter in PEFT's layout.
-        label: how messages call it.
-        key: the recipe's key that leads here.
+        label: its name in messages.
+        key: the recipe's key that names it.
         fingerprint: of its base (`policy.identity`), where it is recorded.
         run: the run that it is of.
         recorded: the run's stage that it is; None for a PEFT folder, and for the policy of a whole run.

@@ -124,7 +124,7 @@ _INNER = "inner"
 
 
 class ReplaySource:
-    """Takes groups from another source and adds earlier ones. One object serves one stage: the next begins without.
+    """Takes groups from another source and adds earlier ones. Each stage has its own object, which begins empty.
 
     Args:
         inner: samples the groups that are not replayed.
@@ -158,9 +158,9 @@ class ReplaySource:
 
 
 class DemonstrationSource:
-    """Takes the next demonstrations of a supervised stage. Nothing is sampled: there is nothing to measure.
+    """Takes the next demonstrations of a supervised stage. Nothing is sampled or measured.
 
-    The run's stream of prompts does not move: later stages get the prompts that they would get without this one.
+    The position in the stream of prompts stays: later stages get the prompts that they would get without this stage.
     """
 
     def __init__(self, stream: PromptStream[Group]) -> None:

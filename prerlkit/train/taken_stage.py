@@ -1,4 +1,4 @@
-"""A first stage that is taken from another run, a PEFT folder or the Hub (`from`) instead of being trained, checked."""
+"""A first stage that is taken from another run, a PEFT folder or the Hub (`from`) and checked, not trained."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TakenStage:
 
     @property
     def origin(self) -> dict[str, str]:
-        """What the run's checkpoints and environment.json say of it."""
+        """Its description in the run's checkpoints and environment.json."""
         return {"place": self.place, "sha256": self.sha256}
 
     def check(self, adapters: AdapterStack, recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""Checks that need other rooms' knowledge but no model and no data: settings of verifiers and generators."""
+"""Checks of a recipe that need no model and no data, such as settings of verifiers and generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof that to stop and resume changes nothing: the same steps twice, once in two parts, compared to the byte."""
+"""Check that a resume changes nothing: run the same steps twice, once in two parts, and compare the bytes."""
 
 from __future__ import annotations
 
