@@ -91,6 +91,7 @@ class Reader:
         done = CliRunner().invoke(app, words)
         assert done.exit_code in ((0, 1) if words[0] == "doctor" else (0,)), f"{words}\n{done.output}"
         if words[:2] == ["recipes", "init"]:
+            self._recipe = YAML(typ="safe", pure=True).load(Path("mine.yaml").read_text(encoding="utf-8"))
             self.write()
 
 
