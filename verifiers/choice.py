@@ -104,7 +104,7 @@ class Choice(Verifier):
         return frozenset(), place
 
     def _places(self, text: str) -> Iterator[tuple[str, str]]:
-        """The parts of the text that may hold the choice, the one that counts most first."""
+        """Yield the parts of the text that may hold the choice, the most important one first."""
         where = self.settings.extract
         if where in ("auto", "boxed") and (box := extract.boxes(text)):
             yield from _corrected(text)
@@ -228,6 +228,6 @@ def _lone_first_line(text: str) -> str:
 
 
 def _is_list(lines: list[str]) -> bool:
-    """Whether lines hold one marked option each, several of them."""
+    """Return whether there are several lines with one marked option each."""
     marks = [found[1] if (found := _MARKED_LINE.match(plain(line))) else "" for line in lines]
     return len(set(marks)) > 1 and all(marks)

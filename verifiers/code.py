@@ -139,7 +139,7 @@ class Code(Verifier):
         return result, count(problem.units)
 
     def _expected(self, problem: Calls) -> list[Check]:
-        """Each case as one call, and the comparison with its value."""
+        """Return each case as one call, and the comparison with its value."""
 
         def check(expected: Any) -> Callable[[list[Any]], str]:
             def compare(values: list[Any]) -> str:
@@ -198,7 +198,7 @@ class Code(Verifier):
         return same, "" if same else "prints another output"
 
     def row_error(self, row: Mapping[str, Any]) -> str:
-        """Why the row's tests can't be read."""
+        """Return why the row's tests can't be read."""
         try:
             problem = read(row)
             if isinstance(problem, Asserts):
@@ -251,7 +251,7 @@ class _NoValue:
 
 @lru_cache(maxsize=64)
 def _prepared(problem: Asserts, stop: bool) -> tuple[dict[str, Any], tuple[Case, ...] | None]:
-    """The tests for the judge, and as plain cases where they are. Cached: a group's completions share their row."""
+    """Return the tests for the judge, and as plain cases if they are. Cached: a group's completions share a row."""
     tests = job(problem.units, helpers=problem.prompt, entry=problem.entry, targets=problem.targets, stop=stop)
     return tests, simple_cases(problem.units, tests["names"], problem.entry)
 
@@ -261,7 +261,7 @@ def _holds(case: Case) -> Callable[[list[Any]], str]:
 
 
 def _call(candidate: Candidate, call: AssertedCall) -> Any:
-    """What a call returns, rebuilt from built-in types.
+    """Return the value of a call, rebuilt from built-in types.
 
     Raises:
         CandidateGone: the program has ended.

@@ -85,7 +85,7 @@ class Environment(Verifier):
 
     @contextmanager
     def _variables(self) -> Iterator[None]:
-        """The variables that the recipe passes on, in `os.environ`, where an environment's clients look for them."""
+        """Put the recipe's variables into `os.environ`, where an environment's clients look for them."""
         before = dict(os.environ)
         os.environ.update(self.environment)
         try:

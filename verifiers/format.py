@@ -87,7 +87,7 @@ class Format(Verifier):
         return "text after the last tag" if not self.settings.outside and text[end:].strip() else ""
 
     def dress(self, text: str) -> str:
-        """The text in the last tag, where it isn't yet, and as many words as are asked for in the others."""
+        """Return the text in the last tag, unless it is there, and enough words in the other tags."""
         last = self.settings.tags[-1]
         if text.startswith(f"<{last}>") and text.endswith(f"</{last}>"):
             text = text[len(last) + 2 : -len(last) - 3]

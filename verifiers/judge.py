@@ -155,7 +155,7 @@ class ModelJudge(Verifier):
         raise AssertionError("the last attempt returns or raises")
 
     def _body(self, asked: str) -> str:
-        """The request as JSON: with the address, all that decides the reply."""
+        """Return the request as JSON: with the address it decides the reply."""
         given = {**_REQUEST, **self.settings.request}
         given = {key: value for key, value in given.items() if value is not None}
         message = {"role": "user", "content": asked}

@@ -95,7 +95,7 @@ class Math(Verifier):
         return Verdict.of(equal, "" if equal else "another answer", answer=answer)
 
     def _too_expensive(self, gold: str) -> Verdict:
-        """The completion's fault, unless the gold answer alone takes as long."""
+        """Return a fail, or unjudged if the gold answer alone takes as long."""
         try:
             with cpu_limit(_SECONDS):
                 same(gold, "0", self.settings.tolerance, self._symbolic)
@@ -104,7 +104,7 @@ class Math(Verifier):
         return Verdict.of(False, "the answer takes too long to be worked out")
 
     def gold_completion(self, answer: str, row: Mapping[str, Any]) -> str | None:
-        """In a box; after `####` where only a number counts. A whole solution unchanged: its last number counts."""
+        """Return the answer in a box, or after `####` where only a number counts; a whole solution unchanged."""
         if self.settings.extract == "regex":
             return None
         if "\n" in answer.strip() or "####" in answer:
@@ -127,7 +127,7 @@ class Math(Verifier):
         return ways[self.settings.extract](text)
 
     def _symbolic(self, gold: str, answer: str) -> bool | None:
-        """By computer algebra, which takes milliseconds."""
+        """Return whether the two are equal by computer algebra, which takes milliseconds."""
         if "math_verify" not in sys.modules:
             raise _NotLoaded
         return symbolic(gold, answer)

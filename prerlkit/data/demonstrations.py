@@ -90,7 +90,7 @@ class _Maker:
         return groups
 
     def _of_rows(self, prompts: Iterable[Prompt]) -> list[Answered]:
-        """Each prompt with the text that `completion` makes of its row."""
+        """Return each prompt with the text that `completion` makes of its row."""
         template = Template(self._own.completion, f"{self._key}.completion")
         return self._complete((prompt, _filled(template, prompt.row, prompt.id)) for prompt in prompts)
 
@@ -117,7 +117,7 @@ class _Maker:
         )
 
     def _complete(self, pairs: Iterable[tuple[Prompt, str]]) -> list[Answered]:
-        """The pairs. Raises UsageError where an answer is empty."""
+        """Return the pairs. Raise UsageError where an answer is empty."""
         answered = [Answered(prompt, answer) for prompt, answer in pairs]
         if empty := [one.prompt.id for one in answered if not one.answer.strip()]:
             more = ", …" if len(empty) > _SHOWN else ""
@@ -131,7 +131,7 @@ class _Maker:
         return answered
 
     def _passed(self, samples: str, prompts: Sequence[Prompt]) -> list[Answered]:
-        """The train prompts with their passed completions in an evaluation, in the prompts' order."""
+        """Return the train prompts with their passed completions in an evaluation, in the prompts' order."""
         texts = passed_texts(find_file(samples, self._folder), self._own.per_prompt)
         known = [prompt for prompt in prompts if normal(prompt.text) in texts]
         answered = [Answered(prompt, text) for prompt in known for text in texts[normal(prompt.text)]]
@@ -190,7 +190,7 @@ class _Maker:
         return self._short_answers(groups, rollout.max_new_tokens)
 
     def _completions(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[Completion]:
-        """Answers as tokens, the end token included.
+        """Return the answers as tokens, the end token included.
 
         Tokens are those of prompt and answer in one text. Where these do not begin with the prompt's own (a token
         crosses the border), the answer is tokenized alone, as a policy that samples must begin a new token there.
@@ -229,14 +229,14 @@ class _Maker:
 
 
 def _filled(template: Template, row: Row, where: str) -> str:
-    """The template's text; "" where one of its columns is empty."""
+    """Return the template's text; "" where one of its columns is empty."""
     if any(key in row and (is_missing(row[key]) or row[key] == "") for key in template.columns):
         return ""
     return template.fill(row, where)
 
 
 def _turns(row: Row, key: str, where: str, setting: str) -> tuple[list[dict[str, Any]], str]:
-    """The messages before the answer, and the answer; "" where the last message is not an assistant's text."""
+    """Return the messages before the answer, and the answer; "" where the last message is not an assistant's text."""
     turns = column(row, key, where, f"{setting}.messages")
     if not (
         isinstance(turns, list)

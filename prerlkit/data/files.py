@@ -66,7 +66,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def jsonl(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows of a jsonl file, each with its line's number, 1 first. Empty lines are skipped.
+    """Yield the rows of a jsonl file, each with its line's number, from 1. Empty lines are skipped.
 
     Raises:
         UsageError: a line is no JSON object, with its number.
@@ -104,7 +104,7 @@ def _json(path: Path) -> list[Row]:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    """Every value stays text: a gold answer of 007 must not become 7."""
+    """Yield the rows. Every value stays text: a gold answer of 007 must not become 7."""
     limit = csv.field_size_limit(sys.maxsize)  # the limit of 128 KiB is global to the process
     reader = csv.reader((line for _, line in _lines(path)), strict=True)
     try:

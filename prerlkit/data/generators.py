@@ -47,7 +47,7 @@ def generator(name: str, settings: type[Settings]) -> Callable[[Make], Make]:
 
 
 def generate(name: str, rows: int, seed: int, settings: Mapping[str, Any]) -> list[Row]:
-    """`rows` distinct rows of that generator.
+    """Return `rows` distinct rows of that generator.
 
     Raises:
         UsageError: no such generator, a setting that is unknown or wrong, or more rows than exist.
@@ -57,7 +57,7 @@ def generate(name: str, rows: int, seed: int, settings: Mapping[str, Any]) -> li
 
 
 def check(name: str, settings: Mapping[str, Any]) -> Settings:
-    """The checked settings of a generator. Raises UsageError: no such generator, or an unknown or wrong setting."""
+    """Return the checked settings of a generator. Raise UsageError: no such generator, or a wrong setting."""
     if name not in REGISTRY:
         raise UsageError(f'no generator is named "{name}"{nearest(name, REGISTRY)}')
     known = REGISTRY[name]
@@ -100,7 +100,7 @@ class ArithmeticSettings(Settings):
 
 @generator("arithmetic", ArithmeticSettings)
 def arithmetic(settings: ArithmeticSettings, rows: int, seed: int) -> list[Row]:
-    """`What is 7 + 5?` with answer `12`; columns question, answer and expression (`7 + 5`)."""
+    """Return rows such as `What is 7 + 5?` with answer `12`; columns question, answer and expression (`7 + 5`)."""
     numbers, signs = settings.high - settings.low + 1, len(settings.operations)
     exist = numbers**settings.terms * signs ** (settings.terms - 1)
     if rows > exist:

@@ -98,7 +98,7 @@ class Renderer:
 
 
 def _check_chat(data: Data, tokenizer: Any) -> list[str]:
-    """Notes about the template options; UsageError where chat settings and tokenizer don't go together."""
+    """Return notes about the template options; UsageError where chat settings and tokenizer don't fit together."""
     if not data.chat:
         for key, value in (("system", data.system), ("template_options", data.template_options)):
             if value:

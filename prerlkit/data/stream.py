@@ -42,7 +42,7 @@ class PromptStream(Generic[T]):
         return found
 
     def order(self, epoch: int) -> np.ndarray:
-        """Indices of the prompts in the order of that epoch. [number of prompts]"""
+        """Return the indices of the prompts in the order of that epoch. [number of prompts]"""
         count = len(self._prompts)
         if not self._shuffle:
             return np.arange(count)

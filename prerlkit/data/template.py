@@ -59,7 +59,7 @@ class Template:
         return tuple(field for _, field in self._parts if field)
 
     def fill(self, row: Row, where: str) -> str:
-        """The text for a row. `where` names it in errors (`train/17`)."""
+        """Return the text for a row. `where` names it in errors (`train/17`)."""
         return "".join(
             literal + (_field(column(row, field, where, self._key), where, field) if field else "")
             for literal, field in self._parts
@@ -117,7 +117,7 @@ class Answer:
             raise UsageError("data.answer_pattern is given, but data.answer names no column")
 
     def of(self, row: Row, where: str) -> str | None:
-        """The answer as text; None where data.answer is null."""
+        """Return the answer as text; None where data.answer is null."""
         if self._name is None:
             return None
         value = column(row, self._name, where, "data.answer")
@@ -178,7 +178,7 @@ def fits_all(filters: Sequence[Filter]) -> Callable[[Row, str], bool]:
 
 
 def keeps(rule: Filter, row: Row, where: str) -> bool:
-    """Whether the row fits the filter. An empty (null) value fits none.
+    """Return whether the row fits the filter. An empty (null) value fits none.
 
     Columns of a csv are text: there `equals: 5` means the text 5, and at_least reads the text as a number.
     """

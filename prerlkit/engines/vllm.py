@@ -86,7 +86,7 @@ class VllmRollouts(Engine):
             )
 
     def reserve(self, recipe: Recipe, shared: Shared) -> Reservation:
-        """A server is on another device; an engine on the trainer's device has its share while it is awake."""
+        """Return the share of an engine on the trainer's device while it is awake; a server is on another device."""
         settings = recipe.rollout.vllm
         if settings.server is not None:
             return Reservation()
@@ -266,7 +266,7 @@ def trainer_growth(recipe: Recipe, config: Any) -> int:
 
 
 def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, free: int) -> float:
-    """vLLM's share (gpu_memory_utilization) of a device of `device` bytes, `free` of them once the base is loaded.
+    """Return vLLM's gpu_memory_utilization of a device of `device` bytes, `free` of them after the base is loaded.
 
     With `memory_share: auto` it is vLLM's whole need, or the memory that the trainer leaves. Sequences may then wait.
     """
@@ -277,7 +277,7 @@ def memory_share(recipe: Recipe, need: EngineMemory, config: Any, device: int, f
 
 
 def next_to_trainer(need: EngineMemory, total: int, *, sleeps: bool, context: int = 0) -> Reservation:
-    """An engine of `total` bytes on the trainer's device; what isn't weights, adapter and work space is its cache.
+    """Return an engine of `total` bytes on the trainer's device; its cache gets what other parts leave.
 
     While it sleeps, its weights wait in the host's memory and the cache is dropped; context and graphs stay.
 

@@ -39,7 +39,7 @@ class Facts:
 
 
 def card(run: TrainedRun, facts: Facts) -> str:
-    """README.md: metadata as YAML, then the text."""
+    """Return README.md: metadata as YAML, then the text."""
     parts = [
         f"# {facts.repo.rpartition('/')[2]}",
         _what(run, facts),
@@ -81,7 +81,7 @@ def _metadata(run: TrainedRun, facts: Facts) -> str:
 
 
 def _index(run: TrainedRun) -> list[Any]:
-    """The Hub's model-index: the last evaluation's figures."""
+    """Return the Hub's model-index: the last evaluation's figures."""
     from huggingface_hub import EvalResult
 
     done = [e for e in run.evaluations if e["name"] != "before"]

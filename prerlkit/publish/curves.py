@@ -15,7 +15,7 @@ _PANELS = (
 
 
 def picture(run: TrainedRun) -> bytes | None:
-    """A PNG of the training curves, with held-out accuracy as points; None without matplotlib or without steps."""
+    """Return a PNG of the training curves, with held-out accuracy as points; None without matplotlib or steps."""
     steps = run.steps
     if not steps:
         return None
@@ -49,5 +49,5 @@ def _plain(stage: str) -> str:
 
 
 def accuracies(run: TrainedRun) -> list[tuple[int, float]]:
-    """(step, greedy accuracy) of every evaluation that has one."""
+    """Return (step, greedy accuracy) of every evaluation that has one."""
     return [(e["step"], e["accuracy"]["value"]) for e in run.evaluations if e.get("accuracy")]

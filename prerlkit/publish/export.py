@@ -137,7 +137,7 @@ def export(
 
 
 def vllm_rank(rank: int) -> int | None:
-    """The --max-lora-rank that serves an adapter of this rank; None when vLLM takes none so large."""
+    """Return the --max-lora-rank that serves an adapter of this rank; None when vLLM takes no adapter so large."""
     return next((allowed for allowed in RANKS if allowed >= max(rank, LEAST_VLLM_RANK)), None)
 
 
@@ -194,7 +194,7 @@ def _load_adapter(model: Any, folder: Path) -> None:
 
 
 def _write(folder: Path, config: LoraConfig, tensors: dict[str, Tensor], run: TrainedRun, source: Path) -> None:
-    """One PEFT folder, with the identity of the base it belongs to."""
+    """Write one PEFT folder, with the identity of its base."""
     config = copy.copy(config)
     config.base_model_name_or_path, config.revision = run.recipe.model.id, run.model.revision
     folder.mkdir(parents=True, exist_ok=True)

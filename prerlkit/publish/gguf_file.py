@@ -59,7 +59,7 @@ class GgufFile:
 
 
 def size_of(parameters: int, kind: Kind) -> int:
-    """Bytes of the file, nearly."""
+    """Return the approximate bytes of the file."""
     return parameters * 2 if kind == "bf16" else parameters * 34 // 32
 
 
@@ -125,7 +125,7 @@ def _add_config(writer: gguf.GGUFWriter, config: Any) -> None:
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, size: int) -> None:
-    """Byte-level BPE: words, types, merges, special tokens, chat template."""
+    """Write a byte-level BPE: words, types, merges, special tokens, chat template."""
     backend = _backend(tokenizer)
     words = {number: word for word, number in tokenizer.get_vocab().items()}
     added = {token["id"]: token["special"] for token in backend["added_tokens"]}
@@ -243,7 +243,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _backend(tokenizer: Any) -> Mapping[str, Any]:
-    """The tokenizer as the `tokenizers` library holds it."""
+    """Return the tokenizer as the `tokenizers` library holds it."""
     content: Mapping[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     return content
 

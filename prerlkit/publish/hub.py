@@ -73,7 +73,7 @@ class Hub:
         return HubRepo(info.sha, tuple(s.rfilename for s in info.siblings or ()), info.private)
 
     def read(self, name: str) -> bytes | None:
-        """A small file of the repository; None where there is none."""
+        """Return a small file of the repository; None where there is none."""
         from huggingface_hub.errors import EntryNotFoundError
 
         with explained(self.repo, f"reading {name}"):
@@ -84,7 +84,7 @@ class Hub:
         return Path(path).read_bytes()
 
     def license_of(self, model: str) -> str | None:
-        """The licence that a model's card names; None when it can't be learned."""
+        """Return the licence that a model's card names; None when it can't be learned."""
         from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
         try:
@@ -124,7 +124,7 @@ class Hub:
         return str(info.commit_url)
 
     def _check_token(self, who: dict[str, Any]) -> None:
-        """Whether the token may write to the repository, as far as the Hub says. Raises UsageError."""
+        """Raise UsageError if the Hub shows that the token may not write to the repository."""
         token = who.get("auth", {}).get("accessToken", {})
         name, role = who.get("name", "?"), token.get("role")
         if role == "read":

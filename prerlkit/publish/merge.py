@@ -192,7 +192,7 @@ class _MergePlan:
         return {name: group for group in groups.values() for name in group.files}
 
     def _folded(self, name: str) -> Tensor:
-        """A tensor of the files with its adapters in it; float32 where there are any."""
+        """Return a tensor of the files with its adapters in it; float32 where there are any."""
         group = self._changed.get(name)
         if group is None:
             return self.weights(name)

@@ -181,7 +181,7 @@ def rms(values: Tensor) -> float:
 
 
 def rounded(read: Read, dtype: torch.dtype) -> Read:
-    """`read`, its weights rounded to `dtype`."""
+    """Return `read`, its weights rounded to `dtype`."""
 
     def reading(name: str) -> Tensor:
         weight = read(name)
@@ -191,7 +191,7 @@ def rounded(read: Read, dtype: torch.dtype) -> Read:
 
 
 def shaken(read: Read, dtype: torch.dtype, moved: Callable[[str], bool]) -> Read:
-    """`read`, its weights moved at random within half a step of `dtype`: the average effect of rounding.
+    """Return `read`, its weights moved at random within half a step of `dtype`: the average effect of rounding.
 
     Weights that a merge neither changes nor rounds stay unchanged.
 
@@ -214,7 +214,7 @@ def shaken(read: Read, dtype: torch.dtype, moved: Callable[[str], bool]) -> Read
 
 
 def probe_tokens(tokenizer: Any, samples: Path) -> tuple[Tensor, Tensor]:
-    """Token ids and mask of the probe texts, padded on the right. [B, T] twice
+    """Return token ids and mask of the probe texts, padded on the right. [B, T] each
 
     Args:
         samples: the run's samples.jsonl; its last prompts with an answer each are probes too.

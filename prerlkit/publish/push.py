@@ -119,13 +119,13 @@ def push(
 
 
 def hub_id(recipe: Recipe) -> str | None:
-    """The base's id on the Hub; None for a local folder, a wheel and a model of this package."""
+    """Return the base's id on the Hub; None for a local folder, a wheel and a model of this package."""
     name = recipe.model.id
     return None if recipe.model.named_for_all or os.path.exists(os.path.expanduser(name)) else name
 
 
 def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
-    """The recipe without paths of this machine: files by their names, the base by its id on the Hub."""
+    """Return the recipe without paths of this machine: files by their names, the base by its id on the Hub."""
     model = recipe.model
     if not model.named_for_all:
         model = model.model_copy(update={"id": base or Path(model.id).name})
@@ -150,7 +150,7 @@ def public_recipe(recipe: Recipe, base: str | None) -> Recipe:
 
 
 def _without_folder(name: str) -> str:
-    """A file that verifiers name, without the folder of this machine. Other names stay."""
+    """Return a file that verifiers name, without the folder of this machine. Other names stay."""
     return name.rpartition("/")[2] if Path(name).is_absolute() else name
 
 
@@ -233,7 +233,7 @@ def _rewritten(file: Path, facts: Facts, run: TrainedRun) -> Path | bytes:
 
 
 def _check_contents(hub: Hub, remote: HubRepo, run: TrainedRun, kind: Kind, overwrite: bool) -> tuple[str, ...]:
-    """Files that the push replaces or removes. Raises UsageError when they are not this run's."""
+    """Return files that the push replaces or removes. Raise UsageError when they are not this run's."""
     files = tuple(name for name in remote.files if name not in _HUBS_OWN)
     if not files or overwrite:
         return files

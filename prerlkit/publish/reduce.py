@@ -42,7 +42,7 @@ class Reduction:
 def reduced(
     config: LoraConfig, tensors: dict[str, Tensor], rank: int
 ) -> tuple[LoraConfig, dict[str, Tensor], Reduction]:
-    """The adapter's best approximation of rank `rank` (Eckart–Young), from the factors alone.
+    """Return the adapter's best approximation of rank `rank` (Eckart–Young), from the factors alone.
 
     With up = Q_u R_u and downᵀ = Q_d R_d, the singular values of up @ down are those of the small R_u R_dᵀ.
 

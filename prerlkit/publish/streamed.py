@@ -92,7 +92,7 @@ class StreamedModel:
         return out
 
     def _filled(self) -> tuple[Any, dict[str, nn.Module]]:
-        """An empty model with the buffers that are stored in the files, and its modules by name."""
+        """Return an empty model with the buffers that are stored in the files, and its modules by name."""
         model = self.empty()
         modules = dict(model.named_modules())
         for name in self.read.buffers:
@@ -171,7 +171,7 @@ def stream(
 
 
 def _layers(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """The elements of lists of modules, by name."""
+    """Return the elements of lists of modules, by name."""
     return {
         name: module
         for name, module in modules.items()
@@ -180,7 +180,7 @@ def _layers(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
 
 
 def _above(path: str) -> list[str]:
-    """A module's name and those of the modules that it is in, the outermost first."""
+    """Return a module's name and those of the modules that it is in, the outermost first."""
     parts = path.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
 
@@ -209,6 +209,6 @@ def _attach(owner: nn.Module, own: list[tuple[nn.Module, str, str]], read: Read)
 
 @torch.no_grad()
 def logits(model: Any, tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Float32 logits of the real tokens, padding left out. [N, V]"""
+    """Return float32 logits of the real tokens, without padding. [N, V]"""
     out_BTV: Tensor = model(input_ids=tokens_BT, attention_mask=mask_BT, use_cache=False).logits
     return out_BTV.float()[mask_BT.bool()]

@@ -43,7 +43,7 @@ def cpu_rates(root: Path = Path("/"), rates: Callable[[Path], Rates] = measured_
 
 
 def has_bfloat16(root: Path = Path("/")) -> bool:
-    """Whether this machine's CPU computes in bfloat16: AVX512-BF16, AMX or Arm's BF16."""
+    """Return whether this machine's CPU computes in bfloat16: AVX512-BF16, AMX or Arm's BF16."""
     try:
         return bool(_INSTRUCTIONS.search((root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")))
     except OSError:

@@ -110,7 +110,7 @@ def _short(value: Any) -> str:
 
 
 def _only_inherited(loc: tuple[int | str, ...], source: Any) -> bool:
-    """Whether the mistake is in the recipe's section, from which the stage inherited it."""
+    """Return whether the mistake is in the recipe's section, from which the stage inherited it."""
     if len(loc) < 4 or loc[0] != "stages" or loc[2] not in SECTIONS:
         return False
     try:
@@ -120,7 +120,7 @@ def _only_inherited(loc: tuple[int | str, ...], source: Any) -> bool:
 
 
 def _trace(loc: tuple[int | str, ...], source: Any) -> tuple[list[str | int], int | None]:
-    """The keys of `loc` that a person wrote (union tags left out), and the line of the deepest one in the file."""
+    """Return the keys of `loc` in the file (without union tags), and the line of the deepest one."""
     keys: list[str | int] = []
     node, line = source, None
     for depth, part in enumerate(loc):
@@ -153,7 +153,7 @@ def _dotted(keys: Sequence[str | int]) -> str:
 
 
 def _override_of(keys: Sequence[str | int], overrides: Sequence[str]) -> str:
-    """The `--set` that a mistake came from, or ""."""
+    """Return the `--set` that a mistake came from, or ""."""
     for override in reversed(overrides):
         parts, _ = split(override)
         # An item of a list may have been addressed by its name.
@@ -164,7 +164,7 @@ def _override_of(keys: Sequence[str | int], overrides: Sequence[str]) -> str:
 
 
 def _fields_at(loc: Sequence[int | str]) -> list[str]:
-    """Names of the keys that are known at `loc`."""
+    """Return the names of the keys that are known at `loc`."""
     candidates: list[type[BaseModel]] = [Recipe]
     for part in loc:
         if isinstance(part, int):
@@ -179,7 +179,7 @@ def _fields_at(loc: Sequence[int | str]) -> list[str]:
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
-    """Names of a section's keys as a recipe writes them."""
+    """Return the names of a section's keys as a recipe writes them."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -196,7 +196,7 @@ def _literals(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def _known_keys() -> set[str]:
-    """Every key of the schema, to tell a key from a union's tag."""
+    """Return every key of the schema, to tell a key from a union's tag."""
     keys: set[str] = set()
     todo: list[type[BaseModel]] = [Recipe]
     seen: set[type[BaseModel]] = set()

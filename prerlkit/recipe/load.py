@@ -34,7 +34,7 @@ class LoadedRecipe:
 
 
 def packaged() -> dict[str, Path]:
-    """Recipes that come with the package: in a checkout the top-level `recipes/`, in a wheel next to the code.
+    """Return the packaged recipes: in a checkout the top-level `recipes/`, in a wheel next to the code.
 
     Returns:
         Files by bare name (path below the folder, without `.yaml`)."""
@@ -44,7 +44,7 @@ def packaged() -> dict[str, Path]:
 
 
 def locate(name: str) -> Path:
-    """The file of a recipe: a path, or the bare name of a packaged one.
+    """Return the file of a recipe: a path, or the bare name of a packaged one.
 
     Raises:
         UsageError: there is no such file, or no such name.
@@ -84,7 +84,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
 
 
 def read_yaml(path: Path) -> Any:
-    """The document in `path` as ruamel's round-trip types, which remember their lines (YAML 1.2).
+    """Return the document in `path` as ruamel's round-trip types, which remember their lines (YAML 1.2).
 
     Raises:
         UsageError: unreadable, not YAML, a duplicate key, or not a mapping; with the line.
@@ -106,7 +106,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def dump(recipe: Recipe) -> str:
-    """The resolved recipe as YAML: nothing inherited, nothing implied. Loading it gives an equal recipe."""
+    """Return the resolved recipe as YAML: nothing inherited, nothing implied. Loading it gives an equal recipe."""
     return to_yaml(recipe.model_dump(mode="json"))
 
 

@@ -12,7 +12,7 @@ from prerlkit.suggest import nearest
 
 
 def split(override: str) -> tuple[list[str], str]:
-    """`stages.0.steps=3` as its path and its value's text. Raises UsageError when it isn't of that form."""
+    """Return path and value text of `stages.0.steps=3`. Raise UsageError when it isn't of that form."""
     path, equals, value = override.partition("=")
     parts = [part.strip() for part in path.replace("[", ".").replace("]", "").split(".")]
     if not equals or not all(parts):
@@ -23,7 +23,7 @@ def split(override: str) -> tuple[list[str], str]:
 
 
 def apply(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of `data` with the overrides in it. Items of a list go by index, or by their `name`.
+    """Return a copy of `data` with the overrides in it. Items of a list go by index, or by their `name`.
 
     Values are YAML: `3`, `1e-5`, `true`, `null`, `[a, b]`, `{kind: clip, high: 0.3}`.
     """
@@ -56,7 +56,7 @@ _WORD_IS = {"objective": "preset", "probes": "name"}
 
 
 def _key(node: Any, part: str, override: str) -> Any:
-    """The key or index that `part` means in `node`."""
+    """Return the key or index of `part` in `node`."""
     if isinstance(node, dict):
         return part
     if part.isdigit() and int(part) < len(node):

@@ -18,7 +18,7 @@ MAX_RANK = 512
 
 
 def _address(value: str) -> str:
-    """`http://host:8000`, without a slash at its end."""
+    """Return `http://host:8000`, without a slash at its end."""
     try:
         parts = urlsplit(value)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.username

@@ -114,7 +114,7 @@ def _positive_where_trained(value: float, info: ValidationInfo) -> float:
 
 
 def _required_where_trained(schema: dict[str, Any]) -> None:
-    """A stage that is taken needs its name alone."""
+    """Require the fields of a trained stage; a stage with `from` needs only its name."""
     trained = [key for key in schema["required"] if key != "name"]
     schema["required"] = ["name"]
     schema["anyOf"] = [{"required": ["from"]}, {"required": trained}]

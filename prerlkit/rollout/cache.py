@@ -23,7 +23,7 @@ NewCache = Callable[[Any, int], DynamicCache]
 
 
 def growing_cache(config: Any, new_tokens: int) -> DynamicCache:
-    """A cache without free columns, for models that use its length (ALiBi's slopes by position)."""
+    """Return a cache without free columns, for models that use its length (ALiBi's slopes by position)."""
     return DynamicCache(config=config)
 
 
@@ -49,7 +49,7 @@ class PreallocatedLayer(DynamicLayer):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """Columns that hold a token."""
+        """Return the number of columns that hold a token."""
         return self.length
 
     @property
@@ -119,7 +119,7 @@ def join(cache: DynamicCache, mask_BT: Tensor, other: DynamicCache, other_BT: Te
 
 
 def _aligned(held: Tensor, length: int, width: int) -> Tensor:
-    """The last `width` columns of the `length` that hold tokens, zeros in front where there are fewer."""
+    """Return the last `width` columns of the `length` that hold tokens, zeros in front where there are fewer."""
     kept = held[:, :, max(0, length - width) : length]
     return torch.nn.functional.pad(kept, (0, 0, width - kept.shape[2], 0))
 

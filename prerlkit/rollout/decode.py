@@ -48,7 +48,7 @@ class DecodeSequence:
 
 
 def logits_by_head(base: Any, **inputs: Any) -> Tensor:
-    """By decoder and head, for a model whose head is plain."""
+    """Return logits by decoder and head, for a model whose head is plain."""
     # Two-dimensional and contiguous: on the strided [B, 1, D] that the model's own forward gives to its head, torch
     # copies the head's weight once for every sequence of a prefill (3.4 GiB and 5 s for 64 prompts of SmolLM2).
     states_BD = base.get_decoder()(**inputs).last_hidden_state[:, -1].contiguous()
@@ -57,7 +57,7 @@ def logits_by_head(base: Any, **inputs: Any) -> Tensor:
 
 
 def logits_by_model(base: Any, **inputs: Any) -> Tensor:
-    """By the model's own forward."""
+    """Return logits by the model's forward."""
     logits_BV: Tensor = base(**inputs, logits_to_keep=1).logits[:, -1]
     return logits_BV
 
@@ -196,7 +196,7 @@ class Batch:
         self._rows += [DecodeSequence(unit.index, sample) for unit in units for sample in unit.drawn]
 
     def _forward(self, tokens_BT: Tensor, mask_BT: Tensor, positions_BT: Tensor, cache: Any) -> Tensor:
-        """Logits of the last position. [B, V]"""
+        """Return the logits of the last position. [B, V]"""
         return self._next_logits(
             self._base,
             input_ids=tokens_BT,
@@ -208,7 +208,7 @@ class Batch:
 
 
 def _left_padded(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-    """Tokens and mask [P, T], padded in front: every row's next token is in the same column."""
+    """Return tokens and mask [P, T], padded in front: every row's next token is in the same column."""
     width = max(len(prompt.token_ids) for prompt in prompts)
     tokens_PT = torch.zeros(len(prompts), width, dtype=torch.long)
     mask_PT = torch.zeros(len(prompts), width, dtype=torch.long)

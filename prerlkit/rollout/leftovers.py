@@ -97,7 +97,7 @@ def leftover_note() -> str:
 
 
 def _orphaned(process: psutil.Process) -> bool:
-    """Whether the parent is no Python program: an ended one's children are inherited by init or a session manager."""
+    """Return whether the parent is no Python program: init or a session manager inherits orphans."""
     try:
         parent = process.parent()
         if parent is None:

@@ -35,7 +35,7 @@ class FusedLora:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """Within it, the layers compute by their fast forwards. Factors are read at its start."""
+        """Use the layers' fast forwards within the block. Factors are read at its start."""
         changed: list[nn.Module] = []
         try:
             for module in list(self._base.modules()):

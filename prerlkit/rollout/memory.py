@@ -47,7 +47,7 @@ class EngineMemory:
 
 
 def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, length: int, item: int = 2) -> EngineMemory:
-    """Bytes for a causal LM of transformers' `config`.
+    """Return the bytes for a causal LM of transformers' `config`.
 
     Args:
         weights: bytes of the weights as the engine holds them.
@@ -62,7 +62,7 @@ def engine_memory(config: Any, *, weights: int, rank: int, sequences: int, lengt
 
 
 def _sequence(config: Any, length: int, item: int) -> int:
-    """Bytes of one sequence in vLLM's cache: keys and values, and states of layers that have no keys.
+    """Return the bytes of one sequence in vLLM's cache: keys and values, and states of layers that have no keys.
 
     vLLM 0.32 gives both pages of one size: a block holds as many tokens as make it as large as a state. With prefix
     caching (`mamba_cache_mode: align`) a layer keeps two states of a sequence.
@@ -75,19 +75,19 @@ def _sequence(config: Any, length: int, item: int) -> int:
 
 
 def _linear_layers(config: Any) -> int:
-    """How many layers are gated delta nets (Qwen3.5): a state of one size instead of keys."""
+    """Return how many layers are gated delta nets (Qwen3.5), which have a state of one size instead of keys."""
     types = getattr(config, "layer_types", None) or ()
     return types.count("linear_attention") if hasattr(config, "linear_num_value_heads") else 0
 
 
 def _delta_net(config: Any) -> tuple[int, int]:
-    """Width of a gated delta net's queries and keys together with its values, and of the values alone."""
+    """Return the width of a gated delta net's queries, keys and values together, and of the values alone."""
     values = config.linear_num_value_heads * config.linear_value_head_dim
     return 2 * config.linear_num_key_heads * config.linear_key_head_dim + values, values
 
 
 def _state(config: Any, item: int) -> int:
-    """Bytes of a gated delta net's state of one sequence: of its convolution, and in float32 of its recurrence."""
+    """Return the bytes of a gated delta net's state of one sequence: convolution, and recurrence in float32."""
     mixed, values = _delta_net(config)
     return int((config.linear_conv_kernel_dim - 1) * mixed * item + 4 * values * config.linear_key_head_dim)
 
@@ -103,7 +103,7 @@ def quantized_weights(config: Any, weights: int) -> int:
 
 
 def _weights(config: Any) -> tuple[list[int], list[int]]:
-    """Numbers of a layer's weights as vLLM fuses them, and of the tables of tokens."""
+    """Return the sizes of a layer's weights as vLLM fuses them, and of the tables of tokens."""
     hidden, keys = config.hidden_size, key_width(config)
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     queries = config.num_attention_heads * _head_width(config)
@@ -112,7 +112,7 @@ def _weights(config: Any) -> tuple[list[int], list[int]]:
 
 
 def _pinned_share(config: Any) -> float:
-    """Bytes of pinned host memory for a byte of weights.
+    """Return the bytes of pinned host memory for a byte of weights.
 
     vLLM's level-1 sleep copies each allocation into a pinned tensor, and torch's host allocator rounds each of those
     to a power of two. An allocation is one weight as vLLM fuses them: queries with keys and values, gate with up.
@@ -123,12 +123,12 @@ def _pinned_share(config: Any) -> float:
 
 
 def _pinned(size: int) -> float:
-    """Bytes of pinned memory for a weight of `size`: under 10 MiB torch puts several into one segment of 20 MiB."""
+    """Return the pinned bytes for a weight of `size`: under 10 MiB torch puts several into a segment of 20 MiB."""
     return 1 << (size - 1).bit_length() if size >= 10 << 20 else size * 32 / 20
 
 
 def adapter_sides(config: Any) -> int:
-    """Numbers of an adapter of rank 1 on all linear layers: their inputs and outputs."""
+    """Return the size of an adapter of rank 1 on all linear layers: their inputs and outputs."""
     hidden, keys = config.hidden_size, key_width(config)
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     queries = config.num_attention_heads * _head_width(config)
@@ -148,5 +148,5 @@ def _head_width(config: Any) -> int:
 
 
 def key_width(config: Any) -> int:
-    """Numbers of one token's keys in one layer."""
+    """Return the size of one token's keys in one layer."""
     return (getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * _head_width(config)

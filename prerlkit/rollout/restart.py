@@ -90,7 +90,7 @@ class RestartingEngine:
 
 
 def _final(error: Exception) -> bool:
-    """Whether a restart can't help: an error for the user, other than the death of an engine."""
+    """Return whether a restart can't help: an error for the user, other than the death of an engine."""
     return isinstance(error, PrerlkitError) and not isinstance(error, EngineError)
 
 

@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 8
 def sample_tokens(
     logits_BV: Tensor, uniforms_B: Tensor, temperature: float | None, top_p: float = 1.0, top_k: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Next tokens and their log-probs (nats, float32) under the uncut distribution at `temperature`.
+    """Return the next tokens and their log-probs (nats, float32) under the uncut distribution at `temperature`.
 
     Inverse-transform sampling: the token at which the cumulative probability passes the uniform draw. With
     `temperature` None the likeliest token is taken and its log-prob is at temperature 1.
@@ -66,7 +66,7 @@ def _draw_rows(
 
 
 def _locate(mass_RV: Tensor, uniforms_R1: Tensor) -> Tensor:
-    """The first token at which the cumulative mass passes uniform · total. [R, 1]"""
+    """Return the first token at which the cumulative mass passes uniform · total. [R, 1]"""
     padding = -mass_RV.shape[-1] % BLOCK
     blocks_RKL = torch.nn.functional.pad(mass_RV, (0, padding)).unflatten(-1, (-1, BLOCK))
     sums_RK = blocks_RKL.sum(-1).cumsum(-1)
@@ -86,7 +86,7 @@ def _below(target_R1: Tensor, total_R1: Tensor) -> Tensor:
 
 
 def _cut(logits_BV: Tensor, top_p: float, top_k: int) -> Tensor:
-    """Logits with everything outside the top k, then outside the smallest set of mass top_p, at −inf."""
+    """Return the logits with −inf outside the top k, then outside the smallest set of mass top_p."""
     ordered_BV, order_BV = logits_BV.sort(dim=-1, descending=True)
     drop_BV = torch.zeros_like(ordered_BV, dtype=torch.bool)
     if top_k:

@@ -171,12 +171,12 @@ class VllmEngine:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _place(self) -> Path:
-        """Folder of the present adapter. A new path each time: vLLM finds cached prefixes by it."""
+        """Return the folder of the present adapter. A new path each time: vLLM finds cached prefixes by it."""
         return self._folder / f"adapter-{self._version}"
 
 
 def rank_for(rank: int) -> int:
-    """The smallest max_lora_rank of vLLM's that holds an adapter of `rank`.
+    """Return the smallest max_lora_rank of vLLM's that holds an adapter of `rank`.
 
     Raises:
         UsageError: there is none.

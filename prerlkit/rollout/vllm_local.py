@@ -63,7 +63,7 @@ class LocalSettings:
 
 
 def check_installed() -> None:
-    """Raises UsageError with what to install when there is no vLLM in this environment."""
+    """Raise UsageError with the install command when there is no vLLM in this environment."""
     if importlib.util.find_spec("vllm") is None:
         raise UsageError(
             "rollout.engine is vllm, but vLLM is not installed here.",
@@ -72,7 +72,7 @@ def check_installed() -> None:
 
 
 def has_sleep() -> bool:
-    """Whether this build of vLLM can give its memory back. Its CPU build can't."""
+    """Return whether this build of vLLM can give its memory back. Its CPU build can't."""
     from vllm.platforms import current_platform
 
     return bool(current_platform.is_sleep_mode_available())
@@ -116,7 +116,7 @@ class LocalVllm:
             self._asleep = False
 
     def rest(self) -> None:
-        """Level 1: the weights wait in host memory, the cache is dropped (its keys are of an adapter that will go)."""
+        """Sleep at level 1: the weights move to host memory, and the cache, which is of the old adapter, is dropped."""
         if self._sleeps and not self._asleep:
             with self._call("vLLM did not go to sleep"):
                 self._llm.sleep(level=1)

@@ -66,7 +66,7 @@ class ServerVllm:
                 )
 
     def check_logprobs(self, token_ids: tuple[int, ...], *, plain: bool) -> None:
-        """Raises UsageError when the server's log-probs are not of the distribution that it draws from.
+        """Raise UsageError when the server's log-probs are not of the distribution that it draws from.
 
         Args:
             plain: whether the recipe samples at temperature 1 without top_p and top_k: then any server's are right.
@@ -90,10 +90,10 @@ class ServerVllm:
             return
 
     def wake(self) -> None:
-        """Nothing to do: its memory is its own."""
+        """Do nothing: the server has separate memory."""
 
     def rest(self) -> None:
-        """Nothing to do: its memory is its own."""
+        """Do nothing: the server has separate memory."""
 
     def load(self, folder: Path) -> None:
         """See `Client.load`."""
@@ -155,7 +155,7 @@ class ServerVllm:
             ) from missing
 
     def _base_model(self) -> str:
-        """The name under which the server serves its base. Raises EngineError when it is out of reach."""
+        """Return the name under which the server serves its base. Raise EngineError when it is out of reach."""
         models = self._send("/v1/models", None, CONNECT_SECONDS)["data"]
         return str(next(m["id"] for m in models if not m.get("parent")))
 
@@ -170,7 +170,7 @@ class ServerVllm:
         return {**body, "cache_salt": f"{os.getpid()}-{salt}"} if salt else body
 
     def _complete(self, body: Any) -> Any:
-        """The completion of a request. Raises AbortedError where it was broken off."""
+        """Return the completion of a request. Raise AbortedError where it was broken off."""
         choice = self._post(COMPLETIONS, body)["choices"][0]
         check_finished(choice["finish_reason"], f"The vLLM server at {self._address}")
         return choice

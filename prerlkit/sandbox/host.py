@@ -74,7 +74,7 @@ class Host:
 
 
 def bwrap() -> str | None:
-    """Path of bubblewrap, from a PATH that holds at least the system's folders."""
+    """Return the path of bubblewrap, from a PATH that holds at least the system's folders."""
     return shutil.which("bwrap", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/bin", "/usr/bin"]))
 
 
@@ -154,7 +154,7 @@ def choose(layer: str = "auto", unsandboxed: bool = False) -> Sandbox:
 
 
 def look() -> Host:
-    """What the host offers, and which layers work."""
+    """Return the host's facts, and which layers work."""
     path = bwrap()
     linux = sys.platform == "linux"
     return Host(

@@ -44,7 +44,7 @@ class Interpreter:
 
 
 def base() -> Interpreter:
-    """The interpreter below this process's environment, at its original path."""
+    """Return the interpreter below this process's environment, at its original path."""
     executable = os.path.realpath(sys._base_executable or sys.executable)  # type: ignore[attr-defined]
     prefix = Path(sys.base_prefix)
     stdlib = sysconfig.get_path("stdlib")
@@ -57,7 +57,7 @@ def base() -> Interpreter:
 
 
 def for_everyone(reachable: bool) -> Interpreter:
-    """An interpreter that any user can read: the base one, or a copy.
+    """Return an interpreter that any user can read: the base one, or a copy.
 
     Args:
         reachable: also the folders above it must let everyone pass (False where it is mounted elsewhere).
@@ -134,7 +134,7 @@ def _public_folder() -> Path:
 
 
 def _keeps(folder: Path) -> bool:
-    """Whether others can pass through a folder, and can't rename what this user has in it."""
+    """Return whether others can pass through a folder and can't rename this user's files in it."""
     found = folder.stat()
     safe = found.st_uid in (0, os.geteuid()) and (not found.st_mode & 0o022 or bool(found.st_mode & stat.S_ISVTX))
     return safe and bool(found.st_mode & stat.S_IXOTH)

@@ -112,7 +112,7 @@ def launch(layer: Name, limits: Limits, bwrap: str | None = None, forks: bool = 
 
 @lru_cache
 def _interpreter(root: bool, reachable: bool) -> interpreter.Interpreter:
-    """Root hands its guests to another user, who must be able to read their interpreter."""
+    """Return the guests' interpreter. Root's guests get another user, who must be able to read it."""
     return interpreter.for_everyone(reachable) if root else interpreter.base()
 
 
@@ -127,7 +127,7 @@ def _namespaces(root: bool) -> list[str]:
 
 
 def _mounts(python: interpreter.Interpreter, disk: int) -> list[str]:
-    """Python's files, three devices and a private /tmp. No /proc, no /sys; everything else is read-only."""
+    """Return the mounts: Python's files, three devices and a private /tmp, all else read-only; no /proc, no /sys."""
     arguments: list[str] = []
     made: set[str] = set()
     for path in sorted(python.readable, key=lambda path: path.count("/")):
@@ -156,7 +156,7 @@ def _unprivileged() -> int:
 
 @lru_cache
 def can_change_user() -> bool:
-    """Whether this is root with the right to become another user, and there are others (in some containers not)."""
+    """Return whether this is root with the right to become another user, and there are other users."""
     if os.geteuid() != 0:
         return False
     status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
@@ -165,13 +165,13 @@ def can_change_user() -> bool:
 
 
 def _last_user() -> int:
-    """The highest user id that exists in this namespace."""
+    """Return the highest user id that exists in this namespace."""
     lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
     return max((int(first) + int(count) - 1 for first, _, count in map(str.split, lines)), default=0)
 
 
 def abi() -> int:
-    """Version of the kernel's Landlock; 0 where it has none or it is switched off."""
+    """Return the version of the kernel's Landlock; 0 where it has none or it is switched off."""
     import ctypes
 
     version = ctypes.CDLL(None, use_errno=True).syscall(444, None, ctypes.c_size_t(0), 1)

@@ -265,7 +265,7 @@ def _frame(message: Any) -> bytes:
 
 @lru_cache
 def _modules(role: str) -> tuple[tuple[str, Any], ...]:
-    """The code of the guest's modules, the one that it becomes last."""
+    """Return the code of the guest's modules, the one that it becomes last."""
     found = []
     shared = (
         ("libc", "boot", "channel", "values") if role == "judge" else ("libc", "boot", "channel", "values", "prelude")

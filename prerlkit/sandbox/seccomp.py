@@ -117,7 +117,7 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, va
 
 
 def supported() -> bool:
-    """Whether the filter knows this machine's system calls."""
+    """Return whether the filter knows this machine's system calls."""
     return platform.machine() in _ARCHITECTURES
 
 
@@ -205,7 +205,7 @@ def _refuse_hidden_writes() -> list[Instruction]:
 
 
 def _when(numbers: list[int | None], then: list[Instruction]) -> list[Instruction]:
-    """`then`, which ends in a return, for calls of these numbers. The number is loaded before and after."""
+    """Return `then`, which ends in a return, for calls of these numbers. The number is loaded before and after."""
     return [
         instruction
         for number in numbers

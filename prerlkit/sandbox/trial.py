@@ -120,7 +120,7 @@ class Candidate:
         return ""
 
     def ask(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Its answer to `call` or `apply`: {"v": plain data} or {"e": [class names, message]}.
+        """Return its answer to `call` or `apply`: {"v": plain data} or {"e": [class names, message]}.
 
         Raises:
             CandidateGone: it ended, took too long, or wrote something that is no answer.

@@ -89,7 +89,7 @@ class Served:
         raise NameError(f"name {name!r} is not defined")
 
     def _spelled(self, value: Any) -> Any:
-        """The items of an iterator or of a dict's view; other objects stay here."""
+        """Return the items of an iterator or of a dict's view; other objects stay here."""
         if not isinstance(value, _VIEWS) and not hasattr(type(value), "__next__"):
             return self._keep(value)
         items: list[Any] = []
@@ -108,7 +108,7 @@ class Served:
 
 
 def _units(prompt: str, code: str, entry: str) -> list[str]:
-    """Sources to run one after the other, in one namespace."""
+    """Return the sources to run one after the other, in one namespace."""
     if not prompt:
         return [code]
     entry = entry.partition("(")[0].partition(".")[0]  # the class of Class().method
@@ -130,7 +130,7 @@ def _parse(source: str) -> Any:
 
 
 def _defined(tree: Any) -> set[str]:
-    """Functions, classes and variables that it defines anywhere."""
+    """Return the functions, classes and variables that it defines anywhere."""
     names, nodes = set(), [tree]
     while nodes:
         node = nodes.pop()

@@ -22,7 +22,7 @@ class Channel:
         self._reader, self._write_fd = reader, write_fd
 
     def receive(self) -> Any:
-        """The next message. The process ends when the host has gone."""
+        """Return the next message. The process ends when the host has closed the pipe."""
         head = self._reader.read(4)
         body = self._reader.read(int.from_bytes(head, "big")) if len(head) == 4 else b""
         if not body:
@@ -43,7 +43,7 @@ class Channel:
 
 
 def to_json(data: Any) -> str:
-    """As `json.dumps`. Floats keep every bit; NaN and infinities are written as Python's reader takes them."""
+    """Return JSON like `json.dumps`. Floats keep every bit; NaN and infinities are written as Python reads them."""
     kind = type(data)
     if kind is str:
         return _quote(data)

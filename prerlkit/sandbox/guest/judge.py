@@ -245,7 +245,7 @@ class Cases:
 
 
 def _said(error: BaseException) -> str:
-    """The message of an error; empty where it holds an object of the candidate's that doesn't describe itself."""
+    """Return an error's message; empty where it holds a candidate's object that doesn't describe itself."""
     try:
         return str(error)
     except (Gone, Exception):  # noqa: BLE001 - whatever the object raises
@@ -274,7 +274,7 @@ def _exception(kinds: list[str], message: str) -> Exception:
 
 
 def _write_back(value: Any, after: Any) -> None:
-    """Changes that a function made to its arguments, where it returned None as functions that work in place do."""
+    """Apply a function's changes of its arguments, if it returned None like functions that work in place."""
     if type(value) is not type(after):
         return
     if isinstance(value, list | bytearray):

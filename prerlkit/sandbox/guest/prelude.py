@@ -62,7 +62,7 @@ def bind(names: dict[str, Any], code: CodeType, source: str) -> None:
 
 
 def _used(code: CodeType) -> set[str]:
-    """Names that are looked up, or are attributes, anywhere in it."""
+    """Return the names that are looked up, or are attributes, anywhere in it."""
     used: set[str] = set()
     codes = [code]
     while codes:
@@ -73,7 +73,7 @@ def _used(code: CodeType) -> set[str]:
 
 
 def _scan(tree: Any) -> tuple[set[str], set[str], set[str]]:
-    """The names that a tree loads, those that its top level or a `global` binds, and those that it calls."""
+    """Return the names that a tree loads, those that its top level or a `global` binds, and those that it calls."""
     loaded: set[str] = set()
     bound: set[str] = set()
     called: set[str] = set()

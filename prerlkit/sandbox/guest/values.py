@@ -31,7 +31,7 @@ _FEW = 16  # items, of which any hashes are cheap
 
 
 def pack(value: Any, opaque: Callable[[Any], Any], depth: int = 0) -> Any:
-    """Plain data for a value. Instances of a subclass of a built-in type count as that type.
+    """Return plain data for a value. Instances of a subclass of a built-in type count as that type.
 
     Raises:
         ValueError: it is nested too deeply.
@@ -133,7 +133,7 @@ def unpack(data: Any, opaque: Callable[[Any], Any]) -> Any:
 
 
 def _unpack_of_module(name: str, body: Any, opaque: Callable[[Any], Any]) -> Any:
-    """A value whose class has to be imported."""
+    """Return a value whose class has to be imported."""
     if name == "Fraction":
         from fractions import Fraction
 
@@ -186,5 +186,5 @@ def _parts(item: Any) -> int:
 
 
 def _length(numbers: range) -> int:
-    """`len`, without its limit of 2^63."""
+    """Return `len` without its limit of 2^63."""
     return max(0, -((numbers.start - numbers.stop) // numbers.step)) if numbers.step else 0
