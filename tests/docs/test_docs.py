@@ -96,6 +96,24 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as Python-Markdown and GitHub make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+def test_anchors_of_links_between_pages_exist():
+    """The strict build of the site checks this too, where MkDocs is installed."""
+    found = [
+        (page, page if not target else (page.parent / target).resolve(), anchor)
+        for page in PAGES
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 20
+    assert [f"{page.name}: {to.name}#{anchor}" for page, to, anchor in found if anchor not in _anchors(to)] == []
+
+
 def test_every_test_file_that_a_page_names_exists():
     existing = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
     named = {
