@@ -4,6 +4,7 @@ A table is between `<!-- KIND -->` or `<!-- KIND: NAME -->` and `<!-- end -->`. 
     metrics: of steps, evaluations, or a probe (NAME), from the catalogue
     presets: the algorithms' names with their five choices
     health: the conditions that a run warns of
+    benchmarks: the presets of `prerlkit eval`
     packages: the parts of `prerlkit`, from the lowest to the highest
     verifier: what a built-in one does and its settings, as `prerlkit verifiers show NAME` prints them
     verdicts: the examples of a verifier (NAME), from its cases in tests/verifiers
@@ -18,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from prerlkit.evaluation.harness.presets import PRESETS as BENCHMARKS
 from prerlkit.metrics.catalogue import OF_EVALUATIONS, OF_STEPS
 from prerlkit.metrics.metric import Metric
 from prerlkit.objective.choices import Advantage, Cispo, Clip, Constant, Gspo, Loss, Objective
@@ -29,7 +31,15 @@ from prerlkit.verify.registry import find
 
 FOLDER = Path(__file__).resolve().parent
 CASES = FOLDER.parent / "tests" / "verifiers"
-PAGES = ("algorithms.md", "architecture.md", "metrics.md", "probes.md", "reliability.md", "verifiers.md")
+PAGES = (
+    "algorithms.md",
+    "architecture.md",
+    "evaluation.md",
+    "metrics.md",
+    "probes.md",
+    "reliability.md",
+    "verifiers.md",
+)
 TABLES = {"steps": OF_STEPS, "evaluations": OF_EVALUATIONS, **{probe.name: probe.metrics for probe in known_probes()}}
 SOURCES = {
     "nsr-prerl": "2604.14142",
@@ -49,7 +59,8 @@ SOURCES = {
 """arXiv numbers of the presets."""
 _DIRECTIONS = {"higher": "↑", "lower": "↓", "": ""}
 TABLE = re.compile(
-    r"(<!-- (metrics|presets|health|packages|verifier|verdicts)(?:: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (metrics|presets|health|packages|benchmarks|verifier|verdicts)(?:: (\w+))? -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -85,6 +96,15 @@ def health(_: str) -> str:
         assert text.startswith("Warn when "), name
         rows.append((f"`{name}`", text.removeprefix("Warn when ").removesuffix(".")))
     return table(("name", "condition"), rows)
+
+
+def benchmarks(_: str) -> str:
+    """Return the table of the benchmarks that an evaluation knows by name."""
+    rows = []
+    for name, preset in BENCHMARKS.items():
+        where = ", ".join(part for part in (preset.source.config, preset.source.split) if part)
+        rows.append((f"`{name}`", escaped(preset.about), f"`{preset.source.id}`, {where}", f"`{preset.verifier.name}`"))
+    return table(("preset", "what it is", "on the Hub", "verifier"), rows)
 
 
 def verifier(name: str) -> str:
@@ -182,6 +202,7 @@ def _loss(choice: Loss) -> str:
 _KINDS: Mapping[str, Callable[[str], str]] = {
     "metrics": metrics,
     "presets": presets,
+    "benchmarks": benchmarks,
     "health": health,
     "packages": packages,
     "verifier": verifier,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -92,3 +93,33 @@ def test_a_token_is_present_and_never_shown(monkeypatch):
     text = "\n".join(health.hub().lines)
     assert "present" in text
     assert "secret" not in text
+
+
+def test_recipes_are_sorted_by_whether_they_fit():
+    """By formula: 16 GiB hold the weights of a 4B model in 4 bit, and its run perhaps; 1 GiB holds none of them."""
+    from prerlkit.doctor.recipes import recipes
+    from prerlkit.plan.device import Device, card
+
+    def group(text, label):
+        lines = text.splitlines()
+        begin = next((n for n, line in enumerate(lines) if line.startswith(label)), len(lines) - 1) + 1
+        own = [line for line in lines[begin:] if line.startswith(" ")]
+        end = next((n for n, line in enumerate(lines[begin:]) if not line.startswith(" ")), len(own))
+        return " ".join(lines[begin : begin + end])
+
+    small = "\n".join(recipes(Device("this machine's memory", "cpu", 4 * 2**30, 2**30)).lines)
+    assert "free              4.0 GiB of this machine's memory" in small
+    assert "reach_dsrl (1." in group(small, "fit")
+    assert "quickstart_dsrl (3." in group(small, "fit")
+    assert "math_dsrl_12gb" in group(small, "may fit") + group(small, "too large")
+    large = "\n".join(recipes(card("rtx4090")).lines)
+    assert "math_dsrl (23." in group(large, "fit")
+    assert "math_dsrl_16gb (" in group(large, "may fit")
+    assert "too large" not in large
+
+
+def test_the_processor_is_named_with_its_memory_and_dtypes():
+    text = "\n".join(health.processor().lines)
+    assert re.search(r"cores             \d+", text)
+    assert re.search(r"memory            [\d.]+ GiB free of [\d.]+", text)
+    assert "float32, bfloat16" in text

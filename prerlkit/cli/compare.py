@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from prerlkit.cli.completion import run_folders
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import check_page, write_page
 from prerlkit.cli.visible import echo
@@ -15,7 +16,10 @@ from prerlkit.cli.visible import echo
 
 @guarded
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold runs.", metavar="RUN…")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, or folders that hold runs.", metavar="RUN…", autocompletion=run_folders),
+    ],
     by: Annotated[
         list[str] | None,
         typer.Option("--by", metavar="KEY", help="A recipe key whose values make the groups. Repeatable."),

@@ -22,7 +22,7 @@ def doctor(
         Path | None, typer.Option("--json", help="With --run: write all of it into a file, for a bug report.")
     ] = None,
 ) -> None:
-    """Say what this machine offers and what is missing: card, driver, packages, sandbox, disk, Hub.
+    """Say what this machine offers and what is missing: processor, card, packages, sandbox, disk, Hub, fitting recipes.
 
     [bold]prerlkit doctor[/bold]                              what is here
     [bold]prerlkit doctor --run --json doctor.json[/bold]     and whether it works
@@ -34,10 +34,11 @@ def doctor(
     if output is not None and not run:
         raise UsageError("--json is the report of --run.", "Add --run.")
     from prerlkit.doctor.machine import SECTIONS
+    from prerlkit.doctor.recipes import recipes
     from prerlkit.quiet import quiet_libraries
 
     quiet_libraries()
-    findings = {title: look() for title, look in SECTIONS.items()}
+    findings = {title: look() for title, look in {**SECTIONS, "recipes": recipes}.items()}
     for title, found in findings.items():
         echo(f"{title}: {'ok' if found.fine else 'NOT USABLE'}")
         for line in found.lines:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from prerlkit.cli.completion import preset_names, recipe_names, run_folders, verifier_names
 from prerlkit.evaluation.request import EvalRequest
 
 _ASK, _DRAW, _MODEL = "What is asked", "How it is answered", "The models"
@@ -41,19 +42,21 @@ def _flag(name: str, *flags: str, text: str) -> inspect.Parameter:
 
 
 _TARGETS = typer.Argument(
-    metavar="TARGET…", help="Run folders, adapter folders, Hub ids, model folders, pypi: models of packaged recipes."
+    metavar="TARGET…",
+    help="Run folders, adapter folders, Hub ids, model folders, pypi: models of packaged recipes.",
+    autocompletion=run_folders,
 )
 _OUTPUT = typer.Option("--output", "-o", help="Folder; default: evals/<what is asked>.")
 
 SIGNATURE = inspect.Signature(
     [
         _parameter("targets", list[str] | None, _TARGETS, None),
-        _field("recipe", str | None, "--recipe", "-r", panel=_ASK),
+        _field("recipe", str | None, "--recipe", "-r", panel=_ASK, autocompletion=recipe_names),
         _field("overrides", list[str] | None, "--set", "-s", metavar="PATH=VALUE", panel=_ASK),
         _field("trust", bool, "--trust", panel=_ASK),
-        _field("preset", str | None, panel=_ASK),
+        _field("preset", str | None, panel=_ASK, autocompletion=preset_names),
         _field("data", str | None, metavar="FILE|{…}", panel=_ASK),
-        _field("verifier", str | None, metavar="NAME|{…}", panel=_ASK),
+        _field("verifier", str | None, metavar="NAME|{…}", panel=_ASK, autocompletion=verifier_names),
         _field("prompt", str | None, panel=_ASK),
         _field("answer", str | None, metavar="COLUMN", panel=_ASK),
         _field("answer_pattern", str | None, panel=_ASK),

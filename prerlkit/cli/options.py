@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prerlkit.cli.completion import card_names, recipe_names, run_folders
 from prerlkit.cli.visible import echo
 from prerlkit.errors import PrerlkitError, UsageError
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from prerlkit.trust import ForeignCode
 
 RecipeName = Annotated[
-    str, typer.Argument(help="A recipe's path, or the bare name of a packaged one.", metavar="RECIPE")
+    str,
+    typer.Argument(
+        help="A recipe's path, or the bare name of a packaged one.", metavar="RECIPE", autocompletion=recipe_names
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -30,9 +34,15 @@ Vram = Annotated[
     str | None, typer.Option("--vram", help="Plan for a CUDA card with so much memory: 24GiB.", metavar="SIZE")
 ]
 Gpu = Annotated[
-    str | None, typer.Option("--gpu", help="Plan for a card by name: rtx4090, rtx3090, l4, …", metavar="CARD")
+    str | None,
+    typer.Option(
+        "--gpu", help="Plan for a card by name: rtx4090, rtx3090, l4, …", metavar="CARD", autocompletion=card_names
+    ),
 ]
-Run = Annotated[Path, typer.Argument(help="A run folder, as `prerlkit run` leaves it.", metavar="RUN")]
+Run = Annotated[
+    Path,
+    typer.Argument(help="A run folder, as `prerlkit run` leaves it.", metavar="RUN", autocompletion=run_folders),
+]
 Base = Annotated[
     str | None,
     typer.Option("--base", metavar="MODEL", help="Where the run's base lies now: a folder or a Hub id."),

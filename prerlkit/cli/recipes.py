@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from prerlkit.cli.completion import PackagedName, VerifierName
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Trust, say_unchecked, settled
 from prerlkit.cli.visible import VisibleConsole, echo
@@ -79,15 +80,56 @@ def validate(recipe: RecipeName, overrides: Overrides = None, trust: Trust = Fal
 @guarded
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")],
-    start: Annotated[str, typer.Option("--from", help="The packaged recipe to start from.")] = "quickstart_dsrl",
+    start: PackagedName = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="Your rows: jsonl, json, csv or parquet.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="COLUMN", help="Of --data: the gold answer's column.")
+    ] = None,
+    verifier: VerifierName = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="COLUMN", help="Of --data: the question's column, or a text with {column}."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="ID", help="Of --data: a Hub id or a folder; else a small one.")
+    ] = None,
 ) -> None:
-    """Write a recipe of your own, started from a packaged one with its comments."""
-    from prerlkit.recipe.load import locate
+    """Write a recipe of your own with comments: for your rows, or from a packaged one.
 
+    [bold]prerlkit recipes init mine.yaml[/bold]
+      a copy of the quickstart
+    [bold]prerlkit recipes init my.yaml --data my.jsonl --answer gold --verifier math[/bold]
+      for the rows of a file
+    """
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{path} should end in .yaml.")
     if path.exists():
         raise UsageError(f"{path} exists.", "Choose another name.")
-    text = locate(start).read_text(encoding="utf-8")
-    path.write_text(text.replace(f"\nname: {start}\n", f"\nname: {path.stem}\n"), encoding="utf-8")
-    echo(f"{path}: a copy of {start}. Edit it, then: prerlkit run {path}")
+    if data is None and (answer or verifier or prompt or model):
+        raise UsageError("--answer, --verifier, --prompt and --model belong to --data.", "Add --data FILE.")
+    if data is not None:
+        if start is not None:
+            raise UsageError("--data and --from exclude each other.", "Choose one.")
+        if verifier is None:
+            raise UsageError("Which verifier judges the answers?", "Add --verifier math, for example.")
+        _init_for_rows(path, data, answer=answer, verifier=verifier, prompt=prompt, model=model)
+        return
+    from prerlkit.recipe.load import locate
+
+    name = start or "quickstart_dsrl"
+    text = locate(name).read_text(encoding="utf-8")
+    path.write_text(text.replace(f"\nname: {name}\n", f"\nname: {path.stem}\n"), encoding="utf-8")
+    echo(f"{path}: a copy of {name}. Edit it, then: prerlkit run {path}")
+
+
+def _init_for_rows(
+    path: Path, data: Path, *, answer: str | None, verifier: str, prompt: str | None, model: str | None
+) -> None:
+    from prerlkit.train.starting_recipe import starting_recipe
+
+    made = starting_recipe(path, data, answer=answer, verifier=verifier, prompt=prompt, model=model)
+    say_unchecked(made.unchecked)
+    path.write_text(made.text, encoding="utf-8")
+    echo(f"{path}: a recipe for {data}. Look at it, then: prerlkit run {path} --dry-run")

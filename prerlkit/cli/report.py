@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from prerlkit.cli.completion import run_folders
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import check_page, write_page
 from prerlkit.cli.visible import echo
@@ -17,7 +18,10 @@ from prerlkit.errors import UsageError
 
 @guarded
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders, as `prerlkit run` wrote them.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN…", help="Run folders, as `prerlkit run` wrote them.", autocompletion=run_folders),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; else report.html in the run folder.")
     ] = None,

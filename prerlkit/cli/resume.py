@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from prerlkit.cli.completion import run_folders
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Quiet, Trust, Verbose
 from prerlkit.errors import UsageError
@@ -15,7 +16,7 @@ from prerlkit.runs.files import RunFiles
 
 @guarded
 def resume(
-    run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN", autocompletion=run_folders)],
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", metavar="PATH=VALUE", help="Change steps, evaluation, health, output or memory."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prerlkit.cli.completion import recipe_names
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Trust
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 @guarded
 def sweep(
-    recipes: Annotated[list[str], typer.Argument(help="Recipes: paths or packaged names.", metavar="RECIPE…")],
+    recipes: Annotated[
+        list[str],
+        typer.Argument(help="Recipes: paths or packaged names.", metavar="RECIPE…", autocompletion=recipe_names),
+    ],
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="LIST", help="0,1,2 or 0-4; the recipe's own if left out.")
     ] = None,

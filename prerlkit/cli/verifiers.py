@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prerlkit.cli.completion import verifier_names
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import Overrides, RecipeName, Trust
 from prerlkit.cli.visible import echo
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 verifiers = typer.Typer(no_args_is_help=True, help="List, show, start, test and audit verifiers.")
 
 Name = Annotated[
-    str, typer.Argument(help="A verifier's name, path/to/file.py:Class, or path/to/file.py:function.", metavar="NAME")
+    str,
+    typer.Argument(
+        help="A verifier's name, path/to/file.py:Class, or path/to/file.py:function.",
+        metavar="NAME",
+        autocompletion=verifier_names,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 

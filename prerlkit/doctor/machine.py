@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prerlkit.install import pip_install
 from prerlkit.policy import cards
-from prerlkit.recipe.dtype import auto, cpu_rates
+from prerlkit.recipe.dtype import auto, cpu_rates, has_bfloat16
 from prerlkit.rollout.leftovers import leftover_engines
 from prerlkit.rollout.toolchain import compile_problem
 
@@ -43,6 +43,25 @@ class DoctorFinding:
     fine: bool = True
 
 
+def processor() -> DoctorFinding:
+    """Return the cores and the memory that this process may use, which in a container are fewer than the machine's."""
+    import psutil
+
+    from prerlkit.plan.device import free_host_memory
+
+    usable, all_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0, os.cpu_count() or 0
+    free, total = free_host_memory(), psutil.virtual_memory().total
+    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in cpu_rates().items())
+    return DoctorFinding(
+        (
+            f"cores             {usable or all_cores}" + (f" of {all_cores}" if 0 < usable < all_cores else ""),
+            f"memory            {free / GIB:.1f} GiB free of {total / GIB:.1f}",
+            f"dtypes            float32, {'bfloat16' if has_bfloat16() else 'bfloat16 (no instructions: slow)'}"
+            f"{rates and f'; GFLOP/s of one thread: {rates}'}",
+        )
+    )
+
+
 def gpu() -> DoctorFinding:
     """Cards, their driver, and the build of torch. No card is no fault: everything runs on a CPU too."""
     import torch
@@ -64,8 +83,7 @@ def gpu() -> DoctorFinding:
         return DoctorFinding(tuple(lines), fine=False)
     if not usable:
         lines.append("used              the CPU: small models learn there; 1.7B and more want a card")
-        rates = ", ".join(f"{name} {rate:.0f}" for name, rate in cpu_rates().items())
-        lines.append(f"dtype: auto       {auto('cpu')}{rates and f'; GFLOP/s of one thread: {rates}'}")
+        lines.append(f"dtype: auto       {auto('cpu')}")
     leftovers = leftover_engines()
     for one in leftovers:
         lines.append(
@@ -201,6 +219,7 @@ def _version(name: str) -> str | None:
 
 
 SECTIONS: Mapping[str, Callable[[], DoctorFinding]] = {
+    "processor": processor,
     "GPU": gpu,
     "packages": packages,
     "4-bit and engines": extras,

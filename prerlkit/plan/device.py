@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from prerlkit.errors import UsageError
+from prerlkit.plan.data_sheets import CARDS
 from prerlkit.policy.base import pick_device
 from prerlkit.rollout.memory import FRAGMENTATION
 from prerlkit.suggest import nearest
@@ -49,36 +50,18 @@ class Device:
         return int(tracked * (1 + FRAGMENTATION)) + self.overhead
 
 
-_CARDS = {  # MiB that nvidia-smi reports, GB/s, 16-bit TFLOP/s with float32 sums: data sheets
-    "rtx3060": (12288, 360, 25),
-    "rtx3090": (24576, 936, 71),
-    "rtx4060": (8188, 272, 30),
-    "rtx4060ti-16": (16380, 288, 44),
-    "rtx4070": (12282, 504, 58),
-    "rtx4080": (16376, 717, 97),
-    "rtx4090": (24564, 1008, 165),
-    "rtx5090": (32607, 1792, 210),
-    "t4": (15360, 320, 65),
-    "l4": (23034, 300, 121),
-    "a10": (23028, 600, 125),
-    "a100-40": (40960, 1555, 312),
-    "a100-80": (81920, 2039, 312),
-    "h100": (81559, 3352, 989),
-}
-
-
 _WITHOUT_BFLOAT16 = ("t4",)
 """Compute capability 7.5."""
 
 
 def card(name: str) -> Device:
     """A card by name. Raises UsageError for an unknown one."""
-    if name not in _CARDS:
+    if name not in CARDS:
         raise UsageError(
-            f'--gpu: "{name}" is not known{nearest(name, list(_CARDS))}',
-            f"Known: {', '.join(_CARDS)}. Or give its memory: --vram 24GiB.",
+            f'--gpu: "{name}" is not known{nearest(name, list(CARDS))}',
+            f"Known: {', '.join(CARDS)}. Or give its memory: --vram 24GiB.",
         )
-    memory, bandwidth, flops = _CARDS[name]
+    memory, bandwidth, flops = CARDS[name]
     native = name not in _WITHOUT_BFLOAT16
     return Device(name, "cuda", memory * 2**20, _CUDA_CONTEXT, bandwidth * 1e9, flops * 1e12, native)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from prerlkit.plan.tracker import (
 )
 from prerlkit.policy.blank import blank_base
 from prerlkit.recipe.dtype import BYTES
+from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.rollout.cache import ROOM
 
@@ -35,8 +37,8 @@ _GROWTH = 1.5
 
 def by_formula(recipe: Recipe, config: str, device_type: str) -> tuple[Sizes, list[Traced]]:
     """Return sizes and peaks as `trace` does. Each peak is the sum of all that could be alive at the same time."""
-    whole = blank_base(config, recipe.model.model_copy(update={"quantization": "none"}), device_type)
-    base = blank_base(config, recipe.model, device_type) if recipe.model.quantization != "none" else whole
+    whole = _shapes(config, recipe.model.model_copy(update={"quantization": "none"}), device_type)
+    base = _shapes(config, recipe.model, device_type)
     text = whole.config.get_text_config()
     numbers = [p.numel() for p in whole.parameters()]
     held = sum(t.numel() * t.element_size() for t in weights_of(base))
@@ -52,6 +54,12 @@ def by_formula(recipe: Recipe, config: str, device_type: str) -> tuple[Sizes, li
         made.append(_stage(recipe, stage, text, held, (below, own), token, item))
         earlier = below + own
     return sizes, made
+
+
+@lru_cache(maxsize=8)
+def _shapes(config: str, model: Model, device_type: str) -> Any:
+    """Return `blank_base`, which is only read here. Recipes of one model share it."""
+    return blank_base(config, model, device_type)
 
 
 def _layers(text: Any) -> int:

@@ -24,6 +24,17 @@ _NOTES = {
     "by formula": "memory planned by formula",
 }
 """Part of a message that a run prints → what the table calls it."""
+_MEANINGS = {
+    "padded rows in training": "attention or a recurrent state takes no packed rows: each completion is a padded row "
+    "with its prompt",
+    "logits held whole": "the model changes its logits after the head, so they exist for a whole micro-batch: use "
+    "small ones",
+    "decodes through `generate`, slower": "its cache can't be padded and repeated for a group",
+    "positions fixed for the run's longest text": "LongRoPE and dynamic NTK choose frequencies by length; a run takes "
+    "one choice for all texts, as vLLM does by `max_model_len`",
+    "experts without an adapter": "the experts of a layer are one tensor",
+    "memory planned by formula": "the model can't be traced on shapes",
+}
 
 
 def outcome(trial: Any) -> dict[str, Any]:
@@ -43,9 +54,11 @@ def _left_out(line: str) -> str:
 
 
 def table(outcomes: dict[str, dict[str, Any]]) -> str:
-    """Return the Markdown table."""
+    """Return the Markdown tables of models and of what the notes mean."""
     rows = [f"| {name} | {found['result']} | {found['note']} |" for name, found in outcomes.items()]
-    return "\n".join(["| model | result | note |", "|---|---|---|", *rows]) + "\n"
+    notes = [f"| {note} | {meaning} |" for note, meaning in _MEANINGS.items()]
+    models = ["| model | result | note |", "|---|---|---|", *rows]
+    return "\n".join([*models, "", "| note | meaning |", "|---|---|", *notes]) + "\n"
 
 
 def write(outcomes: dict[str, dict[str, Any]]) -> None:
