@@ -75,7 +75,7 @@ class Reader:
         small["model"].pop("sha256", None)
         for key, value in FEW.items():
             section, name = key.split(".")
-            small[section] = {**small[section], name: value}
+            small[section] = {**small.get(section, {}), name: value}
         small["evaluation"].pop("max_new_tokens", None)
         small["stages"] = [{**stage, "steps": 1} for stage in self._recipe["stages"]]
         _dump(small)
