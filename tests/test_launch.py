@@ -89,6 +89,8 @@ def test_the_command_and_the_function_tell_the_same(tiny_recipe, tmp_path):
     prerlkit.run(tiny_recipe(), tmp_path / "out", callback=listener)
     assert listener.messages[:2] == [f"recipe tiny, seed 0 → {tmp_path / 'out'}", "loading libraries"]
     assert listener.messages[2].startswith("no plan needed: at most ")
+    live = f"live report, from another terminal: prerlkit report {tmp_path / 'out'} --watch --open"
+    assert live in listener.messages[3:5]  # a note on threads may come first
 
 
 def test_the_callers_warnings_and_loggers_are_restored(tiny_recipe, tmp_path, caplog):

@@ -32,7 +32,7 @@ BASES: Mapping[str, Pretraining] = {
     "qwen3": replace(_FURTHER, architecture="qwen3"),
     "reflection-third": replace(_FURTHER, mixture=Mixture(leak=0.03)),
     "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
-    "reflection-worthless": replace(_FURTHER, mixture=Mixture(retry=0.0)),
+    "chance-retries": replace(_FURTHER, mixture=Mixture(retry=0.0)),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)

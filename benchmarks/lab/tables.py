@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -179,35 +180,55 @@ def axes_table() -> str:
     ending = "-nsr-prerl"
     for name in sorted(file.stem.removesuffix(ending) for file in (RECORDS / "axes").glob(f"*{ending}.jsonl")):
         rows.append(_axis(name, *(runs("axes", f"{name}-{arm}") for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo"))))
-    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "after NSR-RL", "with GRPO after it",
-            "GRPO alone", "difference", "could show")  # fmt: skip
+    head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "could show", "after NSR-RL",
+            "avg@16, PreRL − RL", "with GRPO after it", "GRPO alone", "difference")  # fmt: skip
     return markdown(head, rows)
 
 
 def _axis(name: str, prerl: Runs, conditional: Runs, dsrl: Runs, grpo: Runs) -> tuple[str, ...]:
-    """Return a row: the base before, both warm-ups at their ends, and both whole runs with their paired difference.
+    """Return a row: the base before, both warm-ups at their ends, both whole runs, and the paired differences.
 
-    `could show` is half the difference's interval: a smaller difference would not have been told from none.
+    `could show` is the smallest × whose 95 % interval on the logarithm's scale would have been above 1.
     """
     starts = [lines[0] for lines in prerl.values()]
     before = (of(list(map(average, starts))), of(list(map(thought("reflection"), starts)), 3))
-    seeds = sorted(set(dsrl) & set(grpo))
-    if not seeds:
-        return (name, str(len(starts)), *before, _times(prerl), _times(conditional), "–", "–", "–", "–")
-    ends = [[average(own[seed][-1]) for seed in seeds] for own in (dsrl, grpo)]
-    contrast = repetitions.paired([with_ - without for with_, without in zip(*ends, strict=True)])
-    width = "–" if contrast.interval is None else f"{(contrast.interval[1] - contrast.interval[0]) / 2:.1f}"
-    return (name, str(len(starts)), *before, _times(prerl), _times(conditional), *map(of, ends),
-            _difference(contrast), width)  # fmt: skip
+    warmed = [{seed: line for seed, (_, line) in _warmed(own).items()} for own in (prerl, conditional)]
+    times = [math.log(ratio) for ratio in _times(prerl)]
+    interval = repetitions.mean(times).interval
+    shown = "–" if interval is None else f"×{math.exp((interval[1] - interval[0]) / 2):.1f}"
+    ends = [{seed: lines[-1] for seed, lines in own.items()} for own in (dsrl, grpo)]
+    both = sorted(set(ends[0]) & set(ends[1]))
+    finals = (of([average(own[seed]) for seed in both]) if both else "–" for own in ends)
+    return (name, str(len(starts)), *before, _effect(prerl), shown, _effect(conditional), _paired(*warmed), *finals,
+            _paired(*ends))  # fmt: skip
 
 
-def _times(warmups: Runs) -> str:
-    """Return by how much a warm-up multiplied reflection, seed by seed where they are few, its KL and its avg@16."""
-    pairs = [(lines[0], line) for lines in warmups.values() for line in lines if line["name"] == WARMED]
-    if not pairs:
+def _paired(first: Mapping[int, Evaluation], second: Mapping[int, Evaluation]) -> str:
+    """Return first − second in avg@16, over the seeds that both have."""
+    both = sorted(set(first) & set(second))
+    if not both:
         return "–"
-    times = [thought("reflection")(last) / thought("reflection")(first) for first, last in pairs]
-    kl, right = (sum(map(figure, (last for _, last in pairs))) / len(pairs) for figure in (_kl, average))
+    return _difference(repetitions.paired([average(first[seed]) - average(second[seed]) for seed in both]))
+
+
+def _warmed(warmups: Runs) -> dict[int, tuple[Evaluation, Evaluation]]:
+    """Return the evaluations before and after a warm-up, by seed."""
+    return {seed: (lines[0], line) for seed, lines in warmups.items() for line in lines if line["name"] == WARMED}
+
+
+def _times(warmups: Runs) -> list[float]:
+    """Return by how much a warm-up multiplied reflection, for each seed."""
+    reflection = thought("reflection")
+    return [reflection(last) / reflection(first) for first, last in _warmed(warmups).values()]
+
+
+def _effect(warmups: Runs) -> str:
+    """Return what a warm-up did: reflection ×, seed by seed where they are few, KL and avg@16."""
+    ends = [last for _, last in _warmed(warmups).values()]
+    if not ends:
+        return "–"
+    times = _times(warmups)
+    kl, right = (sum(map(figure, ends)) / len(ends) for figure in (_kl, average))
     shown = of(times) if len(times) > 5 else " · ".join(f"{ratio:.1f}" for ratio in times)
     return f"×{shown}, {kl:.3f}, {right:.1f}"
 

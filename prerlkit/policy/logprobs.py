@@ -17,8 +17,6 @@ from prerlkit.policy.packed import Packed, packed_states
 
 _CPU_BYTES = 80_000_000
 """Of logits and probabilities at once. With 49,152 words 256 to 512 positions are fastest; more miss the cache."""
-_CPU_ROWS = 64
-"""A chunk of positions is a multiple of this: products of 271 rows take as long as those of 320."""
 
 
 class Sequences:
@@ -128,7 +126,7 @@ def _rows_at_once(weight_VD: Tensor, wide: torch.dtype, chunk: int) -> int:
     if weight_VD.device.type != "cpu":
         return chunk
     row = len(weight_VD) * (weight_VD.itemsize + (wide.itemsize if wide != weight_VD.dtype else 0))
-    return min(chunk, max(1, _CPU_BYTES // row // _CPU_ROWS) * _CPU_ROWS)
+    return min(chunk, max(64, _CPU_BYTES // row))
 
 
 class _HeadLogprobs(torch.autograd.Function):

@@ -75,7 +75,7 @@ class Reader:
         small["model"].pop("sha256", None)
         for key, value in FEW.items():
             section, name = key.split(".")
-            small[section] = {**small[section], name: value}
+            small[section] = {**small.get(section, {}), name: value}
         small["evaluation"].pop("max_new_tokens", None)
         small["stages"] = [{**stage, "steps": 1} for stage in self._recipe["stages"]]
         _dump(small)
@@ -91,6 +91,7 @@ class Reader:
         done = CliRunner().invoke(app, words)
         assert done.exit_code in ((0, 1) if words[0] == "doctor" else (0,)), f"{words}\n{done.output}"
         if words[:2] == ["recipes", "init"]:
+            self._recipe = YAML(typ="safe", pure=True).load(Path("mine.yaml").read_text(encoding="utf-8"))
             self.write()
 
 

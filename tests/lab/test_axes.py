@@ -41,7 +41,7 @@ def test_the_switch_of_the_papers_code() -> None:
     assert (second["reincarnation"], second["keep_optimizer"]) == ("continue", True)
 
 
-def test_a_retry_that_is_worth_nothing_is_right_by_chance() -> None:
+def test_a_retry_without_right_attempts_is_right_by_chance() -> None:
     """Attempts after a `wait` hit the target in at most 12 % of the texts about rare problems, else in about half."""
 
     def share(mixture: Mixture) -> float:
@@ -82,6 +82,7 @@ def test_the_table_pairs_by_seed_and_takes_ratios_within_a_run(tmp_path: Path, m
         write(tmp_path, part, f"{prefix}grpo", {1: run(0.8, 0.1), 0: run(0.5, 0.1)})
     row = [cell.strip() for cell in tables.axes_table().splitlines()[3].split("|")[1:-1]]
     assert row[:2] == ["small", "2"]
-    assert row[4:6] == ["×3.0 · 5.0, 0.100, 20.0", "×2.0, 0.100, 20.0"]
-    assert row[8] == "-15.0 [-78.5, +48.5]"  # −10 and −20: 12.706 · 7.071 / √2 = 63.5
-    assert row[9] == "63.5"
+    assert row[4] == "×3.0 · 5.0, 0.100, 20.0"
+    assert row[5] == "×25.7"  # half the logarithms' interval: exp(12.706 · 0.3612 / √2)
+    assert row[6:8] == ["×2.0, 0.100, 20.0", "+0.0"]
+    assert row[10] == "-15.0 [-78.5, +48.5]"  # −10 and −20: 12.706 · 7.071 / √2 = 63.5
