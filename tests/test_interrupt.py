@@ -77,7 +77,23 @@ def test_a_signal_before_the_second_means_what_the_policy_says():
     assert {process.stdout.readline() for _ in range(2)} == {"after the step\n", "requested\n"}
     process.send_signal(signal.SIGTERM)
     assert set(process.communicate(timeout=60)[0].splitlines()) == {"now", "ended"}
-    assert process.returncode == 0
+    assert process.returncode == 130
+
+
+def test_a_process_that_was_stopped_is_not_torn_down_but_runs_its_exit_functions():
+    process = start(
+        "import atexit\n"
+        "class Slow:\n"
+        "  def __del__(self): time.sleep(600)\n"
+        "slow = Slow()\n"
+        "atexit.register(print, 'tidied')\n"
+        "try:\n"
+        "  print('ready', flush=True); time.sleep(600)\n"
+        "except KeyboardInterrupt: pass"
+    )
+    press(process, "stopping")
+    assert process.communicate(timeout=60)[0] == "tidied\n"
+    assert process.returncode == 130
 
 
 def test_a_forked_copy_answers_as_a_fresh_process_and_not_for_its_parent():
