@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "compare_runs", "evaluate", "export", "load_policy", "load_run", "merge", "push", "run"]
 
+_API = "prerlkit.api"
 _LAZY = {
-    **dict.fromkeys(("run", "load_run", "load_policy", "evaluate", "compare_runs"), "prerlkit.api"),
+    **dict.fromkeys(("run", "load_run", "load_policy", "evaluate", "compare_runs"), _API),
     **{name: f"prerlkit.publish.{name}" for name in ("merge", "export", "push")},
 }
 """Public functions and the modules they are in: importing prerlkit loads none of them."""
@@ -26,7 +27,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LAZY[name]), name)
+    if _LAZY[name] == _API:  # it imports no library, and its functions silence those that they use
+        return getattr(import_module(_API), name)
+    from prerlkit.quiet import quieted, quietly
+
+    with quieted():  # libraries also print while they are imported
+        return quietly(getattr(import_module(_LAZY[name]), name))
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prerlkit.errors import UsageError
 from prerlkit.paths import user_path
-from prerlkit.quiet import quieted
+from prerlkit.quiet import quietly
 
 if TYPE_CHECKING:
     from prerlkit.compare.comparison import Comparison
@@ -73,6 +73,7 @@ def run(
             return run_recipe(launch, display, world)
 
 
+@quietly
 def load_policy(
     target: str | Path, *, base: str | None = None, checkpoint: bool = False, trust: bool = False, **model: Any
 ) -> Policy:
@@ -95,10 +96,10 @@ def load_policy(
     found = find(str(target), base=base, checkpoint=checkpoint, changes=model)
     if "trust_remote_code" not in model:  # else the caller allows it here
         require(of_model(found.model), found.run.recipe_folder if found.run else None, trust)
-    with quieted():
-        return load(resolve(found))
+    return load(resolve(found))
 
 
+@quietly
 def evaluate(
     targets: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
@@ -130,8 +131,7 @@ def evaluate(
     names = [targets] if isinstance(targets, str | Path) else list(targets)
     found = plan([str(name) for name in names], EvalRequest.of(request))
     where = user_path(output or Path("evals") / found.task.name)
-    with quieted():
-        return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
+    return run_evaluation(found, where, SilentCallback(), overwrite=overwrite)
 
 
 def load_run(folder: str | Path) -> Run:

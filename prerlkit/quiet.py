@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _LOGGERS = ("bitsandbytes", "transformers", "datasets", "huggingface_hub", "peft", "torch")
 
@@ -28,6 +33,17 @@ def _set_environment() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("HF_HUB_VERBOSITY", "DATASETS_VERBOSITY"):
         os.environ.setdefault(name, "error")
+
+
+def quietly(function: Callable[P, T]) -> Callable[P, T]:
+    """Return `function` with libraries silenced while it works."""
+
+    @functools.wraps(function)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
+        with quieted():
+            return function(*args, **kwargs)
+
+    return quiet
 
 
 @contextmanager

@@ -20,11 +20,13 @@ SCRIPT = """
 import hashlib, os, signal, sys, time
 from prerlkit.interrupt import AtOnce, answer_at_once, answered
 
+def line(text): os.write(1, f"{text}\\n".encode())  # whole: two threads print
+
 class Steps(AtOnce):
     def ends(self, press): return press > 1
-    def announce(self, press, ends): print("now" if ends else "after the step", flush=True)
-    def request(self): print("requested", flush=True)
-    def give_up(self): print("given up", flush=True)
+    def announce(self, press, ends): line("now" if ends else "after the step")
+    def request(self): line("requested")
+    def give_up(self): line("given up")
 
 answer_at_once()
 """
@@ -77,7 +79,23 @@ def test_a_signal_before_the_second_means_what_the_policy_says():
     assert {process.stdout.readline() for _ in range(2)} == {"after the step\n", "requested\n"}
     process.send_signal(signal.SIGTERM)
     assert set(process.communicate(timeout=60)[0].splitlines()) == {"now", "ended"}
-    assert process.returncode == 0
+    assert process.returncode == 130
+
+
+def test_a_process_that_was_stopped_is_not_torn_down_but_runs_its_exit_functions():
+    process = start(
+        "import atexit\n"
+        "class Slow:\n"
+        "  def __del__(self): time.sleep(600)\n"
+        "slow = Slow()\n"
+        "atexit.register(print, 'tidied')\n"
+        "try:\n"
+        "  print('ready', flush=True); time.sleep(600)\n"
+        "except KeyboardInterrupt: pass"
+    )
+    press(process, "stopping")
+    assert process.communicate(timeout=60)[0] == "tidied\n"
+    assert process.returncode == 130
 
 
 def test_a_forked_copy_answers_as_a_fresh_process_and_not_for_its_parent():

@@ -7,7 +7,7 @@ import os
 import sys
 
 from prerlkit.cli.system import refusal
-from prerlkit.interrupt import answer_at_once
+from prerlkit.interrupt import answer_at_once, installed
 
 
 def main() -> None:
@@ -18,6 +18,10 @@ def main() -> None:
     try:
         answer_at_once()
         _main()
+    except SystemExit as end:
+        if own := installed():
+            own.exit_code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
     except KeyboardInterrupt:  # outside of a command, as while it is imported
         sys.stderr.write("stopped\n")
         sys.exit(130)

@@ -11,7 +11,7 @@ from prerlkit.cli.completion import run_folders
 from prerlkit.cli.guard import guarded
 from prerlkit.cli.options import NoColor, Quiet, Trust, Verbose
 from prerlkit.errors import UsageError
-from prerlkit.runs.files import RunFiles
+from prerlkit.runs.files import RunFiles, recipe_folder
 
 
 @guarded
@@ -42,7 +42,6 @@ def resume(
     from prerlkit.cli.render.display import Display
     from prerlkit.cli.run import execute
     from prerlkit.launch import Launch
-    from prerlkit.train.resume import recipe_folder
 
     launch = Launch(loaded.recipe, recipe_folder(run), run, "resume", verbose=verbose, trust=trust)
     execute(launch, Display(wide_console(no_color=no_color), quiet=quiet, recipe=loaded.recipe))

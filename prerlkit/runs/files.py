@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -31,3 +32,12 @@ class RunFiles:
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.checksums = path / "checksums.json"
+
+
+def recipe_folder(run: Path) -> Path | None:
+    """Return the folder of a run's recipe, which relative data paths and plugins start from."""
+    try:
+        folder = json.loads(RunFiles(run).environment.read_text(encoding="utf-8"))["recipe_folder"]
+        return Path(folder) if folder else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # then only absolute paths, and those below the working directory, are found

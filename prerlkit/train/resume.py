@@ -88,15 +88,6 @@ def _earlier(prepared: Prepared) -> dict[str, str]:
     return {**digests, **_demonstrations(prepared)}
 
 
-def recipe_folder(run: Path) -> Path | None:
-    """Return the folder of a run's recipe, which relative data paths and plugins start from."""
-    try:
-        folder = json.loads(RunFiles(run).environment.read_text(encoding="utf-8"))["recipe_folder"]
-        return Path(folder) if folder else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # then only absolute paths, and those below the working directory, are found
-
-
 def check_recipe(recipe: Recipe, files: RunFiles) -> list[str]:
     """Compare with the recipe that the run in `files` was started with; gives lines on the changes that are allowed.
 
