@@ -101,3 +101,20 @@ def test_dropout_of_an_adapter_acts_in_training_alone():
     assert torch.equal(still, base(x))
     base.train()
     assert not torch.allclose(base(x), still)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+def test_a_model_may_change_the_output_in_place(shape):
+    """Llama 4 adds its experts so, Gemma 3n scales its per-layer inputs."""
+
+    def grads(base: nn.Sequential) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        x = torch.randn(*shape, 12, requires_grad=True)
+        out = base(x)
+        out *= 3.0
+        out.add_(1.0)
+        return list(torch.autograd.grad(out.pow(2).sum(), [x, *(p for p in base.parameters() if p.requires_grad)]))
+
+    base = adapted()
+    for got, expected in zip(grads(base), grads(by_peft(base)), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
