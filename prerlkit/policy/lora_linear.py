@@ -46,12 +46,29 @@ class LoraLinear(lora.Linear):
             or self.cast_input_dtype_enabled  # of another tool's adapter: PEFT computes in the factors' dtype
             or x.dtype != inner.weight.dtype
             or inner.weight.requires_grad
-            or inner._forward_pre_hooks  # they may bring the weight (`publish/streamed.py`)
+            or _autocast()  # it would cast some of the products and not others
+            or _is_changed(inner)
             or any(key in self.lora_variant or self._drops(key) for key in active)
+            or any(_is_changed(factors[key]) for key in active for factors in (self.lora_A, self.lora_B))
         )
 
     def _drops(self, key: str) -> bool:
         return self.training and not isinstance(self.lora_dropout[key], nn.Identity)
+
+
+def _autocast() -> bool:
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Whether a call of `module` does more than its class says. A hook may bring the weight (`publish/streamed.py`)."""
+    return bool(
+        module._forward_pre_hooks
+        or module._forward_hooks
+        or module._backward_pre_hooks
+        or module._backward_hooks
+        or "forward" in vars(module)  # Accelerate and others replace it on the instance
+    )
 
 
 class _LoraProduct(torch.autograd.Function):
@@ -63,13 +80,19 @@ class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, *factors: Tensor) -> Tensor:
         x_MI = x.reshape(-1, x.shape[-1])
-        out_MO = nn.functional.linear(x_MI, weight_OI, bias_O)
+        # Returned whole: autograd lets no caller change a view of a tensor in place, as a model that clamps does.
+        out = x.new_empty(*x.shape[:-1], len(weight_OI))
+        out_MO = out.view(-1, len(weight_OI))
+        if bias_O is None:
+            torch.mm(x_MI, weight_OI.t(), out=out_MO)
+        else:
+            torch.addmm(bias_O, x_MI, weight_OI.t(), out=out_MO)
         lows = []
         for down_RI, up_OR in _pairs(factors):
             lows.append(x_MI @ down_RI.t())
             out_MO.addmm_(lows[-1], up_OR.t())
         ctx.save_for_backward(x_MI, weight_OI, *factors, *lows)
-        return out_MO.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -88,7 +111,7 @@ class _LoraProduct(torch.autograd.Function):
                 x_grad_MI.addmm_(grad_low_MR, down_RI)
             factor_grads.append(grad_low_MR.t() @ x_MI if grad_low_MR is not None and needs_down else None)
             factor_grads.append(grad_MO.t() @ low_MR if needs_up else None)
-        x_grad = None if x_grad_MI is None else x_grad_MI.view(*grads[0].shape[:-1], -1)
+        x_grad = None if x_grad_MI is None else x_grad_MI.view(*grads[0].shape[:-1], weight_OI.shape[1])
         return x_grad, None, None, *factor_grads
 
 
