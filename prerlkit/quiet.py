@@ -18,14 +18,19 @@ _LOGGERS = ("bitsandbytes", "transformers", "datasets", "huggingface_hub", "peft
 
 def quiet_libraries() -> None:
     """Silence progress bars, advice and deprecation notices of the libraries underneath. Errors still show."""
-    _set_environment()
-    warnings.filterwarnings("ignore")
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_imports()
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+
+
+def quiet_imports() -> None:
+    """Silence what libraries print while they are imported. Imports none of them: for commands that may need none."""
+    _set_environment()
+    warnings.filterwarnings("ignore")
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _set_environment() -> None:

@@ -20,11 +20,13 @@ SCRIPT = """
 import hashlib, os, signal, sys, time
 from prerlkit.interrupt import AtOnce, answer_at_once, answered
 
+def line(text): os.write(1, f"{text}\\n".encode())  # whole: two threads print
+
 class Steps(AtOnce):
     def ends(self, press): return press > 1
-    def announce(self, press, ends): print("now" if ends else "after the step", flush=True)
-    def request(self): print("requested", flush=True)
-    def give_up(self): print("given up", flush=True)
+    def announce(self, press, ends): line("now" if ends else "after the step")
+    def request(self): line("requested")
+    def give_up(self): line("given up")
 
 answer_at_once()
 """

@@ -51,13 +51,13 @@ class CodeSettings(Settings):
 
     score: Literal["all", "fraction"] = "all"
     """all: 1 when every case passes, else 0, and the first failure ends it. fraction: the share of cases that pass. It
-    passes when all do, either way."""
+    passes only when all cases do, in both."""
     case_seconds: PositiveFloat = 2.0
     """Seconds that the code may take for one case."""
     total_seconds: PositiveFloat = 20.0
-    """What the code may take for all cases of a completion, and tests that are code as much again. The sandbox's own
-    time doesn't count; the processor time of comparing what the code answers does. The verifier keeps this time itself:
-    the recipe's `timeout` doesn't apply, but what takes more than a minute is ended by the runner, and unjudged."""
+    """Seconds that the code may take for all cases of a completion; tests that are code may take as long again. The
+    start of the sandbox doesn't count, but the processor time of comparing answers does. The recipe's `timeout` doesn't
+    apply. The runner ends a verdict after a minute and leaves the sample unjudged."""
     memory_gib: PositiveFloat = 0.5
     """Address space of the code."""
     float_tolerance: NonNegativeFloat = 1e-6

@@ -42,8 +42,8 @@ class MathSettings(Settings):
     pattern: str | None = None
     """With extract: regex. The answer is the first group of its last match, or all of that where it has no group."""
     tolerance: NonNegativeFloat = 0.0
-    """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, ours, because a
-    reward for rounding teaches rounding: 1/2 is 0.5, but 1/3 is not 0.333."""
+    """Allowed difference of numbers, relative to the gold one (absolute where that is 0). 0: exact, because a
+    reward for rounding teaches rounding: 0.5 is 1/2, but 0.333 is not 1/3."""
 
     @model_validator(mode="after")
     def _pattern_goes_with_regex(self) -> Self:

@@ -67,7 +67,7 @@ class RegexSettings(Settings):
     flags: tuple[Flag, ...] = ()
     """For all patterns."""
     partial: Bool = False
-    """Score the fraction of rules that hold, the answer being one rule. It passes only when all do.
+    """true: the score is the share of rules that hold; the answer is one rule. It passes when all hold.
     false: all or nothing."""
 
     @model_validator(mode="after")

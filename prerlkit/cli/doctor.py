@@ -33,11 +33,12 @@ def doctor(
     """
     if output is not None and not run:
         raise UsageError("--json is the report of --run.", "Add --run.")
-    from prerlkit.doctor.machine import SECTIONS
-    from prerlkit.doctor.recipes import recipes
     from prerlkit.quiet import quiet_libraries
 
     quiet_libraries()
+    from prerlkit.doctor.machine import SECTIONS
+    from prerlkit.doctor.recipes import recipes
+
     findings = {title: look() for title, look in {**SECTIONS, "recipes": recipes}.items()}
     for title, found in findings.items():
         echo(f"{title}: {'ok' if found.fine else 'NOT USABLE'}")

@@ -18,7 +18,7 @@ def plan(
     vram: Vram = None,
     gpu: Gpu = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="The model's config.json, where it is not on this machine.")
+        Path | None, typer.Option("--config", help="Path of the config.json of a model that is not on this machine.")
     ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Run two real steps of each stage here, and tell the hours.")

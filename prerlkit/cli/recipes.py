@@ -63,6 +63,9 @@ def validate(recipe: RecipeName, overrides: Overrides = None, trust: Trust = Fal
 
     Code that the recipe brings is run only with --trust; without, its own settings stay unchecked.
     """
+    from prerlkit.quiet import quiet_imports
+
+    quiet_imports()
     from prerlkit.recipe.load import load
     from prerlkit.train.validate import check_settings, warnings
     from prerlkit.trust import left_out

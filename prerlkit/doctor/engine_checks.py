@@ -87,7 +87,7 @@ def unsloth_loads(bench: Bench) -> Mapping[str, float]:
 
 
 def resumes(bench: Bench) -> Mapping[str, float]:
-    """A run that is stopped after its first step and resumed ends in the adapter of one that was not stopped."""
+    """Check that a run that is stopped and resumed ends with the same adapter as a run without a stop."""
     whole = _run(bench, "whole")
     _run(bench, "parts", after=1)
     resumed = _run(bench, "parts", existing="resume")

@@ -63,9 +63,9 @@ def most_steps(recipe: Recipe, asked: int | None) -> int:
         )
     if stage.demonstrations is not None:
         raise UsageError(
-            f'stage "{stage.name}" learns from demonstrations: a dose is of a stage that samples, whose guard ends it '
-            "when its policy collapses.",
-            "Give a recipe that begins with the stage in question.",
+            f'stage "{stage.name}" learns from demonstrations: a dose is measured on a stage that samples, because '
+            "only its guard can end a collapse.",
+            "Give a recipe whose first stage samples.",
         )
     if not (asked or stage.steps):
         raise UsageError(f'stage "{stage.name}" has 0 steps: it has no dose to find.', "Give --steps.")

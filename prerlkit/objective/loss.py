@@ -1,6 +1,6 @@
 """Losses: from log-probs and advantages to one loss per token. Everything here is [N], tokens of several sequences.
 
-Every loss is written so that its plain weighted sum is the objective: `weights_N` (see `aggregate`) already hold the
+The objective is the sum of the losses multiplied by `weights_N` (see `aggregate`). These weights already hold the
 denominator of the whole step, so the losses of micro-batches and processes add up.
 """
 

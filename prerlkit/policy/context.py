@@ -20,7 +20,7 @@ def read_config(folder: str) -> dict[str, Any]:
 
 
 def positions(config: Mapping[str, Any]) -> int | None:
-    """Return how many positions a model's config names; None where it names none."""
+    """Return the largest number of positions that a model's config allows; None where it names no number."""
     inner = config.get("text_config")
     for part in (config, inner if isinstance(inner, Mapping) else {}):
         for key in _KEYS:

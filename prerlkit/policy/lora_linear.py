@@ -34,8 +34,9 @@ class LoraLinear(lora.Linear):
         for key in active:
             factors.append(self.lora_A[key].weight.to(x.dtype))
             factors.append((self.lora_B[key].weight * self.scaling[key]).to(x.dtype))
-        fused: Tensor = _LoraProduct.apply(x, inner.weight, inner.bias, *factors)
-        return fused
+        # Reshaped out here: models change a layer's output in place, which torch allows of no view made in a Function.
+        fused_MO: Tensor = _LoraProduct.apply(x.reshape(-1, x.shape[-1]), inner.weight, inner.bias, *factors)
+        return fused_MO.view(*x.shape[:-1], fused_MO.shape[-1])
 
     def _fuses(self, active: list[str], x: Tensor) -> bool:
         """Whether the layer's function is xWᵀ + b + x(BA)ᵀ with W frozen and at hand."""
@@ -78,21 +79,14 @@ class _LoraProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, *factors: Tensor) -> Tensor:
-        x_MI = x.reshape(-1, x.shape[-1])
-        # Returned whole: autograd lets no caller change a view of a tensor in place, as a model that clamps does.
-        out = x.new_empty(*x.shape[:-1], len(weight_OI))
-        out_MO = out.view(-1, len(weight_OI))
-        if bias_O is None:
-            torch.mm(x_MI, weight_OI.t(), out=out_MO)
-        else:
-            torch.addmm(bias_O, x_MI, weight_OI.t(), out=out_MO)
+    def forward(ctx: Any, x_MI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, *factors: Tensor) -> Tensor:
+        out_MO = nn.functional.linear(x_MI, weight_OI, bias_O)
         lows = []
         for down_RI, up_OR in _pairs(factors):
             lows.append(x_MI @ down_RI.t())
             out_MO.addmm_(lows[-1], up_OR.t())
         ctx.save_for_backward(x_MI, weight_OI, *factors, *lows)
-        return out
+        return out_MO
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -100,7 +94,7 @@ class _LoraProduct(torch.autograd.Function):
         x_MI, weight_OI, *kept = ctx.saved_tensors
         adapters = len(kept) // 3
         needs_x, _, _, *needs = ctx.needs_input_grad
-        grad_MO = grads[0].reshape(-1, grads[0].shape[-1])
+        grad_MO = grads[0]
         x_grad_MI = grad_MO @ weight_OI if needs_x else None
         factor_grads: list[Tensor | None] = []
         for (down_RI, up_OR), (needs_down, needs_up), low_MR in zip(
@@ -111,8 +105,7 @@ class _LoraProduct(torch.autograd.Function):
                 x_grad_MI.addmm_(grad_low_MR, down_RI)
             factor_grads.append(grad_low_MR.t() @ x_MI if grad_low_MR is not None and needs_down else None)
             factor_grads.append(grad_MO.t() @ low_MR if needs_up else None)
-        x_grad = None if x_grad_MI is None else x_grad_MI.view(*grads[0].shape[:-1], weight_OI.shape[1])
-        return x_grad, None, None, *factor_grads
+        return x_grad_MI, None, None, *factor_grads
 
 
 def _pairs(values: Sequence[T]) -> Iterator[tuple[T, T]]:

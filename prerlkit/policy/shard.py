@@ -74,7 +74,7 @@ class Lockstep:
             self._tell(working=True)
 
     def _tell(self, *, working: bool) -> tuple[bool, bool]:
-        """(whether any process is about to make a pass, whether with a backward pass behind it)"""
+        """Return whether any process is about to make a pass, and whether such a pass has a backward pass."""
         flags = torch.tensor([working, working and torch.is_grad_enabled()], dtype=torch.int32)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags[0]), bool(flags[1])

@@ -5,7 +5,7 @@ Peers' merges have returned the base, garbage, or the adapter twice, without an 
 * astray: how far the merged model's logits are from those of the live weights rounded to the dtype. The live weights
   are measured from PEFT's layers (`StreamedModel.live_weights`), independently of the merge. A right merge rounds the
   same sums, made in another order, and differs only where a sum is on the edge between two values.
-* distance: how far the merged model is from the base. Within `rounding` it can't be distinguished from a rounded one.
+* distance: how far the merged model is from the base. Below `rounding`, it can't be distinguished from a rounded base.
   `rounding` is three times the `noise`: the effect of moving the weights at random within half a step of the dtype.
 * lost: how far the rounded live weights are from the live ones: no merge in this dtype can keep this part. Rounding to
   nearest removes changes far below a step. A merge that loses too much of the change is not the policy.

@@ -102,7 +102,7 @@ class ContinuousEngine(InProcessEngine):
                     yield *waiting.pop(result.request_id), self._completion(result)
                 elif result is None and not manager.is_running():
                     raise EngineError(
-                        "transformers' continuous batching ended before its requests did.",
+                        "transformers' continuous batching stopped before all requests were complete.",
                         "Look at the lines above. If memory ran out, lower rollout.max_sequences; rollout.engine: hf "
                         "needs less.",
                     )

@@ -195,8 +195,8 @@ class ServerVllm:
         except (OSError, ValueError) as failure:
             raise GoneError(
                 f"The vLLM server at {self._address} does not answer: {failure}",
-                f"Is it running, and is rollout.vllm.server right? It is started so: {self._serve}. A run that had "
-                "begun continues from its last checkpoint with --resume.",
+                f"Check that it is running and that rollout.vllm.server is right. Start it with: {self._serve}. A run "
+                "that had begun continues from its last checkpoint with --resume.",
             ) from failure
 
 

@@ -71,8 +71,8 @@ class TrainedRun:
                 they are read when they are first asked for.
 
         Raises:
-            UsageError: no run, or one whose recipe is not of this version; or it is unfinished and `checkpoint` is
-                false (the text names the checkpoint there is).
+            UsageError: there is no run, its recipe is of another version, or it is unfinished and `checkpoint` is
+                false (the message names its last checkpoint).
             PrerlkitError: a JSON file, the checkpoints or, with `weights`, an adapter is damaged. A file is also
                 damaged when its checksum is another.
         """

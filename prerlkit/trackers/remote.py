@@ -140,10 +140,10 @@ def _error(answer: bytes) -> str:
     try:
         message = json.loads(answer)
     except (ValueError, RecursionError) as error:
-        raise OSError(f"its process sent no answer, but {answer[:80]!r}: {error}") from error
+        raise OSError(f"its process sent {answer[:80]!r} instead of an answer: {error}") from error
     match message:
         case {"error": str() as text}:
             return text
         case dict() if "error" not in message:
             return ""
-    raise OSError(f"its process sent no answer, but {answer[:80]!r}")
+    raise OSError(f"its process sent {answer[:80]!r} instead of an answer")

@@ -60,7 +60,7 @@ def _beyond(rule: Until, mean: float) -> bool:
 
 
 def check_until(recipe: Recipe) -> None:
-    """Raise UsageError for a rule on a metric that this run will not have: it would never end its stage."""
+    """Raise UsageError for a rule on a metric that this run will not have: such a rule would never end its stage."""
     always = {metric.name for metric in OF_STEPS if not metric.optional} - {STEP.name, STAGE.name}
     always |= set(verifier_metrics((), recipe.verifiers))
     measured = {name for probe in make_probes(recipe) for name in metric_names(probe)}
@@ -71,7 +71,7 @@ def check_until(recipe: Recipe) -> None:
         if stage.demonstrations is not None and metric not in updates and metric in always | measured:
             raise UsageError(
                 f"{where}: {metric} is measured on samples, and a stage with demonstrations does not sample.",
-                f"Choose {LOSS.name}, {TRAINED_LOGPROB.name} or another metric of updates.",
+                f"Choose {LOSS.name}, {TRAINED_LOGPROB.name} or another metric that is measured on updates.",
             )
         if metric in measured:
             continue

@@ -130,7 +130,7 @@ class PeftAdapter:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keys of a stage's `adapter` that it decides: rank, alpha, targets and rslora."""
+        """Return the keys of a stage's `adapter` that this adapter decides: rank, alpha, targets and rslora."""
         return {
             "rank": self.rank,
             "alpha": float(self._value("lora_alpha")),

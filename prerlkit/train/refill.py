@@ -31,7 +31,7 @@ Sample = Callable[[Sequence[Prompt], int], RolloutBatch]
 def sample_groups(
     sample: Sample, stream: Prompts, start: int, rollout: Rollout
 ) -> tuple[tuple[Group, ...], RolloutBatch]:
-    """Sample the groups of one step, and draw as many prompts again as groups with signal are missing.
+    """Sample the groups of one step, and draw one further prompt for each group with signal that is missing.
 
     The result is a function of the stream's position: a resumed run and other numbers of processes draw the same.
 

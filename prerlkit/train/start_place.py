@@ -60,8 +60,8 @@ class Place:
             index -= 1
         if index:
             raise UsageError(
-                f'{self.key}: the adapter of {self.label} lies on that of "{whole.stages[index - 1].name}", and is not '
-                "the policy alone.",
+                f"{self.key}: the adapter of {self.label} was trained on top of the adapter of "
+                f'"{whole.stages[index - 1].name}", so it is only a part of the policy.',
                 "Take a stage that a run began with, or one that continues it.",
             )
         stage = recipe.stages[0].adapter

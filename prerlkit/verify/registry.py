@@ -183,7 +183,7 @@ def _only(name: str, sources: list[VerifierSource]) -> type[Verifier]:
         if verifier.name != name:
             raise UsageError(
                 f'{source.origin} holds a verifier named "{verifier.name}", but is called "{name}"',
-                "A verifier's name is its file's name and its entry point's.",
+                "Give the verifier, its file and its entry point the same name.",
             )
         # By content and class: an entry point and a folder next to the recipe may both lead to one file, or to a copy
         # of it, as when a recipe lies in a checkout while prerlkit is installed from a wheel.

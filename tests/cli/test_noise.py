@@ -27,10 +27,11 @@ def trained(tiny_recipe, tmp_path_factory):
 
 
 def test_commands(trained):
-    for words in (("resume", "run"), ("eval", "run", "--problems", "2"), ("export", "run"), ("merge", "run")):
+    of_a_run = (("resume", "run"), ("eval", "run", "--problems", "2"), ("export", "run"), ("merge", "run"))
+    for words in (*of_a_run, ("recipes", "validate", "run/recipe.yaml"), ("doctor",)):
         command = [sys.executable, "-m", "prerlkit", *words]
         done = subprocess.run(command, cwd=trained, capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0 or words == ("doctor",), done.stderr  # 1 where a machine has no sandbox
         assert noise(done.stderr) == [], words
 
 

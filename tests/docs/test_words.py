@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,9 @@ def test_a_page_uses_plain_words(page: Path) -> None:
         for match in re.finditer(rf"(?i)\b(?:{pattern})\b", line)
     ]
     assert not found, "\n".join(found)
+
+
+def test_the_pages_have_at_most_twenty_thousand_words() -> None:
+    """As `python docs/words.py` counts them: without code, and without what is generated."""
+    counter = runpy.run_path(str(ROOT / "docs" / "words.py"))
+    assert 5_000 < sum(counter["pages"]().values()) <= 20_000

@@ -201,5 +201,5 @@ def test_a_step_in_one_line_names_the_loss_in_place_of_rewards():
 
 
 def test_a_dose_of_a_supervised_stage_is_refused(tiny_recipe):
-    with pytest.raises(UsageError, match=r"learns from demonstrations: a dose is of a stage that samples"):
+    with pytest.raises(UsageError, match=r"learns from demonstrations: a dose is measured on a stage that samples"):
         most_steps(Recipe.model_validate(supervised(tiny_recipe)), None)

@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(
 
     refused("there is no run folder", taking(tiny_recipe(), tmp_path / "nowhere"))
     refused('has no stage "wramup"; did you mean "warmup"', taking(tiny_recipe(), f"{warm}:wramup"))
-    refused('lies on that of "warmup"', taking(tiny_recipe(), f"{warm}:rl"))
+    refused('was trained on top of the adapter of "warmup"', taking(tiny_recipe(), f"{warm}:rl"))
     refused("rank 2 there, 4 here", taking(tiny_recipe(adapter={"rank": 4, "alpha": 4}), warm))
     shutil.copytree(warm, tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "adapters" / "warmup")

@@ -19,8 +19,8 @@ _SEEN = 20
 class Remaining:
     """Estimate of the remaining time of a run.
 
-    A step of a later stage counts as one of the current stage, an evaluation as the mean of those seen. A stage that
-    stops early ends before the estimate.
+    The estimate assumes that a step of a later stage takes as long as a step of the current stage, and an evaluation as
+    long as the mean of the evaluations so far. A stage that stops early ends before the estimate.
     """
 
     def __init__(self, recipe: Recipe, clock: Callable[[], float] = time.monotonic) -> None:

@@ -122,7 +122,7 @@ def compact(answer: str) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Return a text without the commands around its words: `\text{no solution}` is `no solution`."""
+    r"""Replace each TeX command around words by the words: `\text{no solution}` is `no solution`."""
     return re.sub(r"\s+", " ", _TEXT.sub(r" \1 ", text)).strip()
 
 

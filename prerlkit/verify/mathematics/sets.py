@@ -153,7 +153,7 @@ def _holes(points: list[str]) -> tuple[Piece, ...]:
 
 
 def _outside(piece: Piece) -> tuple[Piece, ...]:
-    """What an interval leaves of the line."""
+    """Return the parts of the real line that are outside of the interval."""
     below = Piece(r"-\infty", False, piece.low, not piece.low_in)
     above = Piece(piece.high, not piece.high_in, r"\infty", False)
     return tuple(one for one in (below, above) if one.low != one.high)
