@@ -47,12 +47,29 @@ class LoraLinear(lora.Linear):
             or self.cast_input_dtype_enabled  # of another tool's adapter: PEFT computes in the factors' dtype
             or x.dtype != inner.weight.dtype
             or inner.weight.requires_grad
-            or inner._forward_pre_hooks  # they may bring the weight (`publish/streamed.py`)
+            or _autocast()  # it would cast some of the products and not others
+            or _is_changed(inner)
             or any(key in self.lora_variant or self._drops(key) for key in active)
+            or any(_is_changed(factors[key]) for key in active for factors in (self.lora_A, self.lora_B))
         )
 
     def _drops(self, key: str) -> bool:
         return self.training and not isinstance(self.lora_dropout[key], nn.Identity)
+
+
+def _autocast() -> bool:
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Whether a call of `module` does more than its class says. A hook may bring the weight (`publish/streamed.py`)."""
+    return bool(
+        module._forward_pre_hooks
+        or module._forward_hooks
+        or module._backward_pre_hooks
+        or module._backward_hooks
+        or "forward" in vars(module)  # Accelerate and others replace it on the instance
+    )
 
 
 class _LoraProduct(torch.autograd.Function):

@@ -35,7 +35,9 @@ class OwnNorm(nn.Module):
 @torch.no_grad()
 def _is_llama_norm(module: Any) -> bool:
     """Whether `module` computes weight · x/√(mean x² + ε), measured with other weights: its own may be on no device."""
-    if not (type(module).__name__.endswith("RMSNorm") and "variance_epsilon" in vars(module)):
+    if isinstance(module, OwnNorm) or "variance_epsilon" not in vars(module):
+        return False
+    if not type(module).__name__.endswith("RMSNorm"):
         return False
     probe, (width,) = copy(module), module.weight.shape
     generator = torch.Generator().manual_seed(0)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_SPACE = ("", " ", "\n")
+_SPACE = ("", *(one * count for count in (1, 2, 3, 4) for one in " \n\t"), "\r\n", " \n", "\n ")
+"""White space around an answer that a pattern may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,15 @@ def _needs_text(part: str, flags: int) -> bool:
 def cannot_capture(pattern: re.Pattern[str], group: int | str, answer: str, *, strip: bool, ignore_case: bool) -> bool:
     """Return whether no match of the pattern can have `answer` in the group.
 
-    False where that is not known: in a group that looks around or refers to other groups.
+    False where that is not known: in a group that looks around or refers to other groups, or where letters that are not
+    ASCII's are equal to others in number (ß and SS).
 
     Args:
         strip: white space around the captured text does not count.
         ignore_case: nor does the case of its letters.
     """
     inner = _group(pattern, group)
-    if inner is None:
+    if inner is None or (ignore_case and not (inner.isascii() and answer.isascii())):
         return False
     texts = [answer]
     if strip:
@@ -84,7 +86,7 @@ def _group(pattern: re.Pattern[str], group: int | str) -> str | None:
     """Return the text of a group of the pattern; None where the rest of the pattern has a say in what it matches."""
     text = pattern.pattern
     number = pattern.groupindex[group] if isinstance(group, str) else group
-    if number == 0 or pattern.flags & re.VERBOSE or re.search(r"\(\?[aiLmsux-]+:", text):
+    if number == 0 or pattern.flags & re.VERBOSE or re.search(r"\(\?([aiLmsux-]+:|#)", text):
         return None
     opened: list[tuple[int, int]] = []  # number (0: it captures nothing), start of what is inside
     count = 0

@@ -44,7 +44,7 @@ def by_peft(base: nn.Sequential) -> nn.Sequential:
     return base
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (0,), (2, 0), ()])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("adapters", [1, 2])
 def test_values_and_gradients_are_pefts(adapters, bias, shape):
@@ -85,7 +85,24 @@ def bring_the_weight(base: nn.Sequential) -> None:
     base[0].base_layer.register_forward_pre_hook(fetch)
 
 
-@pytest.mark.parametrize("change", [merge, disable, bring_the_weight])
+def double_the_output(base: nn.Sequential) -> None:
+    base[0].base_layer.register_forward_hook(lambda module, args, out: out * 2)
+
+
+def double_a_factors_output(base: nn.Sequential) -> None:
+    base[0].lora_B["a0"].register_forward_hook(lambda module, args, out: out * 2)
+
+
+def replace_the_forward(base: nn.Sequential) -> None:
+    inner = base[0].base_layer
+    whole = inner.forward
+    inner.forward = lambda x: whole(x) * 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [merge, disable, bring_the_weight, double_the_output, double_a_factors_output, replace_the_forward],
+)
 def test_what_changes_the_layers_function_is_left_to_peft(change):
     base = adapted()
     change(base)
@@ -101,6 +118,18 @@ def test_dropout_of_an_adapter_acts_in_training_alone():
     assert torch.equal(still, base(x))
     base.train()
     assert not torch.allclose(base(x), still)
+
+
+def test_autocast_is_left_to_peft():
+    base, x = adapted(), torch.randn(3, 12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = base(x)
+        assert torch.equal(ours, by_peft(base)(x))
+
+
+def test_a_layer_on_the_meta_device_has_its_shapes():
+    base = adapted().to("meta")
+    assert base(torch.ones(2, 3, 12, device="meta")).shape == (2, 3, 20)
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3)])

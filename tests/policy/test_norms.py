@@ -65,3 +65,11 @@ def test_a_norm_on_the_meta_device_is_recognized():
     module = norm().to("meta")
     use_own_norms(module)
     assert isinstance(module, OwnNorm)
+
+
+def test_a_base_that_is_loaded_once_may_be_prepared_twice():
+    module = norm()
+    use_own_norms(module)
+    kind = type(module)
+    use_own_norms(module)
+    assert type(module) is kind

@@ -105,6 +105,13 @@ def test_a_pattern_that_backtracks_fails_the_completion(pattern, rule):
     assert verifier.judge(VerifierInput("", "a" * 60 + "!")).passed is False
 
 
+def test_a_pattern_that_backtracks_on_a_gold_answer_is_not_refused_for_it():
+    verifier = make("regex", {"pattern": "Answer: ((?:a+)+b)"})
+    begun = time.process_time()
+    assert verifier.gold_error("a" * 40) == ""
+    assert time.process_time() - begun < 2.0
+
+
 def test_the_limit_is_processor_time_and_leaves_no_timer_behind():
     with cpu_limit(0.05):
         time.sleep(0.2)

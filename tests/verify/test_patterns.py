@@ -55,6 +55,9 @@ def test_patterns_that_are_found_everywhere(pattern, always):
         (r"Answer: (\b\w+)", 1, "a b", False),  # not known: the text around has a say
         (r"(?i:answer: (yes))", 1, "YES", False),
         (r"(\d+)", 0, "no", False),
+        (r"x(\s\s\d+\t)", 1, "5", False),
+        (r"x([ ]{3}\d+\r\n)", 1, "5", False),
+        (r"(?# one ( )(\d+)", 1, "5", False),
     ],
 )
 def test_answers_that_a_group_cannot_hold(pattern, group, answer, impossible):
@@ -65,6 +68,7 @@ def test_case_and_space_count_where_the_verifier_says_so():
     pattern = re.compile("Answer: ([A-Z]+)")
     assert not cannot_capture(pattern, 1, "yes", strip=True, ignore_case=True)
     assert cannot_capture(pattern, 1, " YES", strip=False, ignore_case=False)
+    assert not cannot_capture(re.compile("(STRASSE)"), 1, "straße", strip=True, ignore_case=True)
 
 
 PATTERNS = st.text("ab$^|().*?\\Z[]\n", max_size=12)
