@@ -196,8 +196,8 @@ def _verifier(text: str, target: Path) -> dict[str, Any]:
             chosen = dict(read(text))
         except WrongYamlError as error:
             raise UsageError(f"--verifier: {text[:200]} is not YAML: {error}") from None
-    if is_file(name := chosen.get("name")):
-        file, _, attribute = located(name, target.parent, "--verifier").rpartition(":")
+    if is_file(chosen.get("name")):
+        file, _, attribute = located(chosen["name"], target.parent, "--verifier").rpartition(":")
         chosen["name"] = f"{_path(Path(file), target)}:{attribute}"
     return chosen
 
