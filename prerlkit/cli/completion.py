@@ -64,10 +64,10 @@ def _paths(incomplete: str) -> list[str]:
 
 def _found(incomplete: str) -> Iterator[str]:
     folder, _, begin = incomplete.rpartition("/")
-    place = Path(f"{folder}/" if folder or incomplete.startswith("/") else ".").expanduser()
+    place = Path(f"{folder}/" if folder or incomplete.startswith("/") else ".")
     try:
-        entries = sorted(place.iterdir())
-    except OSError:
+        entries = sorted(place.expanduser().iterdir())
+    except (OSError, RuntimeError):  # RuntimeError: ~ of no user, or without HOME
         return
     for entry in entries:
         if entry.name.startswith(begin) and (begin.startswith(".") or not entry.name.startswith(".")):

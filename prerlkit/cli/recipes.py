@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -120,11 +121,12 @@ def init(
         _init_for_rows(path, data, answer=answer, verifier=verifier, prompt=prompt, model=model)
         return
     from prerlkit.recipe.load import locate
+    from prerlkit.train.starting_recipe import recipe_name
 
     name = start or "quickstart_dsrl"
     text = locate(name).read_text(encoding="utf-8")
-    path.write_text(text.replace(f"\nname: {name}\n", f"\nname: {path.stem}\n"), encoding="utf-8")
-    echo(f"{path}: a copy of {name}. Edit it, then: prerlkit run {path}")
+    path.write_text(text.replace(f"\nname: {name}\n", f"\nname: {json.dumps(recipe_name(path))}\n"), encoding="utf-8")
+    echo(f"{path}: a copy of {name}. Edit it, then: prerlkit run {shlex.quote(str(path))}")
 
 
 def _init_for_rows(
@@ -135,4 +137,4 @@ def _init_for_rows(
     made = starting_recipe(path, data, answer=answer, verifier=verifier, prompt=prompt, model=model)
     say_unchecked(made.unchecked)
     path.write_text(made.text, encoding="utf-8")
-    echo(f"{path}: a recipe for {data}. Look at it, then: prerlkit run {path} --dry-run")
+    echo(f"{path}: a recipe for {data}. Look at it, then: prerlkit run {shlex.quote(str(path))} --dry-run")

@@ -69,6 +69,11 @@ def test_solutions_that_end_as_those_of_gsm8k_get_the_pattern(init, tmp_path):
         ((*DATA, "mth"), 'did you mean "math"?'),
         ((*DATA, "regex"), "give must_match, must_not_match or pattern"),
         (("--data", "rows.jsonl", "--verifier", "math"), "needs a gold answer"),
+        ((*DATA, "{settings: {}}"), "verifiers[0].name: this key is required"),
+        ((*DATA, "{name: choice, setings: {}}"), 'did you mean "settings"?'),
+        ((*DATA, "math", "--prompt", "Q: {problm}"), 'did you mean "problem"?'),
+        ((*DATA, "math", "--prompt", "Q: {problem"), "Write {{ and }} for literal braces"),
+        ((*DATA, "math", "--model", ""), "--model is empty"),
         (("--data", "rows.jsonl"), "Which verifier judges the answers?"),
         (("--data", "none.jsonl", "--verifier", "math"), "no such file"),
         (("--verifier", "math"), "belong to --data"),
@@ -92,3 +97,51 @@ def test_a_file_whose_question_is_not_known_by_its_name_asks_for_it(init, tmp_pa
 def test_without_data_it_is_a_copy_of_a_packaged_one(init):
     assert init("--from", "smoke").exit_code == 0
     assert load("mine.yaml").recipe.name == "mine"
+
+
+@pytest.mark.parametrize("words", [(), (*DATA, "math")])
+@pytest.mark.parametrize("file", ["my task.yaml", "Übung.yaml", "true.yaml", "_.yaml", "1e3.yaml"])
+def test_any_name_of_a_file_gives_a_valid_recipe(init, file, words):
+    init()
+    done = CliRunner().invoke(app, ["recipes", "init", file, *words])
+    assert done.exit_code == 0, done.output
+    assert load(f"./{file}").recipe.name
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"problem": "1?", "solution": [1, 2]}, 'column "solution" holds a list'),
+        ({"problem": {"text": "1?"}, "solution": "1"}, 'column "problem" holds a dict'),
+        ({"problem": "1?", "solution": None}, "No row of rows.jsonl has a value in each of problem, solution."),
+        ({"q.a": "1?", "solution": "1"}, "is not a plain {column}"),
+    ],
+)
+def test_rows_that_no_run_could_render_are_refused(init, tmp_path, row, said):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    done = init(*DATA, "math")
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_column_with_braces_in_its_name_is_a_column(init, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"problem": "1?", "{x}": "1", "x": "2"}\n' * 3)
+    done = init("--data", "rows.jsonl", "--answer", "{x}", "--verifier", "math", "--prompt", "problem")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_csv_without_commas_is_named_as_such(init, tmp_path):
+    (tmp_path / "rows.csv").write_text("problem;solution\n1?;1\n2?;2\n")
+    done = init("--data", "rows.csv", "--answer", "solution", "--verifier", "math")
+    assert "Save it with commas between the values." in " ".join(done.output.split())
+
+
+def test_a_recipe_in_another_folder_names_the_verifiers_file_from_anywhere(init, tmp_path):
+    (tmp_path / "mine.py").write_text("def judge(completion, answer):\n    return completion == answer\n")
+    (tmp_path / "inner").mkdir()
+    done = CliRunner().invoke(app, ["recipes", "init", "inner/a.yaml", *DATA, "mine.py:judge"])
+    assert done.exit_code == 0, done.output
+    assert load("inner/a.yaml").recipe.verifiers[0].name == f"{tmp_path.resolve() / 'mine.py'}:judge"
+    assert init(*DATA, "mine.py:judge").exit_code == 0
+    assert load("mine.yaml").recipe.verifiers[0].name == "mine.py:judge"
