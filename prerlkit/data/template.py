@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -74,10 +74,15 @@ def _field(value: Any, where: str, name: str) -> str:
 
 
 def column(row: Row, name: str, where: str, key: str) -> Any:
-    """Return row[name]; UsageError with the nearest column if it is missing."""
+    """Return row[name]; UsageError with the nearest column, or all of them, if it is missing."""
     if name not in row:
-        raise UsageError(f'{key}: row {where} has no column "{name}"{nearest(name, map(str, row))}')
+        raise UsageError(f'{key}: row {where} has no column "{name}"{nearest_column(name, map(str, row))}')
     return row[name]
+
+
+def nearest_column(name: str, columns: Iterable[str]) -> str:
+    """Return `suggest.nearest` for a column. It has to be nearer than other words: `question` is not `solution`."""
+    return nearest(name, columns, cutoff=0.7)
 
 
 def is_missing(value: Any) -> bool:

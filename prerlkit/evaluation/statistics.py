@@ -18,7 +18,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     share, z2 = successes / trials, Z95 * Z95
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 / (1 + z2 / trials) * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The ends are exact where all or none passed; by rounding, the interval might not hold the share.
+    return centre - half if successes else 0.0, centre + half if successes < trials else 1.0
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:

@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from None
     if not isinstance(document, Mapping):
-        kind = "empty" if document is None else f"a {type(document).__name__}"
+        kind = "empty" if document is None else "a list" if isinstance(document, list) else "a single value"
         raise UsageError(f"{path}: a recipe is a mapping of keys to values; this file is {kind}.")
     return document
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def figure_of(run: Run) -> RunFigure:
             xs, ys = zip(*curve.points, strict=True)
             axes.errorbar(xs, ys, yerr=curve.errors, fmt=curve.style, capsize=3, label=curve.label)
         axes.set(xlabel="step", ylabel=label)
-        axes.set_ylim(bottom=0)
+        if all(y >= 0 for curve in curves for _, y in curve.points):
+            axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         if len(curves) > 1:
             axes.legend(fontsize="small")
@@ -99,6 +101,8 @@ def _mark_stages(axes: Axes, run: Run) -> None:
     """Draw a dashed line where a stage begins, with its name above the panel."""
     for number, stage in enumerate(run.stages):
         first = next(step["step"] for step in run.steps if step["stage"] == stage) - 0.5
+        left, right = axes.get_xlim()
+        axes.set_xlim(min(left, first), max(right, first))  # else a short run's name of a stage is far outside
         if number:
             axes.axvline(first, color="0.4", linestyle="--", linewidth=1)
         where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
@@ -106,7 +110,8 @@ def _mark_stages(axes: Axes, run: Run) -> None:
 
 
 def _steps(run: Run, name: str, scale: float = 1.0) -> Points:
-    return [(step["step"], scale * step[name]) for step in run.steps if isinstance(step.get(name), int | float)]
+    found = [(step["step"], step[name]) for step in run.steps if isinstance(step.get(name), int | float)]
+    return [(step, scale * value) for step, value in found if math.isfinite(value)]
 
 
 def _evaluated(run: Run, name: str) -> Points:
@@ -118,8 +123,9 @@ def _held_out(run: Run, metric: Metric, label: str) -> _Curve:
     found = [(line["step"], values_of(line, bounds=True)) for line in run.evaluations]
     own = [(step, values) for step, values in found if metric.name in values]
     points = [(step, 100 * values[metric.name]) for step, values in own]
-    below = [100 * (values[metric.name] - values[f"{metric.name}_low"]) for _, values in own]
-    above = [100 * (values[f"{metric.name}_high"] - values[metric.name]) for _, values in own]
+    # By rounding, the interval of equal values may end a bit beyond them, and matplotlib refuses a negative length.
+    below = [max(0.0, 100 * (values[metric.name] - values[f"{metric.name}_low"])) for _, values in own]
+    above = [max(0.0, 100 * (values[f"{metric.name}_high"] - values[metric.name])) for _, values in own]
     return _Curve(f"held-out, {label}", points, "o--", (below, above))
 
 

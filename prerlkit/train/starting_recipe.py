@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prerlkit.data.sources import find_file, iter_rows
-from prerlkit.data.template import Answer, Template, is_missing
+from prerlkit.data.template import Answer, Template, is_missing, nearest_column
 from prerlkit.errors import UsageError
 from prerlkit.plugins import is_file, located
 from prerlkit.recipe.explain import explain
@@ -23,7 +23,6 @@ from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.recipe.sources import FileSource
 from prerlkit.recipe.yaml_text import WrongYamlError, read
-from prerlkit.suggest import nearest
 from prerlkit.train.validate import check_settings
 from prerlkit.trust import ForeignCode, left_out
 
@@ -169,7 +168,7 @@ def _check_column(option: str, name: str, columns: Sequence[str], data: Path) ->
             raise UsageError(
                 f"{option}: {data} has one column, {columns[0]!r}", "Save it with commas between the values."
             )
-        near = nearest(name, columns)
+        near = nearest_column(name, columns)
         known = "" if near.startswith(" (known") else f" Its columns are {', '.join(columns)}."
         raise UsageError(f"{option}: {data} has no column {name}{near}", f"Name a column of the file.{known}")
 

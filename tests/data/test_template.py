@@ -51,6 +51,15 @@ def test_a_missing_column_names_the_row_and_the_nearest() -> None:
         Template("{qestion}").fill(ROW, "train/3")
 
 
+def test_a_column_without_a_near_one_lists_all() -> None:
+    row = {"problem": "1 + 1", "solution": "2", "level": 1}
+    words = r'row train/0 has no column "question" \(known: level, problem, solution\)'
+    with pytest.raises(UsageError, match=rf"data\.prompt: {words}"):
+        Template("{question}").fill(row, "train/0")
+    with pytest.raises(UsageError, match=rf"data\.answer: {words}"):
+        Answer("question", None).of(row, "train/0")
+
+
 def test_a_list_of_texts_is_one_a_line() -> None:
     assert Template("{tests}").fill({"tests": ["assert f(1)", "assert f(2)"]}, "train/3") == "assert f(1)\nassert f(2)"
 

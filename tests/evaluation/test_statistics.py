@@ -25,6 +25,10 @@ def test_pass_at_k_needs_k_samples():
         pass_at_k(4, 1, 5)
 
 
+def test_wilsons_interval_holds_the_share_where_all_or_none_passed():
+    assert all(wilson(n, n)[1] == 1.0 and wilson(0, n)[0] == 0.0 for n in range(1, 300))
+
+
 def test_wilson_against_published_values():
     # Newcombe 1998, table I, method 3: 81/263 and 0/20.
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)

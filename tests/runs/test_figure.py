@@ -105,3 +105,36 @@ def test_without_matplotlib_it_is_said_what_to_install(folder, monkeypatch):
 def test_reading_a_run_loads_no_matplotlib(folder):
     code = f"import prerlkit, sys; prerlkit.load_run({str(folder)!r}); assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rounded_intervals_and_negative_rewards_are_drawn(folder):
+    lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["accuracy"] = {"value": 1.0, "low": 1.0 + 1e-12, "high": 1.0 - 1e-12}
+    (folder / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for step in steps:
+        step["reward/mean"] = -0.5
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    shown = {axes.get_ylabel(): axes.get_ylim() for axes in prerlkit.load_run(folder).plot().axes}
+    assert shown["mean reward (0 to 1)"][0] < -0.5
+    assert shown["accuracy (%)"][0] == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_ended_after_its_first_step_is_drawn(folder):
+    first = (folder / "metrics.jsonl").read_text().splitlines()[0]
+    (folder / "metrics.jsonl").write_text(first + "\n")
+    (folder / "evaluations.jsonl").unlink()
+    assert prerlkit.load_run(folder).plot()._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_not_finite_are_left_out(folder):
+    before = (folder / "evaluations.jsonl").read_text().splitlines()[0]
+    (folder / "evaluations.jsonl").write_text(before + "\n")
+    step = {"step": 1, "stage": "rl", "reward/mean": float("nan"), "reward/pass_rate": float("inf")}
+    (folder / "metrics.jsonl").write_text(json.dumps(step) + "\n")
+    figure = prerlkit.load_run(folder).plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "mean reward (0 to 1)" not in curves(figure)
