@@ -138,6 +138,7 @@ class Interrupts:
             press = self._handled = max(self._handled + 1, self._seen)
             ends, policy = self._decision(press), self.policy
         if ends:
+            self._settle()  # the answer first: the process may end right after this
             raise KeyboardInterrupt
         policy.request()
 

@@ -107,10 +107,10 @@ def test_recipes_are_sorted_by_whether_they_fit():
         end = next((n for n, line in enumerate(lines[begin:]) if not line.startswith(" ")), len(own))
         return " ".join(lines[begin : begin + end])
 
-    small = "\n".join(recipes(Device("this machine's memory", "cpu", 4 * 2**30, 2**30)).lines)
-    assert "free              4.0 GiB of this machine's memory" in small
+    small = "\n".join(recipes(Device("this machine's memory", "cpu", 5 * 2**30, 2**30)).lines)
+    assert "free              5.0 GiB of this machine's memory" in small
     assert "reach_dsrl (1." in group(small, "fit")
-    assert "quickstart_dsrl (3." in group(small, "fit")
+    assert "quickstart_dsrl (4." in group(small, "fit")
     assert "math_dsrl_12gb" in group(small, "may fit") + group(small, "too large")
     large = "\n".join(recipes(card("rtx4090")).lines)
     assert "math_dsrl (23." in group(large, "fit")

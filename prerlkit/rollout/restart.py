@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
-
 from prerlkit.errors import EngineError, PrerlkitError
 from prerlkit.rollout.protocol import RolloutEngine, Sampling, WeightSync
 from prerlkit.types import Completion, Prompt
@@ -95,6 +93,8 @@ def _final(error: Exception) -> bool:
 
 
 def _died(error: Exception) -> PrerlkitError:
+    import torch  # here: recipes are checked without loading it
+
     ran_out = isinstance(error, torch.OutOfMemoryError)
     what = (
         "Memory ran out: continue with --resume and a lower rollout.max_sequences"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,8 @@ def _mark_stages(axes: Axes, run: Run) -> None:
     """Draw a dashed line where a stage begins, with its name above the panel."""
     for number, stage in enumerate(run.stages):
         first = next(step["step"] for step in run.steps if step["stage"] == stage) - 0.5
-        axes.set_xlim(left=min(first, axes.get_xlim()[0]))  # else a short run's name of a stage is far outside
+        left, right = axes.get_xlim()
+        axes.set_xlim(min(left, first), max(right, first))  # else a short run's name of a stage is far outside
         if number:
             axes.axvline(first, color="0.4", linestyle="--", linewidth=1)
         where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
@@ -108,7 +110,8 @@ def _mark_stages(axes: Axes, run: Run) -> None:
 
 
 def _steps(run: Run, name: str, scale: float = 1.0) -> Points:
-    return [(step["step"], scale * step[name]) for step in run.steps if isinstance(step.get(name), int | float)]
+    found = [(step["step"], step[name]) for step in run.steps if isinstance(step.get(name), int | float)]
+    return [(step, scale * value) for step, value in found if math.isfinite(value)]
 
 
 def _evaluated(run: Run, name: str) -> Points:

@@ -81,6 +81,8 @@ def fork(
         _become_a_process(environment, log)
         _prepare_torch(command)
         code = run()
+    except KeyboardInterrupt:  # before the run took signals itself
+        code = 130
     except BaseException:  # noqa: BLE001 -- nothing may return into the sweep's own code
         traceback.print_exc()
     finally:

@@ -71,6 +71,7 @@ def test_files_are_offered_next_to_names(tmp_path, monkeypatch):
     assert completion.verifier_names("jud") == ["judge", "judge.py"]
     assert completion.run_folders("mod") == ["models/"]
     assert completion.recipe_names("no/such/folder") == []
+    assert completion.recipe_names("~no-such-user-here/") == []
 
 
 def test_runs_are_offered_before_anything_is_typed(tmp_path, monkeypatch):

@@ -95,4 +95,4 @@ def test_a_sweep_says_what_its_runs_do(recipe_file, tmp_path):
     assert code == 130
     assert "Traceback" not in output
     assert "seed-1: running" not in output
-    assert "stopped; the same command goes on" in output
+    assert "stopped; the same command continues" in output

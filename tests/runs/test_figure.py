@@ -127,3 +127,14 @@ def test_a_run_that_ended_after_its_first_step_is_drawn(folder):
     (folder / "metrics.jsonl").write_text(first + "\n")
     (folder / "evaluations.jsonl").unlink()
     assert prerlkit.load_run(folder).plot()._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_not_finite_are_left_out(folder):
+    before = (folder / "evaluations.jsonl").read_text().splitlines()[0]
+    (folder / "evaluations.jsonl").write_text(before + "\n")
+    step = {"step": 1, "stage": "rl", "reward/mean": float("nan"), "reward/pass_rate": float("inf")}
+    (folder / "metrics.jsonl").write_text(json.dumps(step) + "\n")
+    figure = prerlkit.load_run(folder).plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "mean reward (0 to 1)" not in curves(figure)

@@ -22,7 +22,7 @@ from prerlkit.errors import PrerlkitError
 from prerlkit.policy.identity import write_base
 from prerlkit.recipe.load import dump, load
 from prerlkit.recipe.schema import Recipe
-from prerlkit.train import run as run_module
+from prerlkit.train import load as load_module
 from prerlkit.train.taken_stage import settle
 from prerlkit.train.validate import warnings
 
@@ -157,7 +157,7 @@ def test_what_the_files_tell_is_refused_before_a_weight_is_loaded(
     def not_reached(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(run_module, "policy_and_engine", not_reached)
+    monkeypatch.setattr(load_module, "load_policy", not_reached)
 
     def refused(words: str, folder=adapter, **changes) -> None:
         with pytest.raises(PrerlkitError, match=words):

@@ -93,12 +93,12 @@ def test_the_adapter_of_all_stages_is_the_policy_that_was_trained(tiny_recipe, t
     recipe = tiny_recipe()
     recipe["stages"][1]["reincarnation"] = reincarnation
     from prerlkit.policy import policy as policy_module
-    from prerlkit.train import run as run_module
+    from prerlkit.train import load as load_module
 
     kept = []
     real = policy_module.load_policy
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "load_policy", lambda *a, **k: kept.append(real(*a, **k)) or kept[-1])
+        patch.setattr(load_module, "load_policy", lambda *a, **k: kept.append(real(*a, **k)) or kept[-1])
         go(recipe, tmp_path / "out")
     tokens = torch.tensor([list(b"What is 3 + 4?")])
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
