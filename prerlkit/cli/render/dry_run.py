@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from prerlkit.cli.visible import visible
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
@@ -84,7 +85,9 @@ def _print_memory(console: Console, recipe: Recipe, device: Callable[[], Device]
 
 
 def _line(console: Console, label: str, text: str) -> None:
-    console.print(f"{label:<12} {text}", soft_wrap=True, markup=False)
+    """Print a finding. A bar precedes its further lines: text of the data can't look like another finding."""
+    text = visible(text).replace("\n", f"\n{'':<12} | ")
+    console.print(f"{label:<12} {text}", soft_wrap=True, markup=False, emoji=False)
 
 
 def _share(recipe: Recipe, use: VerifierConfig) -> str:
