@@ -19,6 +19,7 @@ from prerlkit.trust import REMOTE_CODE, ForeignCode
 from prerlkit.types import Prompt
 
 NOT_CHECKED = "not checked"
+EVAL_PROMPTS = "eval prompts"
 MOST_LINES = 12
 """Of a text that is shown."""
 MOST_CHARACTERS = 1000
@@ -27,8 +28,8 @@ MOST_CHARACTERS = 1000
 def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> Iterator[tuple[str, str]]:
     """Yield (label, finding) about start token and prompts where tokenizer and rows are within reach.
 
-    The label of what is out of reach is NOT_CHECKED. The finding of `prompt` is the first train prompt: it has
-    several lines, and all characters that the data has.
+    The label of what is out of reach is NOT_CHECKED. That of the number of eval prompts is EVAL_PROMPTS. The finding of
+    `prompt` is the first train prompt: it has several lines, and all characters that the data has.
 
     Args:
         untrusted: code that must not run: of the verifiers, on which gold answers are tried, and of the model.
@@ -53,6 +54,7 @@ def check_data(loaded: LoadedRecipe, untrusted: Sequence[ForeignCode] = ()) -> I
         tokens = read_tokens(str(here), recipe.model)
         yield "start token", f"{tokens.start} precedes y in P(y); {len(tokens.end_ids)} end tokens"
         prompts = build_for(recipe, tokens.tokenizer, loaded.folder)
+        yield EVAL_PROMPTS, str(len(prompts.eval))
         for note in (*prompts.notes, *demonstrations_of(recipe, prompts, tokens, loaded.folder)[1]):
             yield "data", note
         if tries:
