@@ -18,7 +18,8 @@ from prerlkit.errors import StoppedNowError, UsageError
 from prerlkit.interrupt import answered
 from prerlkit.paths import user_path
 from prerlkit.quiet import quieted
-from prerlkit.runs.files import RunFiles
+from prerlkit.runs.existing import check_folder
+from prerlkit.runs.files import RunFiles, resume_command
 
 if TYPE_CHECKING:
     from prerlkit.recipe.schema import Recipe
@@ -108,6 +109,8 @@ def run_recipe(launch: Launch, callback: Callback, world: World | None = None) -
 def _run(launch: Launch, callback: Callback, stop: StopSignal, world: World | None) -> Summary:
     recipe, output = launch.recipe, launch.output
     callback.on_message(f"recipe {recipe.name}, seed {recipe.seed} → {output}")
+    if world is None:  # several processes are refused together, by the primary's writer
+        check_folder(RunFiles(output), launch.existing)
     callback.on_message("loading libraries")
     callback.progress("loading libraries", 0, 0)
     with quieted(not launch.verbose):
@@ -202,11 +205,6 @@ class _RunSignals:
 
         kept = max(list_steps(RunFiles(self._launch.output).checkpoints), default=0)
         return f"its last checkpoint, after step {kept}" if kept else "its first step"
-
-
-def resume_command(output: Path) -> str:
-    """Return the command that continues the run in the folder `output`."""
-    return f"prerlkit resume {shlex.quote(str(output))}"
 
 
 @contextmanager

@@ -68,7 +68,9 @@ def _try_one(use: VerifierConfig, rows: Sequence[AuditRow], folder: Path | None)
     if not tried and not verifier.needs_answer:
         return ""
     if not tried:
-        return f"gold answers can't be tried with verifier \"{verifier.name}\": it doesn't say how one is written"
+        has_one = type(verifier).gold_completion is not Verifier.gold_completion
+        lack = "writes no completion for the gold answers tried" if has_one else "has no `gold_completion`"
+        return f'verifier "{verifier.name}" {lack}, so gold answers are not tried before the run'
     with Runner([use], folder=folder, workers=1) as runner:
         verdicts = runner.judge([row.sample for row in tried])
     counts = Counter(outcome(verdict) for verdict in verdicts)

@@ -68,22 +68,27 @@ def say(verbose: bool) -> Callable[[str], None]:
 
 
 def settled(loaded: LoadedRecipe) -> LoadedRecipe:
-    """Return the recipe with the settings of the adapter that it begins with; say it where that is not on this machine.
+    """Return the recipe with the settings of the adapter that it begins with, which is checked on its base.
+
+    A line on stderr names what is not on this machine, and is therefore not checked.
 
     Raises:
         UsageError: there is no such adapter, or no stage of this recipe can hold it.
+        PrerlkitError: the adapter was trained on another base.
     """
     if loaded.recipe.stages[0].source is None:
         return loaded
     from prerlkit.quiet import quiet_libraries
 
     quiet_libraries()
-    from prerlkit.train.taken_stage import settle
+    from prerlkit.train.taken_stage import check_on_base, settle
 
     recipe = settle(loaded.recipe, loaded.folder, fetch=False)
     if recipe.open:
         where = recipe.stages[0].source
         echo(f"not checked: the adapter {where} is not on this machine; its rank is taken to be 32", err=True)
+    elif line := check_on_base(recipe, loaded.folder):
+        echo(line, err=True)
     return replace(loaded, recipe=recipe)
 
 

@@ -59,7 +59,8 @@ def report(
     write_page(target, text, "-o")
     echo(f"{target}  ({len(text.encode()) / 1e6:.1f} MB)")
     if open_:
-        _open(target.resolve().as_uri())
+        address = target.resolve().as_uri()
+        _open(address, address)
 
 
 def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
@@ -72,14 +73,15 @@ def _serve(runs: Sequence[Path], port: int, open_: bool) -> None:
                 # By a file of this user: every user can read the command line of a browser that is started.
                 page = Path(private, "open.html")
                 page.write_text(f'<meta http-equiv="refresh" content="0; url={serving.address}">', encoding="utf-8")
-                _open(page.as_uri())
+                _open(page.as_uri(), serving.address)
             serving.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
         echo("ended")
 
 
-def _open(address: str) -> None:
+def _open(address: str, shown: str) -> None:
+    """Open `address` in the browser. Where none can be opened, print `shown`, the address for a person to open."""
     import webbrowser
 
     if not webbrowser.open(address):
-        echo("no browser can be opened from here: open the address yourself", err=True)
+        echo(f"no browser can be opened from here: open {shown} yourself", err=True)

@@ -130,7 +130,8 @@ def _device(recipe: Recipe, vram: str | None, gpu: str | None) -> Device:
 
 def execute(launch: Launch, display: Display, world: World | None = None) -> None:
     """Run with the display as the callback, and print what comes after it."""
-    from prerlkit.launch import resume_command, run_recipe
+    from prerlkit.launch import run_recipe
+    from prerlkit.runs.files import resume_command
 
     with display:
         display.summary = run_recipe(launch, display, world)

@@ -50,8 +50,18 @@ def pass_values(problems: Sequence[Problem], k: int) -> Values:
     return {where: pass_at_k(len(own), sum(own), k) for where, own in judged.items() if len(own) >= k}
 
 
+def has_answers(problems: Sequence[Problem]) -> bool:
+    """Return whether the answer of every passed attempt is known."""
+    return all(not attempt.passed or attempt.answer is not None for one in problems for attempt in one.attempts)
+
+
 def majority_values(problems: Sequence[Problem], k: int) -> Values:
-    """maj@k of each problem where it is known."""
+    """maj@k of each problem where it is known; of none where a passed attempt has no answer.
+
+    Without the problems that have such an attempt, the remaining ones would be those that failed.
+    """
+    if not has_answers(problems):
+        return {}
     values = {problem.id: majority_at_k(problem.attempts, k) for problem in problems}
     return {where: value for where, value in values.items() if value is not None}
 

@@ -63,7 +63,7 @@ def _paths(model: type[BaseModel], prefix: str = "", above: tuple[type[BaseModel
 
 def _line(item: ErrorDetails, path: Path, source: Any, overrides: Sequence[str]) -> str:
     keys, line = _trace(item["loc"], source)
-    where = _override_of(keys, overrides) or (f"{path}:{line}" if line else str(path))
+    where = _override_of(keys, overrides, _in_file(keys, source)) or (f"{path}:{line}" if line else str(path))
     name = _dotted(keys)
     return f"{where}: {name + ': ' if name else ''}{_what(item)}"
 
@@ -152,15 +152,28 @@ def _dotted(keys: Sequence[str | int]) -> str:
     return text
 
 
-def _override_of(keys: Sequence[str | int], overrides: Sequence[str]) -> str:
-    """Return the `--set` that a mistake came from, or ""."""
+def _override_of(keys: Sequence[str | int], overrides: Sequence[str], in_file: bool) -> str:
+    """Return the `--set` that a mistake came from, or "". It also made the sections above what it sets.
+
+    Args:
+        in_file: whether the recipe's file has the key.
+    """
     for override in reversed(overrides):
         parts, _ = split(override)
         # An item of a list may have been addressed by its name.
         same = [str(k) == p or (isinstance(k, int) and not p.isdigit()) for k, p in zip(keys, parts, strict=False)]
-        if len(keys) >= len(parts) and all(same):
+        if all(same) and (len(keys) >= len(parts) or (keys and not in_file)):
             return f"--set {override}"
     return ""
+
+
+def _in_file(keys: Sequence[str | int], source: Any) -> bool:
+    """Return whether the recipe's file has the key."""
+    for key in keys:
+        if not _holds(source, key):
+            return False
+        source = source[key]
+    return True
 
 
 def _fields_at(loc: Sequence[int | str]) -> list[str]:

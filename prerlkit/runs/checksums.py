@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.files import is_inside, write_json
-from prerlkit.runs.files import RunFiles
+from prerlkit.runs.files import RunFiles, resume_command
 from prerlkit.runs.jsonl import read_json
 
 
@@ -47,7 +47,7 @@ def check(files: RunFiles, places: Iterable[Path]) -> None:
                 raise PrerlkitError(
                     f"{path} {wrong}.",
                     "Restore it from a copy. Where recipe and last checkpoint are whole, "
-                    f"`prerlkit resume {files.path}` writes the adapters again.",
+                    f"`{resume_command(files.path)}` writes the adapters again.",
                 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,11 @@ class RunFiles:
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.checksums = path / "checksums.json"
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that continues the run in `folder`."""
+    return f"prerlkit resume {shlex.quote(str(folder))}"
 
 
 def recipe_folder(run: Path) -> Path | None:

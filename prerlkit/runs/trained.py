@@ -24,7 +24,7 @@ from prerlkit.recipe.schema import Recipe, Stage
 from prerlkit.runs import checksums
 from prerlkit.runs.checkpoint import Checkpoint
 from prerlkit.runs.checkpoints import newest_whole
-from prerlkit.runs.files import RunFiles
+from prerlkit.runs.files import RunFiles, resume_command
 from prerlkit.runs.run import Run
 
 
@@ -189,7 +189,7 @@ class TrainedRun:
 def _unfinished(run: Run, total: int, found: Checkpoint | None) -> UsageError:
     reasons = {"running": "it still runs", "broken off": "it was killed, or its plan has more steps than it did"}
     reason = reasons.get(run.state) or run.summary["exit_reason"]
-    finish = f"`prerlkit run {run.files.recipe} --resume -o {run.folder}`"
+    finish = f"`{resume_command(run.folder)}`"
     if found is None:
         return UsageError(f"{run.folder} did not finish ({reason}) and has no checkpoint.", f"To finish it: {finish}.")
     step = found.position.step

@@ -10,15 +10,16 @@ from typing import Any, ParamSpec
 
 import torch
 
-from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.errors import PrerlkitError
 from prerlkit.evaluation.result import EvalResult
-from prerlkit.files import is_leftover, remove_leftovers, write_json, write_text
+from prerlkit.files import remove_leftovers, write_json, write_text
 from prerlkit.metrics.catalogue import STAGE, STEP
 from prerlkit.policy import save
 from prerlkit.policy.adapters import AdapterStack
 from prerlkit.runs import checksums, lock
 from prerlkit.runs.checkpoint import Checkpoint, Position, SourceState
 from prerlkit.runs.checkpoints import Checkpoints, newest_whole
+from prerlkit.runs.existing import check_content, check_folder, content
 from prerlkit.runs.files import Existing, RunFiles
 from prerlkit.runs.jsonl import append_lines, group_line, keep_lines, read_json, read_lines, read_metrics
 from prerlkit.runs.state import RUNNING
@@ -65,7 +66,7 @@ class RunWriter:
         Raises:
             UsageError: it is not empty and nothing was said about that, or it can't be resumed or overwritten.
         """
-        self._on_primary(_check, self.files, existing)
+        self._on_primary(check_folder, self.files, existing)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -191,57 +192,12 @@ class RunWriter:
         return newest_whole(self.files.checkpoints, report)
 
 
-def _check(files: RunFiles, existing: Existing) -> None:
-    lock.refuse_if_held(files.path)
-    _check_content(files, existing)
-
-
-def _check_content(files: RunFiles, existing: Existing) -> None:
-    occupied = files.path.exists() and (not files.path.is_dir() or bool(_content(files.path)))
-    if existing == "resume" and occupied and not files.recipe.is_file():
-        raise UsageError(
-            f"{files.path} is not a run (no recipe.yaml), so there is nothing to resume.",
-            "Choose the run's folder, or another --output.",
-        )
-    if existing == "resume":
-        _refuse_links(files)
-    if existing == "refuse" and occupied:
-        raise UsageError(
-            f"{files.path} exists and is not empty.",
-            "Add --resume to continue the run, --overwrite to start from scratch there, or choose another --output.",
-        )
-    if existing == "overwrite" and occupied and not (files.recipe.is_file() or files.metrics.is_file()):
-        raise UsageError(
-            f"{files.path} does not look like a run (no recipe.yaml), so --overwrite will not delete it.",
-            "Choose another --output, or delete it yourself.",
-        )
-
-
-def _refuse_links(files: RunFiles) -> None:
-    """Refuse a run folder with links in it: what they point to would be written and deleted.
-
-    Raises:
-        UsageError: naming the link.
-    """
-    own = [path for path in vars(files).values() if path != files.path]
-    for path in [*own, *files.adapters.glob("*"), *files.checkpoints.glob("*")]:
-        if path.is_symlink():
-            raise UsageError(
-                f"{path} is a link. A run doesn't write through links in its folder.",
-                "Put what it points to in its place, if it is this run's.",
-            )
-
-
-def _content(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name != lock.NAME and not is_leftover(path)]
-
-
 def _create(files: RunFiles, existing: Existing) -> None:
-    _check_content(files, existing)
+    check_content(files, existing)
     if existing == "overwrite":
         # Killed in the middle, the folder is neither a completed run nor something else than a run.
         order = {files.summary: 0, files.recipe: 2}
-        for path in sorted(_content(files.path), key=lambda path: order.get(path, 1)):
+        for path in sorted(content(files.path), key=lambda path: order.get(path, 1)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for folder in (files.path, files.adapters, files.checkpoints):
         remove_leftovers(folder)

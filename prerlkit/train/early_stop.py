@@ -45,8 +45,8 @@ def _holds(rule: Until, stage: Stage, own: Sequence[Mapping[str, float]]) -> str
         return ""
     over = f"over its last {len(values)} measurements" if len(values) > 1 else "at its last measurement"
     return (
-        f'stage "{stage.name}" ends after {len(own)} of {stage.steps} steps: {rule.metric} was {mean:.4g}'
-        f" {over}, {bound(rule)}"
+        f'stage "{stage.name}" ends after {len(own)} of {stage.steps} steps, as its `until` asks: '
+        f"{rule.metric} was {mean:.4g} {over}, {bound(rule)}"
     )
 
 

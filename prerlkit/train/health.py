@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from prerlkit.errors import PrerlkitError
 from prerlkit.metrics.catalogue import (
@@ -24,6 +25,7 @@ from prerlkit.metrics.catalogue import (
 )
 from prerlkit.metrics.metric import Metric
 from prerlkit.recipe.output import Health, HealthName
+from prerlkit.runs.files import resume_command
 
 Steps = Sequence[Mapping[str, float]]
 """Metrics of a stage's steps, oldest first."""
@@ -93,12 +95,13 @@ class HealthWatch:
         """Whether a condition holds on which the recipe stops."""
         return self._stop is not None
 
-    def raise_if_stopping(self) -> None:
-        """Raise Unhealthy for the condition on which the recipe stops, with what to try."""
+    def raise_if_stopping(self, folder: Path) -> None:
+        """Raise Unhealthy for the condition on which the recipe stops, with what to try. `folder` is the run's."""
         if self._stop is not None:
             raise Unhealthy(
                 f'stopped by health.stop_on: {self._stop.name} in stage "{self._stage}": {self._stop.message}.',
-                f"{self._stop.advice} All steps are saved; --resume goes on, with health.stop_on changed if need be.",
+                f"{self._stop.advice} All steps are saved: `{resume_command(folder)}` continues, with "
+                "`--set health.stop_on=[]` without this stop.",
             )
 
 

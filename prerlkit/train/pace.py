@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
 
 from prerlkit.metrics.catalogue import STEP_SECONDS, TOKENS_GENERATED
+from prerlkit.runs.files import resume_command
 
 _FIRST = 4
 """Steps of a stage whose median is the comparison. The very first one compiles and fills caches."""
@@ -21,8 +23,8 @@ class Pace:
         self._seconds: list[float] = []
         self._told = False
 
-    def examine(self, stage: str, metrics: Mapping[str, float]) -> str:
-        """Return the line once a stage, "" otherwise."""
+    def examine(self, stage: str, metrics: Mapping[str, float], folder: Path) -> str:
+        """Return the line once a stage, "" otherwise. `folder` is the run's."""
         if stage != self._stage:
             self._stage, self._seconds, self._told = stage, [], False
         tokens = metrics.get(TOKENS_GENERATED.name, 0.0)
@@ -37,5 +39,5 @@ class Pace:
         self._told = True
         return (
             f"steps take {times:.1f} times as long for each token as at this stage's start. Is another program using "
-            "the same cores or card? Nothing is lost: Ctrl-C saves, and --resume continues later"
+            f"the same cores or card? Nothing is lost: Ctrl-C saves, and `{resume_command(folder)}` continues later"
         )

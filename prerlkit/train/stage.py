@@ -86,7 +86,7 @@ class RunContext:
         self.past.append((stage.name, record.metrics))
         self.writer.append_step(record, self.recipe.output.samples_per_step)
         self.callback.on_step_end(record, done, stage.steps)
-        if slower := self.pace.examine(stage.name, record.metrics):
+        if slower := self.pace.examine(stage.name, record.metrics, self.writer.files.path):
             self.callback.on_message(slower)
 
 
@@ -115,7 +115,7 @@ def run_stage(context: RunContext, stage: Stage, updater: Updater, position: Pos
         if stopping or due or context.health.wants_stop:
             context.save(stage, position, updater)
         yield position
-        context.health.raise_if_stopping()
+        context.health.raise_if_stopping(context.writer.files.path)
         if stopping:
             raise Stopped
     if why := reached(stage, context.past):

@@ -16,6 +16,7 @@ from prerlkit.policy.source import ResolvedModel
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Model
 from prerlkit.recipe.schema import Recipe, Stage
+from prerlkit.runs.files import resume_command
 from prerlkit.runs.run import Run
 from prerlkit.suggest import nearest
 from prerlkit.train.peft_start import CONFIG, PeftAdapter, is_peft_folder
@@ -48,7 +49,7 @@ class Place:
     @property
     def finish(self) -> str:
         """What to do about a run that is not finished."""
-        return f"Finish it: prerlkit resume {self.run.folder}." if self.run else ""
+        return f"Finish it: {resume_command(self.run.folder)}." if self.run else ""
 
     def check_fits(self, recipe: Recipe) -> None:
         """Raise UsageError unless a stage of another run can be the first stage of `recipe`."""
@@ -160,7 +161,7 @@ def _of_run(run: Run, name: str | None, key: str) -> Place:
     fingerprint = run.environment.get("model", {}).get("fingerprint")
     if name is None:
         if not (run.files.adapter / WEIGHTS).is_file():
-            raise UsageError(f"{key}: {run.folder} is not finished.", f"Finish it: prerlkit resume {run.folder}.")
+            raise UsageError(f"{key}: {run.folder} is not finished.", f"Finish it: {resume_command(run.folder)}.")
         return Place(run.files.adapter, str(run.folder), key, fingerprint, run)
     names = [str(stage["name"]) for stage in run.recipe.get("stages") or ()]
     if name not in names:

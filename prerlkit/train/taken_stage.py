@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from prerlkit.errors import UsageError
+from prerlkit.policy import source
 from prerlkit.policy.adapters import AdapterStack, weights_digest
+from prerlkit.policy.base import UNUSABLE, first_line
 from prerlkit.policy.identity import check_base
 from prerlkit.policy.layout import empty_model
 from prerlkit.policy.lora import factor_shapes
@@ -21,6 +23,7 @@ from prerlkit.policy.save import WEIGHTS
 from prerlkit.policy.source import ResolvedModel
 from prerlkit.recipe.inherit import OF_AN_ADAPTER
 from prerlkit.recipe.load import load
+from prerlkit.recipe.plugins import model_near
 from prerlkit.recipe.schema import Recipe
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.jsonl import read_json
@@ -150,11 +153,49 @@ def take_stage(recipe: Recipe, recipe_folder: Path | None, base: ResolvedModel) 
         return None
     place = locate(recipe, recipe_folder, fetch=True)
     assert place is not None  # what can't be fetched raises
-    if place.fingerprint:
-        check_base(place.fingerprint, base.path, adapter=place.label, base=recipe.model.id)
-    taken = _of_stage(place) if place.recorded else _of_peft(place, recipe, base)
+    taken = _of_place(place, recipe, base)
     taken.check(AdapterStack(empty_model(base.path, trust_remote_code=recipe.model.trust_remote_code)), recipe)
     return taken
+
+
+def check_on_base(recipe: Recipe, recipe_folder: Path | None) -> str:
+    """Make the checks of `take_stage` without a network and without code of the model.
+
+    Args:
+        recipe: settled.
+
+    Returns:
+        A line on what was not checked, or on what the adapter says of its base; "" without an adapter on this machine.
+
+    Raises:
+        PrerlkitError: the adapter was trained on another base, or does not fit this one.
+    """
+    place = locate(recipe, recipe_folder, fetch=False) if recipe.stages[0].source else None
+    if place is None:
+        return ""
+    model = model_near(recipe.model, recipe_folder)
+    try:
+        folder = source.cached_model(model)
+    except UsageError:
+        folder = None  # a run refuses it
+    if folder is None:
+        return f"not checked: whether {model.id}, which is not on this machine, is the base of {place.label}"
+    taken = _of_place(place, recipe, ResolvedModel(str(folder), None, ""))
+    if model.trust_remote_code:
+        return f"not checked, as it could run the model's own code: whether {place.label} fits the layers of {model.id}"
+    try:
+        bare = empty_model(str(folder))
+    except UNUSABLE as error:
+        return f"not checked: {model.id} can't be built, so its layers are not known: {first_line(error)}"
+    taken.check(AdapterStack(bare), recipe)
+    return f"{place.label}: {taken.base}" if taken.base else ""
+
+
+def _of_place(place: Place, recipe: Recipe, base: ResolvedModel) -> TakenStage:
+    """Return the adapter there. Raises PrerlkitError where it was trained on another base."""
+    if place.fingerprint:
+        check_base(place.fingerprint, base.path, adapter=place.label, base=recipe.model.id)
+    return _of_stage(place) if place.recorded else _of_peft(place, recipe, base)
 
 
 def _of_peft(place: Place, recipe: Recipe, base: ResolvedModel) -> TakenStage:

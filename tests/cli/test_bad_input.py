@@ -207,6 +207,7 @@ def test_an_occupied_output_folder(invoke, recipe_file, tmp_path):
     (tmp_path / "out" / "thesis.tex").touch()
     done = invoke("run", recipe_file(), "-o", "out")
     refused(done, 2, "out exists and is not empty", "--resume", "--overwrite")
+    assert "loading libraries" not in done.stderr + done.stdout  # refused at once
     refused(invoke("run", recipe_file(), "-o", "out", "--resume", "--overwrite"), 2, "exclude each other")
 
 

@@ -57,7 +57,7 @@ def test_init_starts_a_recipe_of_ones_own(prerlkit, tmp_path):
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(prerlkit, recipe_file, tmp_path):
     path = recipe_file()
-    done = prerlkit("run", path, "--dry-run", "--set", "stages.rl.steps=7")
+    done = prerlkit("run", path, "--dry-run", "--set", "stages.rl.steps=7", "--set", "evaluation.prompts=200")
     assert (done.returncode, done.stderr) == (0, "")
     for said in (
         "local folder",
@@ -67,6 +67,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(prerlkit, recipe_file, tmp
         "pretrain · negative",
         "stack",
         "16 prompts, eval 4",
+        "after: 4 prompts",
     ):
         assert said in done.stdout
     assert "dry run: no weights were loaded, nothing was written" in done.stdout

@@ -23,11 +23,13 @@ def test_figures_as_a_table_and_as_json(invoke, tiny_model, rows):
     asked = ("eval", tiny_model, "--data", rows, "--verifier", REGEX, "--prompt", "{text}?", "--answer", "sum", *FAST)
     done = invoke(*asked, "-k", "4", "-o", "out")
     assert done.returncode == 0, done.stderr
-    for said in ("rows, 95 % intervals", "accuracy", "avg@4", "pass@2", "maj@4", "not known", "reflection thoughts"):
-        assert said in done.stdout
+    said = ("rows, 95 % intervals", "greedy accuracy", "avg@4", "pass@2", "maj@4", "not known", "reflection thoughts")
+    for words in (*said, "maj@k is not known: the verifier returns no answer"):
+        assert words in done.stdout
     again = invoke(*asked, "-k", "4", "-o", "out", "--json")
     figures = json.loads(again.stdout)
     assert figures["targets"][0]["completions"] == 20
+    assert "accuracy" in figures["targets"][0]["metrics"]
     assert figures["targets"][0]["seconds"] == 0
     line = json.loads(next(iter((rows.parent / "out").glob("*/samples.jsonl"))).read_text().splitlines()[0])
     assert {"kind", "prompt_id", "prompt", "answer", "completions"} <= set(line)

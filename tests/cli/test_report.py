@@ -22,6 +22,13 @@ def test_a_finished_run_gets_its_page_and_can_still_be_gone_on_with(finished, in
     assert "2 runs" in (finished.parent / "both.html").read_text(encoding="utf-8")
 
 
+def test_without_a_browser_the_page_has_an_address_to_open(finished, invoke, monkeypatch):
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    done = invoke("report", "run", "--open")
+    assert done.returncode == 0
+    assert f"open {(finished / 'report.html').resolve().as_uri()} yourself" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -62,6 +62,12 @@ def test_majority_is_unknown_rather_than_wrong():
     assert estimates.majority_values([problem("a", "pu", ["4", "4"])], 2) == {}
 
 
+def test_majority_is_not_estimated_on_the_failed_problems_alone():
+    """A verifier without answers: problems without a passed attempt must not be the whole estimate."""
+    assert estimates.majority_values([problem("a", "pp"), problem("b", "ff")], 2) == {}
+    assert estimates.majority_values([problem("a", "ff"), problem("b", "ff")], 2) == {"a": 0.0, "b": 0.0}
+
+
 def test_paired_differences_have_a_narrower_interval_than_unpaired_ones():
     first = {str(i): float(i % 2) for i in range(400)}  # half the problems are hard
     second = {**first, **{str(i): 1.0 for i in range(0, 40, 2)}}  # twenty of those are solved now

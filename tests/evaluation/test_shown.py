@@ -26,9 +26,9 @@ def results(name: str = "runs/one") -> Results:
 def test_a_result_is_one_line_for_each_target_and_comparison():
     task, base, own, difference = repr(results()).splitlines()
     assert task == "<Results sums"
-    assert base.startswith("  <TargetResult 'its base', accuracy 25.0 % [")
-    assert own.startswith("  <TargetResult 'runs/one', accuracy 75.0 % [")
-    assert difference == "  <TargetComparison 'runs/one' minus 'its base', accuracy +50.0>>"
+    assert base.startswith("  <TargetResult 'its base', greedy accuracy 25.0 % [")
+    assert own.startswith("  <TargetResult 'runs/one', greedy accuracy 75.0 % [")
+    assert difference == "  <TargetComparison 'runs/one' minus 'its base', greedy accuracy +50.0>>"
 
 
 def test_a_notebook_shows_targets_and_differences():

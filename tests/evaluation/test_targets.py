@@ -158,7 +158,7 @@ def test_an_unfinished_run_offers_its_checkpoint(run_folder, tmp_path):
     shutil.copytree(run_folder, stopped)
     summary = json.loads((stopped / "summary.json").read_text())
     (stopped / "summary.json").write_text(json.dumps({**summary, "exit_reason": "stopped"}))
-    with pytest.raises(UsageError, match=r"(?s)last checkpoint is of step 3.*--checkpoint.*--resume"):
+    with pytest.raises(UsageError, match=r"(?s)last checkpoint is of step 3.*--checkpoint.*`prerlkit resume "):
         find(str(stopped))
     finished = prerlkit.load_policy(run_folder).answer("1 + 1", max_new_tokens=8)
     assert prerlkit.load_policy(stopped, checkpoint=True).answer("1 + 1", max_new_tokens=8) == finished

@@ -239,7 +239,7 @@ def test_an_unfinished_run_offers_its_last_checkpoint(make_run):
     with pytest.raises(UsageError, match="last checkpoint is of step 3 of 4") as error:
         merge(run)
     assert "--checkpoint" in error.value.hint
-    assert "--resume" in error.value.hint
+    assert f"`prerlkit resume {run}`" in error.value.hint
     merged = merge(run, checkpoint=True)
     record = json.loads((merged.folder / "merge.json").read_text())
     assert (record["steps"], record["complete"], record["stages"]) == (3, False, ["warmup", "rl"])

@@ -179,6 +179,8 @@ def test_all_mistakes_are_said_at_once(tmp_path):
         ("rollout.group_size=x", "--set rollout.group_size=x: rollout.group_size: expected a valid integer"),
         ("modle={id: a}", 'modle: unknown key; did you mean "model"?'),
         ("rolout.group_size=2", 'rolout: unknown key; did you mean "rollout"'),
+        ("stage.rl.steps=3", "--set stage.rl.steps=3: stage: unknown key; did you mean"),
+        ("rollout.vlm.memory_share=0.5", "--set rollout.vlm.memory_share=0.5: rollout.vlm: unknown key"),
         ("stages.nope.steps=2", 'the list has 2 items and none is "nope"'),
         ("stages.5.steps=2", 'the list has 2 items and none is "5"'),
         ("seed", "not of the form path=value"),

@@ -16,9 +16,10 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.rollout import leftovers
 from prerlkit.runs import checksums, jsonl, lock
 from prerlkit.runs.checkpoint import Checkpoint, Damaged
+from prerlkit.runs.existing import check_folder
 from prerlkit.runs.files import RunFiles
 from prerlkit.runs.find import find_runs
-from prerlkit.runs.writer import _begin, _check
+from prerlkit.runs.writer import _begin
 
 
 class _Hangs(BaseException):
@@ -110,7 +111,7 @@ def test_a_run_with_links_is_not_resumed(name, run, tmp_path):
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).symlink_to(home)
     with pytest.raises(UsageError, match=r"is a link\. A run doesn't write through links"):
-        _check(RunFiles(run), "resume")
+        check_folder(RunFiles(run), "resume")
 
 
 def test_a_copy_of_a_damaged_file_is_not_written_through_a_link(run, tmp_path, mine):

@@ -44,7 +44,8 @@ def test_when_a_rule_holds(rule, past, ends):
 def test_no_rule_never_ends_a_stage_and_a_rule_says_why():
     assert reached(a_stage(), history(0.0)) == ""
     text = reached(a_stage(metric="m", below=0.5, window=2), history(0.9, 0.3, 0.4))
-    assert text == 'stage "warmup" ends after 3 of 9 steps: m was 0.35 over its last 2 measurements, below 0.5'
+    assert text.startswith('stage "warmup" ends after 3 of 9 steps, as its `until` asks: m was 0.35 over its last 2 ')
+    assert text.endswith("measurements, below 0.5")
 
 
 def test_one_of_several_rules_ends_a_stage_and_an_empty_list_is_none():
@@ -74,9 +75,8 @@ def test_a_stage_that_ended_early_is_finished(go, lines, recipe, tmp_path):
         (3, "rl"),
         (4, "rl"),
     ]
-    assert any(
-        note.startswith('stage "warmup" ends after 2 of 6 steps: probe/alignment was') for note in callback.notes
-    )
+    words = 'stage "warmup" ends after 2 of 6 steps, as its `until` asks: probe/alignment was'
+    assert any(note.startswith(words) for note in callback.notes)
     assert (summary.position.stage, summary.position.step) == (2, 4)
     said = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [{key: stage[key] for key in ("name", "steps", "planned")} for stage in said["stages"]] == [

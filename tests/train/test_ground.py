@@ -15,8 +15,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from prerlkit.cli.app import app
 from prerlkit.errors import PrerlkitError
+from prerlkit.policy.identity import write_base
 from prerlkit.recipe.load import dump, load
 from prerlkit.recipe.schema import Recipe
 from prerlkit.train import load as load_module
@@ -178,6 +181,29 @@ def test_what_the_files_tell_is_refused_before_a_weight_is_loaded(
     tokens = write_adapter(tmp_path / "tokens", make_model(), trainable_token_indices=[1, 2])
     refused("trainable_token_indices", tokens)
     refused("there is no run folder", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("command", [("recipes", "validate"), ("plan",), ("run", "--dry-run")], ids=" ".join)
+def test_a_check_without_a_run_refuses_an_adapter_of_another_base(tiny_recipe, make_model, adapter, tmp_path, command):
+    def checked():
+        with (tmp_path / "mine.yaml").open("w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(recipe, file)
+        return CliRunner().invoke(app, [*command, str(tmp_path / "mine.yaml")])
+
+    recipe = above(tiny_recipe(), adapter)
+    make_model(seed=1).save_pretrained(tmp_path / "other")
+    write_base(adapter, "other", None, tmp_path / "other")
+    refused = checked()
+    assert refused.exit_code == 1
+    assert f"is not the model that {adapter} was trained on: their weights differ" in refused.stderr
+    write_base(adapter, "tiny", None, recipe["model"]["id"])
+    assert checked().exit_code == 0
+    write_adapter(adapter, make_model(hidden_size=32))
+    assert "there, " in checked().stderr
+    write_adapter(adapter, make_model())
+    recipe["model"]["id"] = str(tmp_path / "nowhere")
+    if command == ("recipes", "validate"):
+        assert "nowhere, which is not on this machine, is the base of" in checked().stderr
 
 
 def test_the_recipe_says_what_it_does_not_know_and_a_settled_one_says_all(tiny_recipe, adapter, tmp_path):

@@ -149,6 +149,7 @@ def test_a_stop_rule_saves_and_stops_and_the_run_goes_on_without_it(go, lines, t
     with pytest.raises(Unhealthy, match=r'no_signal in stage "rl": 100% of the groups') as error:
         go(recipe, tmp_path / "out")
     assert "rollout.group_size" in error.value.hint
+    assert f"`prerlkit resume {tmp_path / 'out'}` continues" in error.value.hint
     metrics = lines(tmp_path / "out" / "metrics.jsonl")
     assert [m.get("health/no_signal") for m in metrics] == [None, 1.0]
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"].startswith("failed: Unhealthy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,13 +93,16 @@ def step(seconds, tokens=100):
 
 def test_a_stage_that_becomes_slow_is_told_once():
     pace = Pace()
-    lines = [pace.examine("rl", step(seconds)) for seconds in [9, 1, 1, 1, 1, 1, 3.5, 3.5, 3.5, 9, 9]]
+    lines = [
+        pace.examine("rl", step(seconds), Path("runs/mine")) for seconds in [9, 1, 1, 1, 1, 1, 3.5, 3.5, 3.5, 9, 9]
+    ]
     assert [bool(line) for line in lines] == [False] * 7 + [True] + [False] * 3
     assert "3.5 times as long" in lines[7]
-    assert not any(pace.examine("next", step(4)) for _ in range(9))
+    assert lines[7].endswith("`prerlkit resume runs/mine` continues later")
+    assert not any(pace.examine("next", step(4), Path("out")) for _ in range(9))
 
 
 def test_longer_answers_are_not_slowness():
     pace = Pace()
-    assert not any(pace.examine("rl", step(n, 100 * n)) for n in range(1, 20))
-    assert not pace.examine("rl", step(1, 0))
+    assert not any(pace.examine("rl", step(n, 100 * n), Path("out")) for n in range(1, 20))
+    assert not pace.examine("rl", step(1, 0), Path("out"))

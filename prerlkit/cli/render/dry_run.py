@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from prerlkit.cli.visible import visible
 from prerlkit.errors import UsageError
 from prerlkit.policy import source
 from prerlkit.recipe.load import LoadedRecipe
 from prerlkit.recipe.plugins import bind, model_near
-from prerlkit.train.dry_run import NOT_CHECKED, check_data
+from prerlkit.train.dry_run import EVAL_PROMPTS, NOT_CHECKED, check_data
 from prerlkit.trust import ForeignCode
 
 if TYPE_CHECKING:
@@ -42,10 +43,12 @@ def print_dry_run(
         _line(console, "model", text.removeprefix("model: "))
     quantization = "" if recipe.model.quantization == "none" else f", {recipe.model.quantization} weights"
     _line(console, "", f"{recipe.model.dtype}{quantization}, adapters {_adapter(recipe)}")
-    unchecked = []
+    unchecked, eval_prompts = [], None
     for label, text in check_data(loaded, untrusted):
         if label == NOT_CHECKED:
             unchecked.append(text)
+        elif label == EVAL_PROMPTS:
+            eval_prompts = int(text)
         else:
             _line(console, label, text)
     for use in recipe.verifiers:
@@ -58,7 +61,7 @@ def print_dry_run(
         settings = probe.model_dump(exclude={"name", "every"})
         _line(console, "probe", f"{probe.name} every {probe.every} steps {settings or ''}")
     console.print(_stages(recipe))
-    console.print(_evaluation(recipe), soft_wrap=True)
+    console.print(_evaluation(recipe, eval_prompts), soft_wrap=True)
     needed = [code for code in untrusted if not code.key.startswith("verifiers[")]  # verifiers need no plan
     if needed:
         names = ", ".join(dict.fromkeys(code.name for code in needed))
@@ -84,7 +87,9 @@ def _print_memory(console: Console, recipe: Recipe, device: Callable[[], Device]
 
 
 def _line(console: Console, label: str, text: str) -> None:
-    console.print(f"{label:<12} {text}", soft_wrap=True, markup=False)
+    """Print a finding. A bar precedes its further lines: text of the data can't look like another finding."""
+    text = visible(text).replace("\n", f"\n{'':<12} | ")
+    console.print(f"{label:<12} {text}", soft_wrap=True, markup=False, emoji=False)
 
 
 def _share(recipe: Recipe, use: VerifierConfig) -> str:
@@ -132,9 +137,11 @@ def _steps(stage: Stage) -> str:
     return f"{words}, guarded" if stage.guard else words
 
 
-def _evaluation(recipe: Recipe) -> str:
+def _evaluation(recipe: Recipe, rows: int | None) -> str:
+    """Return the line about evaluations; `rows` is the number of eval prompts, None where it is not known."""
     evaluation = recipe.evaluation
+    prompts = f"≤ {evaluation.prompts}" if rows is None else str(min(rows, evaluation.prompts))
     kinds = ["greedy"] if evaluation.greedy else []
     kinds += [f"{evaluation.samples} samples"] if evaluation.samples else []
     every = f", every {evaluation.every} steps" if evaluation.every else ""
-    return f"evaluation   {', '.join(evaluation.when)}{every}: {evaluation.prompts} prompts, {' and '.join(kinds)}"
+    return f"evaluation   {', '.join(evaluation.when)}{every}: {prompts} prompts, {' and '.join(kinds)}"

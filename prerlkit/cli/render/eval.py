@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prerlkit.evaluation.harness.presets import PRESETS
-from prerlkit.evaluation.harness.results import Results, TargetComparison, TargetResult
+from prerlkit.evaluation.harness.results import NO_ANSWERS, Results, TargetComparison, TargetResult
 
 
 def print_results(console: Console, results: Results, folder: Path) -> None:
@@ -18,6 +18,8 @@ def print_results(console: Console, results: Results, folder: Path) -> None:
     for comparison in results.comparisons:
         console.print(_differences(comparison))
     for target in results.targets:
+        if NO_ANSWERS in target.notes:
+            console.print(f"{target.target}: {NO_ANSWERS}", markup=False, soft_wrap=True)
         if target.unjudged:
             console.print(
                 f"{target.target}: {target.unjudged} of {target.completions} completions are unjudged: they are in no "
@@ -43,8 +45,9 @@ def _table(results: Results) -> Table:
     table.add_column("")
     for target in results.targets:
         table.add_column(escape(target.target), justify="right", overflow="fold")
-    for metric in results.targets[0].metrics:
-        table.add_row(metric, *(str(target.metrics[metric] or "not known") for target in results.targets))
+    figures = [target.figures() for target in results.targets]
+    for metric in figures[0]:
+        table.add_row(metric, *(own[metric] for own in figures))
     table.add_section()
     rows = [_counts(target) for target in results.targets]
     for name in rows[0]:

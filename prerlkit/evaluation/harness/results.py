@@ -13,6 +13,8 @@ from prerlkit.evaluation.estimates import Difference, Estimate, Values
 from prerlkit.evaluation.request import EvalSettings
 from prerlkit.page.table import html_table, merged_rows
 
+NO_ANSWERS = "maj@k is not known: the verifier returns no answer (`details.answer`) for completions that pass"
+
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
@@ -49,7 +51,7 @@ class TargetResult:
 
     def figures(self) -> dict[str, str]:
         """Return the estimates with their intervals as text by name."""
-        return {name: str(estimate or "not known") for name, estimate in self.metrics.items()}
+        return {_shown(name): str(estimate or "not known") for name, estimate in self.metrics.items()}
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "values"}
@@ -75,7 +77,7 @@ class TargetComparison:
 
     def rows(self) -> dict[str, dict[str, str]]:
         """Return of each metric the cells of its row, by heading."""
-        return {name: _cells(difference) for name, difference in self.metrics.items()}
+        return {_shown(name): _cells(difference) for name, difference in self.metrics.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ class Results:
         }
 
 
+def _shown(metric: str) -> str:
+    """Return a metric's name for a person: the accuracy of greedy answers is not that of samples, `avg@k`."""
+    return "greedy accuracy" if metric == "accuracy" else metric
+
+
 def _cells(difference: Difference | None) -> dict[str, str]:
     if difference is None:
         return {"points": "not known"}
@@ -145,6 +152,8 @@ def result(
         values |= {f"pass@{k}": estimates.pass_values(sampled, k) for k in settings.pass_ks if k > 1}
         values |= {f"maj@{k}": estimates.majority_values(sampled, k) for k in settings.majority_ks}
         metrics |= {name: estimates.mean(own) for name, own in values.items() if name not in metrics}
+        if settings.majority_ks and not estimates.has_answers(sampled):
+            notes = (*notes, NO_ANSWERS)
     attempts = [attempt for problem in (*greedy, *sampled) for attempt in problem.attempts]
     lengths = [attempt.tokens for attempt in attempts] or [0]
     return TargetResult(
