@@ -249,7 +249,7 @@ def answered(policy: SignalPolicy) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Take the handler off within a block that forks, and has handlers of its own: no thread of it may be copied."""
+    """Remove the handler for a block that forks and installs other handlers: a fork must not copy its thread."""
     own = installed()
     if own is None:
         yield

@@ -23,7 +23,7 @@ from prerlkit.policy import source
 from prerlkit.recipe.model import Model
 
 BASE_FILE = "base.json"
-"""Beside an adapter's weights: {id, revision, fingerprint} of the base that it belongs to."""
+"""Next to an adapter's weights: {id, revision, fingerprint} of the base that it belongs to."""
 TENSORS = 8
 """How many weight matrices are looked at, at even distances over the sorted names. Ours: a fine-tune moves them all."""
 ROWS = 64

@@ -1,4 +1,4 @@
-"""RMS norms with a backward of their own: half the memory passes, which a CPU's training pays for."""
+"""RMS norms whose backward is one operation: on a CPU it takes half as many memory passes."""
 
 from __future__ import annotations
 

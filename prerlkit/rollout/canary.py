@@ -82,9 +82,9 @@ def gain(engine_N: np.ndarray, trainer_N: np.ndarray, noise: float) -> Gain:
         return Gain(0.0, float("inf"))
     product = float(engine_N @ trainer_N)
     low = product / energy
-    beside = float(np.mean((engine_N - low * trainer_N) ** 2))
-    signal = energy - max(2.0 * noise, beside) * len(trainer_N)
-    error = float(np.sqrt(beside / energy))
+    residual = float(np.mean((engine_N - low * trainer_N) ** 2))
+    signal = energy - max(2.0 * noise, residual) * len(trainer_N)
+    error = float(np.sqrt(residual / energy))
     if signal <= 0.0:
         return Gain(low, float("inf"), error, 0.0)
     bounds = sorted((low, product / signal))

@@ -118,7 +118,7 @@ class World:
             known = self.why()
             raise LostError(
                 known or f"Process {self.rank} of {self.size} lost the others: {str(error).splitlines()[0]}",
-                "" if known else "One was killed (out of memory?) or can't be reached. Go on with --resume.",
+                "" if known else "One was killed (out of memory?) or can't be reached. Continue with --resume.",
             ) from error
 
 

@@ -18,7 +18,7 @@ from prerlkit.recipe.load import dump, load
 from prerlkit.sweep import execute, grid, manifest
 from prerlkit.sweep.execute import Sweep, last_words, slots
 
-# Replaces `prerlkit run … --resume`: writes what a run would, and behaves as the file `behave` beside it says.
+# Replaces `prerlkit run … --resume`: it writes the files of a run, and behaves as its fourth argument says.
 CHILD = """
 import json, os, pathlib, signal, sys, time
 folder, recipe, seed, behave = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])

@@ -19,7 +19,7 @@ def evaluation_table(results: Sequence[EvalResult], width: int | None = None) ->
     The change since the first one is that of greedy accuracy, without it that of avg@k.
 
     Args:
-        width: columns of the terminal. In a narrow one intervals have a line of their own, and the least important
+        width: columns of the terminal. In a narrow one intervals have a separate line, and the least important
             columns are left out. None: all, as wide as they are.
     """
     columns = _columns(results)
