@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,8 @@ import typer
 
 def recipe_names(incomplete: str) -> list[str]:
     """Return packaged recipes, recipe files and folders that begin with `incomplete`."""
-    from prerlkit.recipe.load import packaged
-
-    names = [name for name in packaged() if name.startswith(incomplete)]
-    return [*names, *(path for path in _paths(incomplete) if path.endswith(("/", ".yaml", ".yml")))]
+    files = (path for path in _paths(incomplete) if path.endswith(("/", ".yaml", ".yml")))
+    return [*packaged_names(incomplete), *files]
 
 
 def packaged_names(incomplete: str) -> list[str]:
@@ -59,20 +56,18 @@ def run_folders(incomplete: str) -> list[str]:
 
 def _paths(incomplete: str) -> list[str]:
     """Return what begins with `incomplete` in its folder; a folder ends with `/`. Hidden files are left out."""
-    return list(_found(incomplete))
-
-
-def _found(incomplete: str) -> Iterator[str]:
     folder, _, begin = incomplete.rpartition("/")
     place = Path(f"{folder}/" if folder or incomplete.startswith("/") else ".")
     try:
         entries = sorted(place.expanduser().iterdir())
     except (OSError, RuntimeError):  # RuntimeError: ~ of no user, or without HOME
-        return
-    for entry in entries:
-        if entry.name.startswith(begin) and (begin.startswith(".") or not entry.name.startswith(".")):
-            before = incomplete.removesuffix(begin)
-            yield f"{before}{entry.name}{'/' if entry.is_dir() else ''}"
+        return []
+    before = incomplete.removesuffix(begin)
+    return [
+        f"{before}{entry.name}{'/' if entry.is_dir() else ''}"
+        for entry in entries
+        if entry.name.startswith(begin) and (begin.startswith(".") or not entry.name.startswith("."))
+    ]
 
 
 PackagedName = Annotated[

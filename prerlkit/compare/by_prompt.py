@@ -32,18 +32,17 @@ def compare_by_prompt(base: RunGroup, own: RunGroup) -> ByPrompt | None:
     keys = ("data", "verifiers", "reward")
     if not pairs or any(at(a.recipe, key) != at(b.recipe, key) for a, b in pairs for key in keys):
         return None
-    evaluated = [_prompts_by_step(run) for pair in pairs for run in pair]
-    steps = set.intersection(*(set(one) for one in evaluated))
+    evaluated = [tuple(map(_prompts_by_step, pair)) for pair in pairs]
+    steps = set.intersection(*(set(one) for pair in evaluated for one in pair))
     if not steps:
         return None
     step = max(steps)
     sides = []
     for side in (0, 1):
         values: dict[str, list[float]] = {}
-        for pair in pairs:
-            others = _prompts_by_step(pair[1 - side])[step]
-            for prompt, value in _prompts_by_step(pair[side])[step].items():
-                if prompt in others:
+        for pair in evaluated:
+            for prompt, value in pair[side][step].items():
+                if prompt in pair[1 - side][step]:
                     values.setdefault(prompt, []).append(value)
         sides.append({prompt: sum(passed) / len(passed) for prompt, passed in values.items()})
     difference = estimates.difference(*sides)

@@ -43,6 +43,13 @@ class Process:
         code = self.process.wait(120)
         return code, self.log.read_text()
 
+    def stopped(self) -> str:
+        """Return the output of a process that a signal stopped at once, without a traceback."""
+        code, output = self.end()
+        assert code == 130
+        assert "Traceback" not in output
+        return output
+
 
 @pytest.mark.parametrize("marker", ["loading libraries", "start token"])
 def test_before_the_first_step_a_run_stops_at_once(recipe_file, tmp_path, marker):
@@ -69,9 +76,7 @@ def test_within_a_step_the_first_one_promises_and_the_second_one_stops(recipe_fi
     process.press()
     process.wait_for("finishing the step; press again to stop now")
     process.press()
-    code, output = process.end()
-    assert code == 130
-    assert "Traceback" not in output
+    output = process.stopped()
     assert "the run continues from its first step, with:  prerlkit resume out" in output
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["exit_reason"] == "stopped"
 
@@ -80,9 +85,7 @@ def test_a_dose_stops_at_once_where_it_has_no_step_to_finish(tmp_path):
     process = Process(tmp_path, "dose", "reach_dsrl", "-o", "out")
     process.wait_for("loading libraries")
     process.press()
-    code, output = process.end()
-    assert code == 130
-    assert "Traceback" not in output
+    output = process.stopped()
     assert "stopped; the same command continues" in output
 
 
@@ -91,8 +94,6 @@ def test_a_sweep_says_what_its_runs_do(recipe_file, tmp_path):
     process.wait_for("seed-0: running")
     process.press()
     process.wait_for("the runs finish their step and save; press again to stop them now", 60)
-    code, output = process.end()
-    assert code == 130
-    assert "Traceback" not in output
+    output = process.stopped()
     assert "seed-1: running" not in output
     assert "stopped; the same command continues" in output
