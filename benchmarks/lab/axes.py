@@ -34,7 +34,7 @@ BASES: Mapping[str, Pretraining] = {
     "reflection-third": replace(_FURTHER, mixture=Mixture(leak=0.03)),
     "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
     "chance-retries": replace(_FURTHER, mixture=Mixture(retry=0.0)),
-    "paths": Pretraining(domain="paths", steps=3000, mixture=Mixture(right=0.0)),
+    "paths": Pretraining(domain="paths", steps=2000, mixture=Mixture(right=0.0, slow=0.4, leak=0.05)),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)

@@ -22,6 +22,7 @@ class Reach:
 
     words = (*map(str, range(LARGEST + 1)), *"+-*=,.:", *MODES, "get", *THOUGHTS)
     verifier = "reach"
+    miss = " ."
 
     def problems(self, part: Part) -> tuple[Puzzle, ...]:
         """Return the problems of that part."""
@@ -56,7 +57,7 @@ class Reach:
 
 @cache
 def _attempts(numbers: reach.Numbers) -> Mapping[str, str]:
-    return {attempt: str(result) for attempt, result in reach.expressions(numbers).items()}
+    return {attempt.removesuffix(" ."): str(result) for attempt, result in reach.expressions(numbers).items()}
 
 
 DOMAINS: Mapping[str, Domain[Any]] = {"reach": Reach(), "paths": Paths()}

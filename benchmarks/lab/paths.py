@@ -1,10 +1,13 @@
 """The domain `paths`: find a path between two nodes of a small graph.
 
-    b d , a c , a b , c e , ... ; a to g :   →   a c e g .
+    b d , a c , a b , c e , b f , c g ; a to g .   →   a c g .
 
-Nodes are letters. A source has two successors; there are three nodes behind these, and four at the end. Every node
-before the end has two successors, so that there are eight walks from the source. Two of them end in the target: a walk
-without looking ahead hits it in a quarter of all cases.
+Nodes are letters. A source has two successors, and each of these has two: four walks, and one of them ends in the
+target. A walk without looking ahead hits it in a quarter of all cases.
+
+The target's full stop in the question, and none after a missed attempt, let a small model see where it has arrived by
+looking up what follows a node in the question: a stop after the target, no stop after another end. With a stop after
+every attempt it had not learned to compare two letters in 2,000 steps.
 """
 
 from __future__ import annotations
@@ -23,17 +26,14 @@ from typing import Any
 from benchmarks.lab.traces import MODES, THOUGHTS
 from prerlkit.data.reach import Part
 
-_LAYERS = (1, 2, 3, 4)
-_SUCCESSORS = 2
-_HITS = 2
-"""Walks that end in the target, of 8."""
+_DEPTH = 2
 _PARTS: Mapping[Part, slice] = {
     "train": slice(0, 1000),
     "eval": slice(1000, 1400),
     "pretraining": slice(1400, 21400),
 }
 _VERIFIER = Path(__file__).with_name("paths_verifier.py")
-PROMPT_WORDS = 43
+PROMPT_WORDS = 25
 """Of every prompt, with `<bos>`."""
 
 Edge = tuple[str, str]
@@ -55,8 +55,7 @@ def problems(part: Part) -> tuple[Graph, ...]:
     found: dict[tuple[Edge, ...], Graph] = {}
     while len(found) < max(rows.stop for rows in _PARTS.values()):
         graph = _graph(rng)
-        if graph is not None:
-            found.setdefault(graph.edges, graph)
+        found.setdefault(graph.edges, graph)
     return tuple(found.values())[_PARTS[part]]
 
 
@@ -72,19 +71,12 @@ def walks(graph: Graph) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def _graph(rng: random.Random) -> Graph | None:
-    """Return a random graph; None where a node has no predecessor, or no node is the end of `_HITS` walks."""
-    names = rng.sample(string.ascii_lowercase, sum(_LAYERS))
-    layers = [[names.pop() for _ in range(count)] for count in _LAYERS]
-    edges: set[Edge] = set()
-    for nodes, behind in pairwise(layers):
-        edges |= {(node, successor) for node in nodes for successor in rng.sample(behind, _SUCCESSORS)}
-    if {successor for _, successor in edges} != {node for nodes in layers[1:] for node in nodes}:
-        return None
-    drawn = Graph(tuple(sorted(edges)), layers[0][0], "")
-    ends = [walk[-1] for walk in walks(drawn)]
-    targets = [node for node in layers[-1] if ends.count(node) == _HITS]
-    return Graph(drawn.edges, drawn.source, rng.choice(targets)) if targets else None
+def _graph(rng: random.Random) -> Graph:
+    """Return a random graph."""
+    names = rng.sample(string.ascii_lowercase, 2 ** (_DEPTH + 1) - 1)
+    # Node n has the successors 2n + 1 and 2n + 2, as in a heap.
+    edges = [(names[(place - 1) // 2], name) for place, name in enumerate(names) if place]
+    return Graph(tuple(sorted(edges)), names[0], rng.choice(names[-(2**_DEPTH) :]))
 
 
 class Paths:
@@ -92,16 +84,17 @@ class Paths:
 
     words = (*string.ascii_lowercase, *",.:;", "to", *MODES, *THOUGHTS)
     verifier = f"{_VERIFIER}:Paths"
+    miss = ""
 
     def problems(self, part: Part) -> tuple[Graph, ...]:
         """Return the problems of that part."""
         return problems(part)
 
     def question(self, problem: Graph, rng: random.Random) -> str:
-        """Return `b d , a c , a b ; a to d :`, the edges in random order."""
+        """Return `b d , a c , a b ; a to d .`, the edges in random order."""
         edges = [f"{node} {successor}" for node, successor in problem.edges]
         rng.shuffle(edges)
-        return f"{' , '.join(edges)} ; {problem.source} to {problem.target} :"
+        return f"{' , '.join(edges)} ; {problem.source} to {problem.target} ."
 
     def attempts(self, problem: Graph) -> Mapping[str, str]:
         """Return every walk with the node at its end."""
@@ -136,4 +129,4 @@ class Paths:
 
 @cache
 def _attempts(graph: Graph) -> Mapping[str, str]:
-    return {f"{' '.join(walk)} .": walk[-1] for walk in walks(graph)}
+    return {" ".join(walk): walk[-1] for walk in walks(graph)}

@@ -14,9 +14,9 @@ from itertools import pairwise
 
 from prerlkit.verify import GoldCase, Settings, Verdict, Verifier, VerifierInput
 
-_QUESTION = re.compile(r"((?:[a-z] [a-z] , )*[a-z] [a-z]) ; ([a-z]) to [a-z] :")
+_QUESTION = re.compile(r"((?:[a-z] [a-z] , )*[a-z] [a-z]) ; ([a-z]) to [a-z] \.")
 _NODE = re.compile(r"[a-z]")
-_ROW = {"question": "b d , a c , a b , c e , e g , b e ; a to g :"}
+_ROW = {"question": "b d , a c , a b , c e , e g , b e ; a to g ."}
 
 
 class PathsSettings(Settings):
@@ -33,7 +33,7 @@ class Paths(Verifier):
     def judge(self, sample: VerifierInput) -> Verdict:
         question = _QUESTION.fullmatch(str(sample.row.get("question", "")))
         if question is None or not _NODE.fullmatch(sample.answer or ""):
-            return Verdict.unjudged("the row needs a question such as a b , b c ; a to c : and a letter as its answer")
+            return Verdict.unjudged("the row needs a question such as a b , b c ; a to c . and a letter as its answer")
         edges, source = {tuple(edge.split()) for edge in question[1].split(" , ")}, question[2]
         path = _last_attempt(sample.completion.split())
         if not path:
@@ -49,7 +49,7 @@ class Paths(Verifier):
         GoldCase("a c e g .", "pass", answer="g", row=_ROW),
         GoldCase("a b e g .", "pass", answer="g", row=_ROW),
         GoldCase(
-            "a b d . wait , d is not g . alternatively a c e g . check that g is g . done", "pass", answer="g", row=_ROW
+            "a b d wait , d is not g . alternatively a c e g . check that g is g . done", "pass", answer="g", row=_ROW
         ),
         GoldCase("a c e g . wait , a b d .", "fail", answer="g", row=_ROW),
         GoldCase("a c e g", "fail", answer="g", row=_ROW),

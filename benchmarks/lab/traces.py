@@ -39,10 +39,12 @@ class Domain(Hashable, Protocol[P]):
     Attributes:
         words: every word of its texts.
         verifier: as a recipe names it.
+        miss: what is between an attempt that is not the last one and its `wait`.
     """
 
     words: tuple[str, ...]
     verifier: str
+    miss: str
 
     def problems(self, part: Part) -> tuple[P, ...]:
         """Return the problems of one of three parts that share none."""
@@ -51,7 +53,7 @@ class Domain(Hashable, Protocol[P]):
         """Return the prompt without its mode."""
 
     def attempts(self, problem: P) -> Mapping[str, str]:
-        """Return every attempt with its result; an attempt whose result is the target is right."""
+        """Return every attempt, without its full stop, with its result; it is right if this is the target."""
 
     def steps(self, problem: P, text: str) -> list[bool]:
         """Return of each step in a text, such as a sum, whether it is right."""
@@ -103,7 +105,7 @@ def text(
     if kind == "slow":
         completion = _slow(domain, problem, mixture, rng)
     else:
-        completion = _attempt(domain, problem, mixture.right, rng)[0]
+        completion = _attempt(domain, problem, mixture.right, rng)[0] + " ."
     if draw < mixture.promptless:
         return "", completion
     leaked = kind == "slow" and draw < mixture.promptless + mixture.leak
@@ -116,13 +118,14 @@ def _slow(domain: Domain[P], problem: P, mixture: Mixture, rng: random.Random) -
     target = str(problem.target)
     for place in range(mixture.attempts):
         attempt, result = _attempt(domain, problem, retry if place else mixture.right, rng)
-        parts.append(attempt)
         if result == target:
-            return " ".join([*parts, f"check that {result} is {target} . done"])
+            return " ".join([*parts, f"{attempt} . check that {result} is {target} . done"])
         if place == mixture.attempts - 1 or rng.random() < mixture.give_up:
             break
-        parts.append(f"wait , {result} is not {target} ." + (" alternatively" if rng.random() < 0.5 else ""))
-    return " ".join(parts)
+        parts.append(f"{attempt}{domain.miss} wait , {result} is not {target} .")
+        if rng.random() < 0.5:
+            parts.append("alternatively")
+    return " ".join([*parts, f"{attempt} ."])
 
 
 def _attempt(domain: Domain[P], problem: P, right: float, rng: random.Random) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from prerlkit.verify.registry import make
 PATHS = DOMAINS["paths"]
 VERIFIER = make(PATHS.verifier, {})
 PARTS: tuple[Part, ...] = get_args(Part)
-QUESTION = "b d , a c , a b , c e , e g , b e , d h ; a to g :"
+QUESTION = "b d , a c , a b , c e , e g , b e , d h ; a to g ."
 
 
 def verdict(completion: str, question: str = QUESTION, answer: str = "g") -> bool | None:
@@ -47,8 +47,8 @@ def test_the_parts_share_no_graph_however_its_edges_are_ordered() -> None:
 def test_a_walk_without_looking_ahead_hits_the_target_in_a_quarter_of_cases(part: Part) -> None:
     for graph in problems(part)[:400]:
         found = walks(graph)
-        assert len(set(found)) == 8
-        assert sum(walk[-1] == graph.target for walk in found) == 2
+        assert len(set(found)) == 4
+        assert sum(walk[-1] == graph.target for walk in found) == 1
         assert all(pair in graph.edges for walk in found for pair in pairwise(walk))
 
 
@@ -81,7 +81,7 @@ def test_slow_texts_say_what_they_missed_and_end_when_they_hit() -> None:
     for question, completion in texts("slow", 300, promptless=0, give_up=0, leak=0):
         thoughts, target = count(completion), question.split()[-2]
         assert question.startswith("slow")
-        assert completion.count(f"is not {target} .") == thoughts["reflection"]
+        assert completion.count(" wait , ") == completion.count(f"is not {target} .") == thoughts["reflection"]
         assert set(f"{question} {completion}".split()) <= set(PATHS.words)
         passed = verdict(completion, question.removeprefix("slow : "), target)
         assert thoughts["verification"] == passed == completion.endswith("done")
@@ -96,7 +96,7 @@ def test_slow_texts_say_what_they_missed_and_end_when_they_hit() -> None:
         ("a c g .", False),  # no edge
         ("b e g .", False),  # not from the source
         ("a c e .", False),
-        ("a b d h . wait , h is not g . a c e g . check that g is g . done", True),
+        ("a b d h wait , h is not g . a c e g . check that g is g . done", True),
         ("a c e g . wait , a b d h .", False),  # the last attempt counts
         ("a c e g . wait , a c g .", False),
         ("a c e g", False),
@@ -119,7 +119,7 @@ def test_the_verifier_keeps_its_gold_cases_and_judges_no_broken_row() -> None:
     for case in VERIFIER.gold:
         found = VERIFIER.judge(VerifierInput("", case.completion, case.answer, case.row)).passed
         assert found is {"pass": True, "fail": False, "unjudged": None}[case.expect]
-    assert verdict("a c e g .", question="a to g :") is None
+    assert verdict("a c e g .", question="a to g .") is None
     assert verdict("a c e g .", answer="33") is None
 
 
