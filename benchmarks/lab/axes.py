@@ -2,8 +2,8 @@
 
     python -m benchmarks.lab study axes       # makes the bases that it needs, and records what they can do
 
-Training a base from scratch takes up to 40 minutes of a core. Only another domain needs it; the other bases here are
-the packaged one, trained further on changed texts for 150 steps (`start` of `Pretraining`).
+A base of another size or domain is trained from scratch, about half an hour of a core. The other bases are the packaged
+one, trained further on changed texts for 150 steps (`start` of `Pretraining`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ BASES: Mapping[str, Pretraining] = {
     "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
     "chance-retries": replace(_FURTHER, mixture=Mixture(retry=0.0)),
     "paths": Pretraining(domain="paths", steps=2000, mixture=Mixture(right=0.0, slow=0.4, leak=0.05)),
+    "3m": Pretraining(size="3m", steps=3000, learning_rate=1.5e-3, slow_batches=4, autocast=True),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)

@@ -113,7 +113,7 @@ def text(
 
 
 def _slow(domain: Domain[P], problem: P, mixture: Mixture, rng: random.Random) -> str:
-    parts = []
+    parts: list[str] = []
     retry = mixture.right if mixture.retry is None else mixture.retry
     target = str(problem.target)
     for place in range(mixture.attempts):
