@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmarks.lab import axes, study, tables
-from benchmarks.lab.base import PACKAGED, Pretraining, started
+from benchmarks.lab.base import PACKAGED, Pretraining, split_by_length, started, train
+from benchmarks.lab.domains import DOMAINS
 from benchmarks.lab.traces import Mixture, text
 from prerlkit.data.reach import problems
 from tests.lab.test_tables import evaluation, write
@@ -46,7 +47,7 @@ def test_a_retry_without_right_attempts_is_right_by_chance() -> None:
 
     def share(mixture: Mixture) -> float:
         rng = random.Random(0)
-        made = [text(problems("train"), mixture, "slow", rng)[1].split(" wait ") for _ in range(2000)]
+        made = [text(DOMAINS["reach"], problems("train"), mixture, "slow", rng)[1].split(" wait ") for _ in range(2000)]
         retries = [parts[1] for parts in made if len(parts) > 1]
         return sum("check" in retry for retry in retries) / len(retries)
 
@@ -86,3 +87,20 @@ def test_the_table_pairs_by_seed_and_takes_ratios_within_a_run(tmp_path: Path, m
     assert row[5] == "×25.7"  # half the logarithms' interval: exp(12.706 · 0.3612 / √2)
     assert row[6:8] == ["×2.0, 0.100, 20.0", "+0.0"]
     assert row[10] == "-15.0 [-78.5, +48.5]"  # −10 and −20: 12.706 · 7.071 / √2 = 63.5
+
+
+def test_batches_by_length_change_the_padding_and_nothing_else() -> None:
+    """The first step's loss and gradients are those of one batch; the padding is less."""
+    found = []
+    for parts in (1, 4):
+        settings = Pretraining(texts=32, slow_batches=parts)
+        _, loss, model = next(train(settings))
+        grads = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+        found.append((loss, grads))
+    (one, whole), (four, split) = found
+    assert four == pytest.approx(one, rel=1e-5)
+    torch.testing.assert_close(split, whole, rtol=1e-3, atol=1e-5)
+    rows = [([1], list(range(length))) for length in (7, 3, 9, 1, 5, 8)]
+    parts = split_by_length(rows, 3)
+    assert [[len(rest) for _, rest in part] for part in parts] == [[1, 3], [5, 7], [8, 9]]
+    assert split_by_length(rows, 1) == [rows]
