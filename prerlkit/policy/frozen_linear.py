@@ -57,7 +57,7 @@ class FrozenLinear(nn.Linear):
         if not (input.requires_grad and torch.is_grad_enabled()):
             return self.product(input)
         # Reshaped out here: models change a layer's output in place, which torch allows of no view made in a Function.
-        out_MO: Tensor = _Product.apply(input.reshape(-1, input.shape[-1]), self)
+        out_MO: Tensor = _FrozenProduct.apply(input.reshape(-1, input.shape[-1]), self)
         return out_MO.view(*input.shape[:-1], out_MO.shape[-1])
 
     def takes(self, input: Tensor) -> bool:
@@ -99,7 +99,7 @@ class FrozenLinear(nn.Linear):
         return {key: value for key, value in self.__dict__.items() if key != "_copies"}
 
 
-class _Product(torch.autograd.Function):
+class _FrozenProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_MI: Tensor, linear: FrozenLinear) -> Tensor:
         ctx.linear = linear
