@@ -22,6 +22,7 @@ def _laboratory() -> None:
 @app.command()
 def base(
     output: Annotated[Path, typer.Option("-o", help="Folder to write the model to.")] = Path("runs/lab/base"),
+    domain: Annotated[str, typer.Option(help="reach or paths.")] = "reach",
     size: Annotated[str, typer.Option(help="0.8m, 3m or 10m parameters.")] = "0.8m",
     architecture: Annotated[str, typer.Option(help="llama or qwen3.")] = "llama",
     seed: Annotated[int, typer.Option(help="Decides the weights' start and the texts.")] = 0,
@@ -32,15 +33,16 @@ def base(
     """Train a base model from scratch, about 40 minutes on one core; the defaults make the packaged one."""
     from benchmarks.lab.base import Pretraining, make
 
-    made = Pretraining(size=size, architecture=architecture, seed=seed, steps=steps)
+    made = Pretraining(domain=domain, size=size, architecture=architecture, seed=seed, steps=steps)
     made = replace(made, mixture=replace(made.mixture, leak=leak, right=right))
     print(f"SHA-256 of {output / 'model.safetensors'}: {make(output, made)}")
-    score(output)
+    score(output, domain)
 
 
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="A folder that `base` wrote.")] = _PACKAGED,
+    domain: Annotated[str, typer.Option(help="That it was trained on.")] = "reach",
     problems: Annotated[int, typer.Option(help="Eval problems.")] = 128,
     samples: Annotated[int, typer.Option(help="Answers to each.")] = 16,
 ) -> None:
@@ -55,11 +57,11 @@ def score(
     words = AutoTokenizer.from_pretrained(model)
     table = Table(title=f"{model}: {problems} problems × {samples} answers", title_justify="left")
     kinds = ("reflection", "transition", "verification")
-    for column in ("prompt", f"avg@{samples}", f"pass@{samples}", "arithmetic", *kinds, "tokens"):
+    for column in ("prompt", f"avg@{samples}", f"pass@{samples}", "right steps", *kinds, "tokens"):
         table.add_column(column, justify="left" if column == "prompt" else "right")
     for mode in ("fast", "slow"):
-        got = measure(loaded, words, mode, count=problems, samples=samples)
-        shares = (f"{100 * share:.1f} %" for share in (got.average, got.solved, got.arithmetic))
+        got = measure(loaded, words, mode, domain=domain, count=problems, samples=samples)
+        shares = (f"{100 * share:.1f} %" for share in (got.average, got.solved, got.steps))
         table.add_row(mode, *shares, *(f"{got.thoughts[kind]:.3f}" for kind in kinds), f"{got.tokens:.1f}")
     Console().print(table)
 

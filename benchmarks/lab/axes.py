@@ -2,8 +2,8 @@
 
     python -m benchmarks.lab study axes       # makes the bases that it needs, and records what they can do
 
-A base of another size is trained from scratch, about half an hour of a core. The other bases are the packaged one,
-trained further on changed texts for 150 steps (`start` of `Pretraining`).
+A base of another size or domain is trained from scratch, about half an hour of a core. The other bases are the packaged
+one, trained further on changed texts for 150 steps (`start` of `Pretraining`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.lab.base import PACKAGED, Pretraining, make
+from benchmarks.lab.domains import DOMAINS
 from benchmarks.lab.score import score
 from benchmarks.lab.study import ARMS, RECORDS, Arm, Job, job, processor_seconds
-from benchmarks.lab.traces import Mixture
+from benchmarks.lab.traces import MODES, Mixture
 
 PART = "axes"
 SEEDS = (0, 1, 2)
@@ -33,6 +34,7 @@ BASES: Mapping[str, Pretraining] = {
     "reflection-third": replace(_FURTHER, mixture=Mixture(leak=0.03)),
     "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
     "chance-retries": replace(_FURTHER, mixture=Mixture(retry=0.0)),
+    "paths": Pretraining(domain="paths", steps=2000, mixture=Mixture(right=0.0, slow=0.4, leak=0.05)),
     "3m": Pretraining(size="3m", steps=3000, learning_rate=1.5e-3, slow_batches=4, autocast=True),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
@@ -46,16 +48,19 @@ def jobs_of(folder: Path) -> list[Job]:
     """Return the runs of every axis, the cheap ones first; the models are in `folder`."""
     warmups, whole = [], []
     for name in BASES:
-        model = {"model": {"id": str(folder / name), "dtype": "float32"}}
+        changes = {
+            "model": {"id": str(folder / name), "dtype": "float32"},
+            **DOMAINS[BASES[name].domain].changes(folder / name),
+        }
         for seed in SEEDS:
             for arm in ("nsr-rl", "nsr-prerl"):
-                own = replace(ARMS[arm], name=f"{name}-{arm}", changes=model)
+                own = replace(ARMS[arm], name=f"{name}-{arm}", changes=changes)
                 warmups.append(_first_stage(job(PART, own, seed, every=0)))
             if name in FURTHER:
                 own = replace(ARMS["nsr-rl"], name=f"{name}-nsr-rl-further", changes=model)
                 warmups.append(_until(_first_stage(job(PART, own, seed, every=0)), FURTHER[name]))
             for new, arm in (("dsrl", "nsr-prerl"), ("grpo", "grpo")):
-                own = replace(ARMS[arm], name=f"{name}-{new}", changes=model)
+                own = replace(ARMS[arm], name=f"{name}-{new}", changes=changes)
                 whole.append(job(PART, own, seed, every=0))
     return [*warmups, *map(_continued, CONTINUED_SEEDS), *whole]
 
@@ -69,7 +74,7 @@ def make_base(name: str, folder: Path) -> None:
     spent = processor_seconds() - begun
     model = AutoModelForCausalLM.from_pretrained(folder / name, dtype="float32").eval()
     words = AutoTokenizer.from_pretrained(folder / name)
-    scores = {mode: asdict(score(model, words, mode, count=64, samples=16)) for mode in ("fast", "slow")}
+    scores = {mode: asdict(score(model, words, mode, domain=BASES[name].domain, count=64)) for mode in MODES}
     BASES_RECORD.parent.mkdir(parents=True, exist_ok=True)
     with BASES_RECORD.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"base": name, "sha256": digest, "processor_seconds": spent, **scores}) + "\n")

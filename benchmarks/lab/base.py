@@ -1,4 +1,4 @@
-"""Train the laboratory's base model from scratch on made-up texts, in float32 on one thread.
+"""Train a base model of the laboratory from scratch on made-up texts, in float32 on one thread.
 
 The same torch build on the same kind of processor gives the same bytes; elsewhere sums are rounded in another order,
 and the model is another one of the same quality. `prerlkit/models/reach/README.md` names the machine.
@@ -19,12 +19,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from benchmarks.lab.traces import WORDS, Mixture, text
-from prerlkit.data.reach import problems
+from benchmarks.lab.domains import DOMAINS
+from benchmarks.lab.traces import Mixture, text
 
 PAD, BOS, EOS, UNKNOWN = range(4)
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
-_IDS = {word: place for place, word in enumerate([*_SPECIAL, *WORDS])}
 _Ids = tuple[list[int], list[int]]
 """A prompt with its `<bos>`, and a completion with its `<eos>`."""
 PACKAGED = Path(__file__).resolve().parents[2] / "prerlkit" / "models" / "reach"
@@ -37,11 +36,13 @@ class Pretraining:
     """How a base is made; the defaults make the packaged one.
 
     Attributes:
+        domain: one of `DOMAINS`.
         start: folder of a Llama-shaped base of this size to train further; None: train from scratch.
         slow_batches: the slow texts of a step are split into so many batches by length, so that less is padding.
         autocast: multiply matrices in bfloat16; the weights and the optimizer stay in float32.
     """
 
+    domain: str = "reach"
     size: str = "0.8m"
     architecture: str = "llama"
     seed: int = 0
@@ -56,9 +57,9 @@ class Pretraining:
     autocast: bool = False
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(domain: str) -> PreTrainedTokenizerFast:
     """Return the word-level tokenizer; it puts `<bos>` in front of every text."""
-    words = Tokenizer(models.WordLevel(_IDS, unk_token="<unk>"))
+    words = Tokenizer(models.WordLevel(_ids(domain), unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])
     names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), _SPECIAL, strict=True))
@@ -70,8 +71,9 @@ def blank(settings: Pretraining) -> LlamaForCausalLM | Qwen3ForCausalLM:
     width, inner, layers = SIZES[settings.size]
     torch.manual_seed(settings.seed)
     shape = {
-        "vocab_size": len(_IDS), "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers,
-        "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": width // 4, "max_position_embeddings": 256,
+        "vocab_size": len(_ids(settings.domain)), "hidden_size": width, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": width // 4,
+        "max_position_embeddings": 256,
         "bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD, "tie_word_embeddings": True,
         "rms_norm_eps": 1e-5,
     }  # fmt: skip
@@ -96,7 +98,7 @@ def started(settings: Pretraining, start: Path) -> LlamaForCausalLM | Qwen3ForCa
         if name.endswith((".q_proj", ".k_proj")):
             layer.register_forward_hook(lambda _, __, output, name=name: seen.update({name: output}))
     with torch.no_grad():
-        source(input_ids=torch.arange(len(_IDS))[:, None])
+        source(input_ids=torch.arange(source.config.vocab_size)[:, None])
         for name, norm in model.named_modules():
             if name.endswith((".q_norm", ".k_norm")):
                 norm.weight.fill_(seen[name.replace("_norm", "_proj")].square().mean().sqrt())
@@ -135,7 +137,7 @@ def train(settings: Pretraining) -> Iterator[tuple[int, float, LlamaForCausalLM 
 
 
 def make(folder: Path, settings: Pretraining) -> str:
-    """Train, write the model in bfloat16 with its tokenizer, and return the SHA-256 of the weights' file."""
+    """Train, write the model in bfloat16, its tokenizer and the domain's rows, and return the weights' SHA-256."""
     begun = time.process_time()
     model = blank(settings)
     for step, loss, trained in train(settings):
@@ -144,8 +146,13 @@ def make(folder: Path, settings: Pretraining) -> str:
             print(f"step {step:,}: loss {loss:.3f}, {time.process_time() - begun:,.0f} s of processor time", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    tokenizer(settings.domain).save_pretrained(folder)
+    DOMAINS[settings.domain].write_rows(folder)
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def _ids(domain: str) -> dict[str, int]:
+    return {word: place for place, word in enumerate([*_SPECIAL, *DOMAINS[domain].words])}
 
 
 def _schedule(step: int, settings: Pretraining) -> float:
@@ -156,10 +163,11 @@ def _schedule(step: int, settings: Pretraining) -> float:
 
 def _rows(kind: str, count: int, settings: Pretraining, rng: random.Random) -> list[_Ids]:
     """Return the ids of `count` texts of that kind."""
-    rows = []
-    for prompt, completion in (text(problems("pretraining"), settings.mixture, kind, rng) for _ in range(count)):
-        front = [BOS, *(_IDS[word] for word in prompt.split())]
-        rows.append((front, [*(_IDS[word] for word in completion.split()), EOS]))
+    domain, ids_of, rows = DOMAINS[settings.domain], _ids(settings.domain), []
+    for _ in range(count):
+        prompt, completion = text(domain, domain.problems("pretraining"), settings.mixture, kind, rng)
+        front = [BOS, *(ids_of[word] for word in prompt.split())]
+        rows.append((front, [*(ids_of[word] for word in completion.split()), EOS]))
     return rows
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.lab import traces
-from prerlkit.data.reach import Puzzle, apply, problems
+from benchmarks.lab.domains import DOMAINS
 from prerlkit.evaluation.thoughts import mean_counts
-from prerlkit.verify import VerifierInput
+from prerlkit.verify import Verifier, VerifierInput
 from prerlkit.verify.registry import make
-
-_VERIFIER = make("reach", {})
-_SUM = re.compile(r"([0-9]+) ([-+*]) ([0-9]+) = ([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,42 +23,49 @@ class Score:
     Attributes:
         average: share of right samples (avg@k).
         solved: share of problems with a right sample among their k (pass@k).
-        arithmetic: share of right sums such as `9 * 4 = 36` among all that were written.
+        steps: share of right ones among all steps that were written: sums such as `9 * 4 = 36`, or edges.
         thoughts: per answer, of each kind.
         tokens: words per answer.
     """
 
     average: float
     solved: float
-    arithmetic: float
+    steps: float
     thoughts: dict[str, float]
     tokens: float
 
 
 def score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, mode: str, *, count: int = 128, samples: int = 16
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    mode: str,
+    *,
+    domain: str = "reach",
+    count: int = 128,
+    samples: int = 16,
 ) -> Score:
-    """Sample `samples` answers to each of the first `count` eval problems under the prompt `mode`."""
-    chosen = problems("eval")[:count]
+    """Sample `samples` answers to each of the first `count` eval problems of the domain under the prompt `mode`."""
+    own = DOMAINS[domain]
+    verifier = make(own.verifier, {})
+    chosen = own.problems("eval")[:count]
     rng = random.Random(0)
-    prompts = [traces.prompt(problem, mode, rng) for problem in chosen]
+    prompts = [traces.prompt(own, problem, mode, rng) for problem in chosen]
+    rows = [own.row(problem, rng) for problem in chosen]
     texts = _answers(model, tokenizer, [prompt for prompt in prompts for _ in range(samples)])
-    passed = [_passes(chosen[place // samples], text) for place, text in enumerate(texts)]
+    passed = [_passes(verifier, rows[place // samples], text) for place, text in enumerate(texts)]
     groups = [passed[start : start + samples] for start in range(0, len(passed), samples)]
-    sums = [match.groups() for text in texts for match in _SUM.finditer(text)]
-    right = sum(apply(int(left), sign, int(other)) == int(result) for left, sign, other, result in sums)
+    steps = [step for place, text in enumerate(texts) for step in own.steps(chosen[place // samples], text)]
     return Score(
         average=sum(passed) / len(passed),
         solved=sum(map(any, groups)) / len(groups),
-        arithmetic=right / max(1, len(sums)),
+        steps=sum(steps) / max(1, len(steps)),
         thoughts=mean_counts(texts),
         tokens=sum(len(text.split()) for text in texts) / len(texts),
     )
 
 
-def _passes(problem: Puzzle, text: str) -> bool:
-    row = {"numbers": " ".join(map(str, problem.numbers))}
-    return _VERIFIER.judge(VerifierInput("", text, str(problem.target), row)).passed is True
+def _passes(verifier: Verifier, row: Mapping[str, str], text: str) -> bool:
+    return verifier.judge(VerifierInput("", text, row["answer"], row)).passed is True
 
 
 @torch.inference_mode()

@@ -114,7 +114,7 @@ def _run(one: Job, folder: Path) -> Job:
     torch.set_num_threads(1)
     output = folder / one.part / one.arm / f"seed-{one.seed}"
     begun = processor_seconds()
-    prerlkit.run(one.recipe, output, overrides=one.overrides, existing="resume")
+    prerlkit.run(one.recipe, output, overrides=one.overrides, existing="resume", trust=True)  # a domain's verifier
     spent = {"processor_seconds": processor_seconds() - begun}
     one.record.parent.mkdir(parents=True, exist_ok=True)
     with one.record.open("a", encoding="utf-8") as file:

@@ -1,23 +1,71 @@
-"""Made-up texts that the laboratory's base model is trained on: tasks with attempts, some of them reflected upon.
+"""Made-up texts that the laboratory's base models are trained on: tasks with attempts, some of them reflected upon.
 
     fast : 3 4 9 get 33 :   9 * 4 = 36 , 36 - 3 = 33 .
     slow : 3 4 9 get 33 :   9 * 4 = 36 , 36 + 3 = 39 . wait , 39 is not 33 . alternatively 9 * 4 = 36 , 36 - 3 = 33 .
                             check that 33 is 33 . done
 
 `wait` is a reflection, `alternatively` a transition and `check that` a verification, as the kit counts thoughts.
+A domain decides what a question and an attempt are.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from prerlkit.data.reach import LARGEST, Puzzle, expressions
+from prerlkit.data.reach import Part
 
-_WORDS = ("fast", "slow", "get", "wait", "alternatively", "check", "that", "is", "not", "done")
-WORDS = (*map(str, range(LARGEST + 1)), *"+-*=,.:", *_WORDS)
-"""Every word of the task."""
+MODES = ("fast", "slow")
+THOUGHTS = ("wait", "alternatively", "check", "that", "is", "not", "done")
+
+
+class Problem(Hashable, Protocol):
+    """Has a target."""
+
+    @property
+    def target(self) -> int | str: ...
+
+
+P = TypeVar("P", bound=Problem)
+
+
+class Domain(Hashable, Protocol[P]):
+    """A kind of problem.
+
+    Attributes:
+        words: every word of its texts.
+        verifier: as a recipe names it.
+        miss: what is between an attempt that is not the last one and its `wait`.
+    """
+
+    words: tuple[str, ...]
+    verifier: str
+    miss: str
+
+    def problems(self, part: Part) -> tuple[P, ...]:
+        """Return the problems of one of three parts that share none."""
+
+    def question(self, problem: P, rng: random.Random) -> str:
+        """Return the prompt without its mode."""
+
+    def attempts(self, problem: P) -> Mapping[str, str]:
+        """Return every attempt, without its full stop, with its result; it is right if this is the target."""
+
+    def steps(self, problem: P, text: str) -> list[bool]:
+        """Return of each step in a text, such as a sum, whether it is right."""
+
+    def row(self, problem: P, rng: random.Random) -> dict[str, str]:
+        """Return the columns that the verifier reads."""
+
+    def write_rows(self, folder: Path) -> None:
+        """Write the data files that RL needs."""
+
+    def changes(self, folder: Path) -> dict[str, Any]:
+        """Return what RL on this domain changes of the recipe `reach_dsrl`; its data files are in `folder`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,49 +91,50 @@ class Mixture:
     retry: float | None = None
 
 
-def prompt(problem: Puzzle, mode: str, rng: random.Random) -> str:
-    """Return the prompt, its numbers in random order."""
-    numbers = list(problem.numbers)
-    rng.shuffle(numbers)
-    return f"{mode} : {' '.join(map(str, numbers))} get {problem.target} :"
+def prompt(domain: Domain[P], problem: P, mode: str, rng: random.Random) -> str:
+    """Return the prompt, its parts in random order."""
+    return f"{mode} : {domain.question(problem, rng)}"
 
 
-def text(problems: tuple[Puzzle, ...], mixture: Mixture, kind: str, rng: random.Random) -> tuple[str, str]:
+def text(
+    domain: Domain[P], problems: tuple[P, ...], mixture: Mixture, kind: str, rng: random.Random
+) -> tuple[str, str]:
     """Return (prompt or "", completion) of one text of that kind, `fast` or `slow`, about a random problem."""
     problem = rng.choice(problems)
     draw = rng.random()
-    completion = _slow(problem, mixture, rng) if kind == "slow" else _attempt(problem, mixture.right, rng)[0]
+    if kind == "slow":
+        completion = _slow(domain, problem, mixture, rng)
+    else:
+        completion = _attempt(domain, problem, mixture.right, rng)[0] + " ."
     if draw < mixture.promptless:
         return "", completion
     leaked = kind == "slow" and draw < mixture.promptless + mixture.leak
-    return prompt(problem, "fast" if leaked else kind, rng), completion
+    return prompt(domain, problem, "fast" if leaked else kind, rng), completion
 
 
-def _slow(problem: Puzzle, mixture: Mixture, rng: random.Random) -> str:
-    parts = []
+def _slow(domain: Domain[P], problem: P, mixture: Mixture, rng: random.Random) -> str:
+    parts: list[str] = []
     retry = mixture.right if mixture.retry is None else mixture.retry
+    target = str(problem.target)
     for place in range(mixture.attempts):
-        attempt, result = _attempt(problem, retry if place else mixture.right, rng)
-        parts.append(attempt)
-        if result == problem.target:
-            return " ".join([*parts, f"check that {result} is {problem.target} . done"])
+        attempt, result = _attempt(domain, problem, retry if place else mixture.right, rng)
+        if result == target:
+            return " ".join([*parts, f"{attempt} . check that {result} is {target} . done"])
         if place == mixture.attempts - 1 or rng.random() < mixture.give_up:
             break
-        parts.append(f"wait , {result} is not {problem.target} ." + (" alternatively" if rng.random() < 0.5 else ""))
-    return " ".join(parts)
+        parts.append(f"{attempt}{domain.miss} wait , {result} is not {target} .")
+        if rng.random() < 0.5:
+            parts.append("alternatively")
+    return " ".join([*parts, f"{attempt} ."])
 
 
-def _attempt(problem: Puzzle, right: float, rng: random.Random) -> tuple[str, int]:
-    every, by_result = _sorted(problem.numbers)
-    if rng.random() < right:
-        return rng.choice(by_result[problem.target]), problem.target
-    return rng.choice(every)
+def _attempt(domain: Domain[P], problem: P, right: float, rng: random.Random) -> tuple[str, str]:
+    every, hits = _sorted(domain, problem)
+    return rng.choice(hits if rng.random() < right else every)
 
 
 @cache
-def _sorted(numbers: tuple[int, int, int]) -> tuple[list[tuple[str, int]], dict[int, list[str]]]:
-    """Return (attempts with results, attempts by result)."""
-    by_result: dict[int, list[str]] = {}
-    for attempt, result in expressions(numbers).items():
-        by_result.setdefault(result, []).append(attempt)
-    return list(expressions(numbers).items()), by_result
+def _sorted(domain: Domain[Any], problem: Problem) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return (attempts with results, those that hit the target)."""
+    every = list(domain.attempts(problem).items())
+    return every, [attempt for attempt in every if attempt[1] == str(problem.target)]

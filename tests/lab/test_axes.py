@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.lab import axes, study, tables
 from benchmarks.lab.base import PACKAGED, Pretraining, split_by_length, started, train
+from benchmarks.lab.domains import DOMAINS
 from benchmarks.lab.traces import Mixture, text
 from prerlkit.data.reach import problems
 from tests.lab.test_tables import evaluation, write
@@ -46,7 +47,7 @@ def test_a_retry_without_right_attempts_is_right_by_chance() -> None:
 
     def share(mixture: Mixture) -> float:
         rng = random.Random(0)
-        made = [text(problems("train"), mixture, "slow", rng)[1].split(" wait ") for _ in range(2000)]
+        made = [text(DOMAINS["reach"], problems("train"), mixture, "slow", rng)[1].split(" wait ") for _ in range(2000)]
         retries = [parts[1] for parts in made if len(parts) > 1]
         return sum("check" in retry for retry in retries) / len(retries)
 

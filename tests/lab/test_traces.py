@@ -7,19 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.lab.traces import WORDS, Mixture, prompt, text
+from benchmarks.lab.domains import DOMAINS
+from benchmarks.lab.traces import Mixture, prompt, text
 from prerlkit.data.reach import problems
 from prerlkit.evaluation.thoughts import count
 from prerlkit.verify import VerifierInput
 from prerlkit.verify.registry import make
 
+REACH = DOMAINS["reach"]
 PROBLEMS = problems("pretraining")
 VERIFIER = make("reach", {})
 
 
 def texts(kind: str, number: int, **mixture: float) -> list[tuple[str, str]]:
     rng = random.Random(0)
-    return [text(PROBLEMS, replace(Mixture(), **mixture), kind, rng) for _ in range(number)]
+    return [text(REACH, PROBLEMS, replace(Mixture(), **mixture), kind, rng) for _ in range(number)]
 
 
 def passes(question: str, completion: str) -> bool:
@@ -30,7 +32,7 @@ def passes(question: str, completion: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["fast", "slow"])
 def test_every_word_is_in_the_vocabulary(kind: str) -> None:
-    assert {word for pair in texts(kind, 300) for one in pair for word in one.split()} <= set(WORDS)
+    assert {word for pair in texts(kind, 300) for one in pair for word in one.split()} <= set(REACH.words)
 
 
 def test_always_right_attempts_pass_and_never_reflect() -> None:
@@ -56,7 +58,7 @@ def test_shares_of_promptless_and_leaked_texts() -> None:
 
 def test_a_prompt_holds_the_numbers_and_the_target() -> None:
     problem = PROBLEMS[0]
-    words = prompt(problem, "fast", random.Random(0)).split()
+    words = prompt(REACH, problem, "fast", random.Random(0)).split()
     assert words[:2] == ["fast", ":"]
     assert sorted(map(int, words[2:5])) == list(problem.numbers)
     assert words[5:] == ["get", str(problem.target), ":"]
