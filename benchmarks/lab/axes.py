@@ -57,7 +57,7 @@ def jobs_of(folder: Path) -> list[Job]:
                 own = replace(ARMS[arm], name=f"{name}-{arm}", changes=changes)
                 warmups.append(_first_stage(job(PART, own, seed, every=0)))
             if name in FURTHER:
-                own = replace(ARMS["nsr-rl"], name=f"{name}-nsr-rl-further", changes=model)
+                own = replace(ARMS["nsr-rl"], name=f"{name}-nsr-rl-further", changes=changes)
                 warmups.append(_until(_first_stage(job(PART, own, seed, every=0)), FURTHER[name]))
             for new, arm in (("dsrl", "nsr-prerl"), ("grpo", "grpo")):
                 own = replace(ARMS[arm], name=f"{name}-{new}", changes=changes)
