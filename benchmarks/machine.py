@@ -3,9 +3,10 @@
     python -m benchmarks.machine [--repeats N] [--quick] [--json FILE]
 
 Products have the shapes of SmolLM2-135M's linear layers and head. All 30 layers follow each other: a weight is not in a
-cache when it is used. GB/s: a sum over 1 GB. Seconds of a decode step: 64 sequences through all weights, at the rate of
-64 rows. No program that makes these products can be faster. int8: weights with a scale for each output, either with
-inputs in bfloat16 (`int8 weights`), or with inputs that are rounded to int8 row by row (`int8`).
+cache when it is used. `reordered`: weights in oneDNN's own layout, as the base's are in a run. GB/s: a sum over 1 GB.
+Seconds of a decode step: 64 sequences through all weights, at the rate of 64 rows. No program that makes these products
+can be faster. int8: weights with a scale for each output, either with inputs in bfloat16 (`int8 weights`), or with
+inputs that are rounded to int8 row by row (`int8`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch.nn import functional
 
 from benchmarks.common import arguments, median_seconds
+from prerlkit import onednn
 
 HIDDEN, KEYS, INNER, WORDS, LAYERS = 576, 192, 1536, 49_152, 30
 LAYER = [(HIDDEN, HIDDEN), (KEYS, HIDDEN), (KEYS, HIDDEN), (HIDDEN, HIDDEN)]
@@ -42,13 +44,9 @@ def main() -> None:
         "memory, GB/s": round(1.0 / median_seconds(numbers.sum, repeats), 1),
     }
     del numbers
-    for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        products = [partial(functional.linear, weight=torch.randn(shape, dtype=dtype)) for shape in SHAPES]
+    for name, dtype, products in _floating():
         rates = {rows: _rate(products, rows, dtype, repeats) for rows in (1, 16, 64, 512, 2048)}
-        found[str(dtype).removeprefix("torch.")] = {
-            **_named(rates),
-            "a decode step of 64 sequences, s": round(64 * OPERATIONS / rates[64], 4),
-        }
+        found[name] = {**_named(rates), "a decode step of 64 sequences, s": round(64 * OPERATIONS / rates[64], 4)}
     for name, product in (("int8 weights", torch._weight_int8pack_mm), ("int8", _rounded_product)):
         eight = [torch.randint(-127, 128, shape, dtype=torch.int8) for shape in SHAPES]
         scales = [torch.rand(shape[0], dtype=torch.bfloat16) for shape in SHAPES]
@@ -57,6 +55,17 @@ def main() -> None:
     print(json.dumps(found, indent=2))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _floating() -> Iterator[tuple[str, torch.dtype, list[Callable[[torch.Tensor], object]]]]:
+    """Yield the name, the inputs' dtype and the products of each way to multiply in a floating type."""
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        weights = [torch.randn(shape, dtype=dtype) for shape in SHAPES]
+        name = str(dtype).removeprefix("torch.")
+        yield name, dtype, [partial(functional.linear, weight=weight) for weight in weights]
+        if dtype in onednn.DTYPES:
+            copies = map(onednn.reordered, weights)
+            yield f"{name}, reordered", dtype, [partial(onednn.linear, reordered_OI=copy) for copy in copies]
 
 
 def _rate(products: Sequence[Callable[[torch.Tensor], object]], rows: int, dtype: torch.dtype, repeats: int) -> float:

@@ -20,6 +20,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from benchmarks.common import arguments, median_seconds, ratios, report
+from prerlkit.policy.frozen_linear import FrozenLinear
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.recipe.load import load
 from prerlkit.recipe.model import Adapter
@@ -122,13 +123,12 @@ def main() -> None:
 
 def products_seconds(policy: Policy, rows: int) -> float:
     """Return seconds of the products of all linear layers' weights with `rows` rows, the head's included."""
-    modules = policy.base.modules()
-    weights = [module.weight for module in modules if type(module) is torch.nn.Linear]  # no factors of an adapter
-    inputs = {n: torch.randn(rows, n, dtype=policy.base.dtype) for n in {weight.shape[1] for weight in weights}}
+    layers = [module for module in policy.base.modules() if isinstance(module, FrozenLinear)]  # no adapter's factors
+    inputs = {n: torch.randn(rows, n, dtype=policy.base.dtype) for n in {layer.in_features for layer in layers}}
 
     def products() -> None:
-        for weight in weights:
-            torch.mm(inputs[weight.shape[1]], weight.T)
+        for layer in layers:
+            layer.product(inputs[layer.in_features])
 
     return median_seconds(products, 5)
 

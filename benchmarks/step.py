@@ -117,7 +117,7 @@ def phases(repeats: int, new_tokens: int) -> tuple[Ratios, float, float]:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks.training import IN_PLACE, product_rate
+    from benchmarks.training import UNCOUNTED, product_rate
     from prerlkit.policy.policy import load_policy
     from prerlkit.recipe.load import load
     from prerlkit.recipe.schema import Stage
@@ -136,7 +136,7 @@ def phases(repeats: int, new_tokens: int) -> tuple[Ratios, float, float]:
     engine = HfEngine(policy.base, prepared.tokens.tokenizer, policy.end_ids, 64, plain_head=policy.plain_head)
     with (
         Runner(recipe.verifiers, reward=recipe.reward, gates=recipe.gates, folder=None) as judge,
-        FlopCounterMode(display=False, custom_mapping=IN_PLACE) as rollout,
+        FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as rollout,
     ):
         groups = sample_and_judge(
             engine, judge, prepared.prompts.train[:PROMPTS], Sampling(SAMPLES, new_tokens, 1.0, 0), lambda *_: None
@@ -151,7 +151,7 @@ def phases(repeats: int, new_tokens: int) -> tuple[Ratios, float, float]:
     from benchmarks.common import ratios
 
     grpo = call("grpo")
-    with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as training:
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as training:
         grpo()
     operations = rollout.get_total_flops() + training.get_total_flops()
     return ratios(call("nsr-prerl"), grpo, repeats), operations, product_rate(policy, recipe.memory.microbatch_tokens)

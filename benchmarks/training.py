@@ -19,6 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import arguments, median_seconds
+from prerlkit.policy.frozen_linear import FrozenLinear, input_gradient, product
 from prerlkit.policy.policy import Policy, load_policy
 from prerlkit.recipe.load import load
 from prerlkit.recipe.schema import Stage
@@ -35,7 +36,12 @@ def _added_product(out: torch.Size, left: torch.Size, right: torch.Size, *_: obj
     return 2 * left[0] * left[1] * right[1]
 
 
-IN_PLACE = {torch.ops.aten.addmm_: _added_product}
+def _reordered_product(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    """Return floating point operations of x Wᵀ, by shapes."""
+    return 2 * x.numel() * weight[0]
+
+
+UNCOUNTED = {torch.ops.aten.addmm_: _added_product, torch.ops.mkldnn._linear_pointwise: _reordered_product}
 """Products that torch's counter leaves out."""
 
 
@@ -66,7 +72,7 @@ def main() -> None:
         )
         updater = Updater(policy, stage, recipe.memory, World())
         tokens = updater.gradients(judged).tokens
-        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
+        with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
             updater.gradients(judged)
         seconds = median_seconds(partial(updater.gradients, judged), options.repeats)
         operations = counter.get_total_flops()
@@ -96,11 +102,11 @@ def product_rate(policy: Policy, rows: int) -> float:
     shapes = {tuple(m.weight.shape) for m in policy.base.model.layers[0].modules() if hasattr(m, "in_features")}
     operations = seconds = 0.0
     for outputs, inputs in shapes:
-        weight, x = (torch.randn(n, inputs, dtype=policy.base.dtype) for n in (outputs, rows))
-        gradient = torch.randn(rows, outputs, dtype=policy.base.dtype)
+        layer = FrozenLinear(inputs, outputs, bias=False, dtype=policy.base.dtype).requires_grad_(False)
+        x, gradient = (torch.randn(rows, n, dtype=policy.base.dtype) for n in (inputs, outputs))
         operations += 4.0 * rows * outputs * inputs
-        seconds += median_seconds(partial(torch.mm, x, weight.T), 7)
-        seconds += median_seconds(partial(torch.mm, gradient, weight), 7)
+        seconds += median_seconds(partial(product, layer, x), 7)
+        seconds += median_seconds(partial(input_gradient, layer, gradient), 7)
     return operations / seconds
 
 

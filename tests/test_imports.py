@@ -31,6 +31,8 @@ RANKS = {
             "page",
             "children",
             "cpu_limit",
+            "host_memory",
+            "onednn",
             "cache",
             "metrics",
         ),

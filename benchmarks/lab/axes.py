@@ -40,6 +40,8 @@ BASES: Mapping[str, Pretraining] = {
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)
 """The switch as in the paper's code: one adapter and one optimizer for both stages, and a warm-up loss times 0.01."""
+FURTHER = {"3m": 0.05}
+"""Bases whose NSR-RL warm-up ends far below the KL of NSR-PreRL's: it runs again, until this KL."""
 
 
 def jobs_of(folder: Path) -> list[Job]:
@@ -54,6 +56,9 @@ def jobs_of(folder: Path) -> list[Job]:
             for arm in ("nsr-rl", "nsr-prerl"):
                 own = replace(ARMS[arm], name=f"{name}-{arm}", changes=changes)
                 warmups.append(_first_stage(job(PART, own, seed, every=0)))
+            if name in FURTHER:
+                own = replace(ARMS["nsr-rl"], name=f"{name}-nsr-rl-further", changes=changes)
+                warmups.append(_until(_first_stage(job(PART, own, seed, every=0)), FURTHER[name]))
             for new, arm in (("dsrl", "nsr-prerl"), ("grpo", "grpo")):
                 own = replace(ARMS[arm], name=f"{name}-{new}", changes=changes)
                 whole.append(job(PART, own, seed, every=0))
@@ -79,6 +84,13 @@ def _continued(seed: int) -> Job:
     one = job(PART, CONTINUED, seed, every=0)
     warmup, second = one.overrides["stages"]
     stages = [warmup, {**second, "reincarnation": "continue", "keep_optimizer": True}]
+    return replace(one, overrides={**one.overrides, "stages": stages})
+
+
+def _until(one: Job, kl: float) -> Job:
+    """Return the same run, its warm-up ended by that KL."""
+    warmup, *rest = one.overrides["stages"]
+    stages = [{**warmup, "until": {**warmup["until"], "above": kl}}, *rest]
     return replace(one, overrides={**one.overrides, "stages": stages})
 
 

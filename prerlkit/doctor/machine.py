@@ -45,12 +45,10 @@ class DoctorFinding:
 
 def processor() -> DoctorFinding:
     """Return the cores and the memory that this process may use, which in a container are fewer than the machine's."""
-    import psutil
-
-    from prerlkit.plan.device import free_host_memory
+    from prerlkit.host_memory import free_host_memory, host_memory
 
     usable, all_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0, os.cpu_count() or 0
-    free, total = free_host_memory(), psutil.virtual_memory().total
+    free, total = free_host_memory(), host_memory()
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in cpu_rates().items())
     return DoctorFinding(
         (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import torch
 
 from prerlkit.errors import UsageError
+from prerlkit.host_memory import free_host_memory
 from prerlkit.plan.data_sheets import CARDS
 from prerlkit.policy.base import pick_device
 from prerlkit.rollout.memory import FRAGMENTATION
@@ -19,7 +17,6 @@ from prerlkit.suggest import nearest
 GIB = 2**30
 _CUDA_CONTEXT = 6 * GIB // 10
 """Driver context, kernels and cuBLAS workspaces of a process. Ours: 0.4 to 0.7 GiB is usual."""
-_CGROUPS = "/sys/fs/cgroup"
 _LIBRARIES = GIB
 """Resident memory of Python, torch and transformers on a CPU (python -m benchmarks.plan prints it)."""
 
@@ -106,40 +103,3 @@ def at_hand(wanted: str) -> Device:
         native = torch.cuda.get_device_capability() >= (8, 0)
         return Device(torch.cuda.get_device_name(), "cuda", free, _CUDA_CONTEXT, bfloat16=native)
     return Device("this machine's memory", "cpu", free_host_memory(), _LIBRARIES)
-
-
-def free_host_memory() -> int:
-    """Bytes that this process may still take: of the machine, and of its control group where there is a limit."""
-    found = re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"))
-    free = int(found[1]) * 1024 if found else int(psutil.virtual_memory().available)  # no /proc on macOS
-    for limit, used in _group_files():
-        most, now = _read(limit).strip(), _read(used).strip()
-        if most.isdigit() and now.isdigit():
-            free = min(free, int(most) - int(now))
-    return free
-
-
-def _group_files() -> Iterator[tuple[str, str]]:
-    """The limit and the use of memory of this process's control group, and of each above it: the least counts.
-
-    In a container the group's path may be of the machine outside and lead nowhere: then those at the top are read.
-    """
-    for line in _read("/proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":  # version 2
-            root, names = _CGROUPS, ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            root, names = f"{_CGROUPS}/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts), -1, -1):
-            folder = "/".join([root, *parts[:depth]])
-            yield f"{folder}/{names[0]}", f"{folder}/{names[1]}"
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -135,7 +135,7 @@ def fake_tensors(device_type: str) -> Iterator[None]:
     """Within it a model on the meta device behaves as on a device of `device_type`."""
     with (
         patch("torch.nn.functional.scaled_dot_product_attention", functools.partial(_attention, device_type)),
-        patch("prerlkit.rollout.sampling.rows_at_once", lambda _: rows_at_once(device_type)),
+        patch("prerlkit.rollout.sampling.rows_at_once", lambda _, vocabulary: rows_at_once(device_type, vocabulary)),
         # transformers looks into position ids for several texts packed in one row, which we never do.
         patch("transformers.masking_utils.find_packed_sequence_indices", lambda *_, **__: None),
     ):

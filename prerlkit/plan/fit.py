@@ -6,9 +6,10 @@ import sys
 import time
 
 from prerlkit.errors import PrerlkitError, UsageError
+from prerlkit.host_memory import free_host_memory
 from prerlkit.plan.advice import Advice, advise
 from prerlkit.plan.config import find_config
-from prerlkit.plan.device import Device, at_hand, dtype_note, free_host_memory
+from prerlkit.plan.device import Device, at_hand, dtype_note
 from prerlkit.plan.plan import Plan, make_plan
 from prerlkit.plan.trace_cache import TraceCache
 from prerlkit.plan.traces import UNTRACEABLE, Traces

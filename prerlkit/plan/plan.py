@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+import torch
+
+from prerlkit import onednn
 from prerlkit.engines.engine import KINDS, Reservation, Shared
 from prerlkit.engines.registry import engine_of
 from prerlkit.plan.device import GIB, Device
 from prerlkit.plan.trace import WEIGHT_SYNC, Sizes, Traced
 from prerlkit.plan.traces import Traces
 from prerlkit.plan.tracker import EVALUATION, ROLLOUT
+from prerlkit.policy.frozen_linear import COPIES, gets_copies
 from prerlkit.recipe.dtype import BYTES
 from prerlkit.recipe.schema import Recipe
 
@@ -101,7 +105,10 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
     size = BYTES[recipe.model.dtype]
     found: dict[str, list[Phase]] = defaultdict(list)
 
+    copies = _copies(recipe, sizes.dense_bytes) if device.kind == "cpu" else {}
+
     def add(name: str, stage: str, by_kind: dict[str, int], *, traced: bool) -> None:
+        by_kind = by_kind if name == LOAD else {**by_kind, **copies}
         found[name].append(Phase(name, stage, by_kind, traced))
 
     add(LOAD, "", {"base weights": sizes.weight_bytes, "copies while loading": 2 * sizes.largest * size}, traced=False)
@@ -118,6 +125,14 @@ def make_plan(recipe: Recipe, config: str, device: Device, traces: Traces | None
     add(WRITE, "", {**_resident(sampling), "one layer in float32": 8 * sizes.largest}, traced=False)
     worst = tuple(max(found[name], key=lambda p: p.total) for name in _ORDER if found[name])
     return Plan(device, sizes, worst, reserved, engine.in_process, engine.copies, traces.untraced)
+
+
+def _copies(recipe: Recipe, dense_bytes: int) -> dict[str, int]:
+    """Return the bytes of the weights' copies for oneDNN, by kind; empty where there are none."""
+    plain = recipe.model.quantization == "none" and not recipe.memory.shard_base
+    if not plain or getattr(torch, recipe.model.dtype) not in onednn.DTYPES or not gets_copies(dense_bytes):
+        return {}
+    return {"weights in oneDNN's layout": COPIES * dense_bytes}
 
 
 def _resident(traced: list[Traced]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from prerlkit.errors import PrerlkitError, UsageError
 from prerlkit.policy.attention import use_own_attention
 from prerlkit.policy.cards import unusable_card
 from prerlkit.policy.causal import causal_class
+from prerlkit.policy.frozen_linear import use_own_linears
 from prerlkit.policy.layers import use_right_decoder
 from prerlkit.policy.norms import use_own_norms
 from prerlkit.policy.shard import shard_base
@@ -97,6 +98,8 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     settle(base, device.type)
     if shard:
         shard_base(base, device)
+    else:
+        use_own_linears(base)
     return base
 
 

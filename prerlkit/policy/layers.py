@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from prerlkit.errors import UsageError
+from prerlkit.policy.frozen_linear import FrozenLinear
 from prerlkit.recipe.model import Adapter
 from prerlkit.suggest import nearest
 
@@ -96,7 +97,8 @@ def _unfit(name: str, module: nn.Module, inside: str, called: Collection[str] | 
     """Return why a linear layer takes no adapter; "" where it takes one."""
     from transformers.pytorch_utils import Conv1D
 
-    own = type(module).__name__ not in _QUANTIZED and type(module).forward not in (nn.Linear.forward, Conv1D.forward)
+    products = (nn.Linear.forward, FrozenLinear.forward, Conv1D.forward)
+    own = type(module).__name__ not in _QUANTIZED and type(module).forward not in products
     if own and not _is_product(module):
         return _OVERRIDDEN
     if called is not None:

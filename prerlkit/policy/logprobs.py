@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from prerlkit.policy.frozen_linear import FrozenLinear, input_gradient, product
 from prerlkit.policy.packed import Packed, packed_states
 
 _CPU_BYTES = 80_000_000
@@ -112,13 +113,18 @@ def head_logprobs(
     head: torch.nn.Linear, states_ND: Tensor, targets_N: Tensor, temperature: float, chunk: int
 ) -> Tensor:
     """Return log softmax(head(states) / temperature)[targets] of a frozen head, float32 [N]; [N, V] is not kept."""
-    logprobs_N: Tensor = _HeadLogprobs.apply(states_ND, head.weight, head.bias, targets_N, temperature, chunk)
+    logprobs_N: Tensor = _HeadLogprobs.apply(states_ND, head, targets_N, temperature, chunk)
     return logprobs_N
 
 
 def _is_dense(head: torch.nn.Module) -> bool:
     """Whether the head is one frozen matrix in a floating type."""
-    return type(head) is torch.nn.Linear and head.weight.is_floating_point() and not head.weight.requires_grad
+    return (
+        isinstance(head, torch.nn.Linear)
+        and type(head) in (torch.nn.Linear, FrozenLinear)
+        and head.weight.is_floating_point()
+        and not head.weight.requires_grad
+    )
 
 
 def _rows_at_once(weight_VD: Tensor, wide: torch.dtype, chunk: int) -> int:
@@ -139,46 +145,47 @@ class _HeadLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        states_ND: Tensor,
-        weight_VD: Tensor,
-        bias_V: Tensor | None,
-        targets_N: Tensor,
-        temperature: float,
-        chunk: int,
+        ctx: Any, states_ND: Tensor, head: torch.nn.Linear, targets_N: Tensor, temperature: float, chunk: int
     ) -> Tensor:
-        logprobs, gradients = [], []
-        wide = torch.promote_types(weight_VD.dtype, torch.float32)
-        rows = min(_rows_at_once(weight_VD, wide, chunk), len(states_ND))
+        wide = torch.promote_types(head.weight.dtype, torch.float32)
+        rows = min(_rows_at_once(head.weight, wide, chunk), len(states_ND))
         # The same memory for all chunks: what is new from the system costs a CPU as much as the sums made in it.
-        logits_memory_CV = states_ND.new_empty(rows, len(weight_VD))
-        probs_memory_CV = logits_memory_CV if wide == states_ND.dtype else logits_memory_CV.to(wide)
-        for states_CD, targets_C in zip(states_ND.split(rows), targets_N.split(rows), strict=True):
-            logits_CV = torch.mm(states_CD, weight_VD.T, out=logits_memory_CV[: len(states_CD)])
-            if bias_V is not None:
-                logits_CV.add_(bias_V)
-            chosen_C1 = logits_CV.gather(-1, targets_C[:, None]).to(wide)
-            top_C1, likeliest_C1 = logits_CV.max(-1, keepdim=True)
-            probs_CV = probs_memory_CV[: len(states_CD)]
-            if wide != states_ND.dtype:
-                probs_CV.copy_(logits_CV)
-            if temperature != 1.0:
-                probs_CV.div_(temperature)
-            torch.softmax(probs_CV, -1, out=probs_CV)
-            # log Σ exp = the largest logit − the log of its probability, which no sum over V is needed for.
-            norm_C1 = top_C1.to(wide) / temperature - probs_CV.gather(-1, likeliest_C1).log()
-            logprobs.append((chosen_C1 / temperature - norm_C1)[:, 0])
-            if ctx.needs_input_grad[0]:
-                expected_CD = (logits_CV.copy_(probs_CV) @ weight_VD).to(wide)
-                gradients.append(((weight_VD[targets_C] - expected_CD) / temperature).to(states_CD.dtype))
+        probs_CV = states_ND.new_empty(rows, len(head.weight), dtype=wide)
+        parts = zip(states_ND.split(rows), targets_N.split(rows), strict=True)
+        made = [
+            _chunk_logprobs(
+                head, states_CD, targets_C, temperature, probs_CV[: len(states_CD)], ctx.needs_input_grad[0]
+            )
+            for states_CD, targets_C in parts
+        ]
+        gradients = [gradient_CD for _, gradient_CD in made if gradient_CD is not None]
         if gradients:
             ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(logprobs)
+        return torch.cat([logprobs_C for logprobs_C, _ in made])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (gradients_ND,) = ctx.saved_tensors
-        return (grads[0][:, None] * gradients_ND).to(gradients_ND.dtype), None, None, None, None, None
+        return (grads[0][:, None] * gradients_ND).to(gradients_ND.dtype), None, None, None, None
+
+
+def _chunk_logprobs(
+    head: torch.nn.Linear, states_CD: Tensor, targets_C: Tensor, temperature: float, probs_CV: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the log-probs of a chunk, and where wanted their gradients; `probs_CV` is memory to work in."""
+    logits_CV = product(head, states_CD)
+    chosen_C1 = logits_CV.gather(-1, targets_C[:, None]).to(probs_CV.dtype)
+    top_C1 = logits_CV.amax(-1, keepdim=True).to(probs_CV.dtype)
+    probs_CV.copy_(logits_CV)
+    if temperature != 1.0:
+        probs_CV.div_(temperature)
+    torch.softmax(probs_CV, -1, out=probs_CV)
+    # log Σ exp = the largest logit − the log of the largest probability, which no sum over V is needed for.
+    logprobs_C = ((chosen_C1 - top_C1) / temperature + probs_CV.amax(-1, keepdim=True).log())[:, 0]
+    if not gradient:
+        return logprobs_C, None
+    expected_CD = input_gradient(head, logits_CV.copy_(probs_CV)).to(probs_CV.dtype)
+    return logprobs_C, ((head.weight[targets_C] - expected_CD) / temperature).to(states_CD.dtype)
 
 
 def _padded_states(model: Any, sequences: Sequences) -> Tensor:

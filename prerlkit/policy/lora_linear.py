@@ -13,6 +13,8 @@ import torch
 from peft.tuners import lora
 from torch import Tensor, nn
 
+from prerlkit.policy.frozen_linear import FrozenLinear, input_gradient, product
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ class LoraLinear(lora.Linear):
     @classmethod
     def take(cls, module: nn.Module) -> None:
         """Give `module` this class if it is PEFT's layer for a plain linear layer."""
-        if type(module) is lora.Linear and type(module.base_layer) is nn.Linear:
+        if type(module) is lora.Linear and type(module.base_layer) in (nn.Linear, FrozenLinear):
             module.__class__ = cls
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -35,7 +37,7 @@ class LoraLinear(lora.Linear):
             factors.append(self.lora_A[key].weight.to(x.dtype))
             factors.append((self.lora_B[key].weight * self.scaling[key]).to(x.dtype))
         # Reshaped out here: models change a layer's output in place, which torch allows of no view made in a Function.
-        fused_MO: Tensor = _LoraProduct.apply(x.reshape(-1, x.shape[-1]), inner.weight, inner.bias, *factors)
+        fused_MO: Tensor = _LoraProduct.apply(x.reshape(-1, x.shape[-1]), inner, *factors)
         return fused_MO.view(*x.shape[:-1], fused_MO.shape[-1])
 
     def _fuses(self, active: list[str], x: Tensor) -> bool:
@@ -79,33 +81,34 @@ class _LoraProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x_MI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, *factors: Tensor) -> Tensor:
-        out_MO = nn.functional.linear(x_MI, weight_OI, bias_O)
+    def forward(ctx: Any, x_MI: Tensor, linear: nn.Linear, *factors: Tensor) -> Tensor:
+        out_MO = product(linear, x_MI)
         lows = []
         for down_RI, up_OR in _pairs(factors):
             lows.append(x_MI @ down_RI.t())
             out_MO.addmm_(lows[-1], up_OR.t())
-        ctx.save_for_backward(x_MI, weight_OI, *factors, *lows)
+        ctx.save_for_backward(x_MI, *factors, *lows)
+        ctx.linear = linear
         return out_MO
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x_MI, weight_OI, *kept = ctx.saved_tensors
+        x_MI, *kept = ctx.saved_tensors
         adapters = len(kept) // 3
-        needs_x, _, _, *needs = ctx.needs_input_grad
+        needs_x, _, *needs = ctx.needs_input_grad
         grad_MO = grads[0]
-        x_grad_MI = grad_MO @ weight_OI if needs_x else None
+        x_grad_MI = input_gradient(ctx.linear, grad_MO) if needs_x else None
         factor_grads: list[Tensor | None] = []
         for (down_RI, up_OR), (needs_down, needs_up), low_MR in zip(
             _pairs(kept[: 2 * adapters]), _pairs(needs), kept[2 * adapters :], strict=True
         ):
             grad_low_MR = grad_MO @ up_OR if needs_x or needs_down else None
-            if x_grad_MI is not None:
+            if x_grad_MI is not None and grad_low_MR is not None:
                 x_grad_MI.addmm_(grad_low_MR, down_RI)
             factor_grads.append(grad_low_MR.t() @ x_MI if grad_low_MR is not None and needs_down else None)
             factor_grads.append(grad_MO.t() @ low_MR if needs_up else None)
-        return x_grad_MI, None, None, *factor_grads
+        return x_grad_MI, None, *factor_grads
 
 
 def _pairs(values: Sequence[T]) -> Iterator[tuple[T, T]]:

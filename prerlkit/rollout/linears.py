@@ -19,9 +19,6 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-LEAST_ROWS, MOST_ROWS = 24, 128
-"""Rows for which the transposed product is faster: with 64 rows by 10 to 40 %, two threads, bfloat16."""
-
 
 class FusedLora:
     """The fast forwards of a model's linear layers.
@@ -51,15 +48,13 @@ class FusedLora:
     @torch.no_grad()
     def _forward_of(self, module: Any) -> Any:
         """Return a forward for `module`, or None where its default forward is right."""
-        if type(module) is nn.Linear:
-            return _few_rows_forward(module)
         if not isinstance(module, LoraLayer) or not isinstance(module.get_base_layer(), nn.Linear | Conv1D):
             return None  # PEFT also wraps weights that are no linear layers (`target_parameters`)
         active = [key for key in module.active_adapters if key in module.lora_A]
         if module.merged or module.disable_adapters or not active or any(key in module.lora_variant for key in active):
             return None
         dtype, base_layer = self._base.dtype, module.get_base_layer()
-        inner = (type(base_layer) is nn.Linear and _few_rows_forward(base_layer)) or base_layer.forward
+        inner = base_layer.forward
         down_IR = torch.cat([module.lora_A[key].weight for key in active]).to(dtype).t()
         scaled = [module.lora_B[key].weight * module.scaling[key] for key in active]
         up_RO = torch.cat(scaled, dim=1).to(dtype).t().contiguous()
@@ -70,25 +65,3 @@ class FusedLora:
             return out
 
         return forward
-
-
-def _few_rows_forward(linear: nn.Linear) -> Any:
-    """Return a forward that is faster for a decode step's rows on a CPU, or None where there is none.
-
-    The product is made transposed, (W xᵀ)ᵀ: oneDNN packs its right factor, and x is smaller than W. Where a layer has
-    more outputs than inputs, transposing the result costs more than that gains.
-    """
-    weight = linear.weight
-    if not weight.is_floating_point() or weight.device.type != "cpu" or linear.out_features > linear.in_features:
-        return None
-
-    def forward(x: Tensor) -> Tensor:
-        rows = x.numel() // linear.in_features
-        if not LEAST_ROWS <= rows <= MOST_ROWS:
-            return nn.functional.linear(x, linear.weight, linear.bias)
-        out_OM = torch.mm(linear.weight, x.reshape(rows, -1).t())
-        if linear.bias is not None:
-            out_OM.add_(linear.bias[:, None])
-        return out_OM.t().contiguous().view(*x.shape[:-1], -1)
-
-    return forward

@@ -11,8 +11,8 @@ from prerlkit.errors import PrerlkitError
 
 BLOCK = 256
 """Tokens of a block of probabilities; only the block that the draw hits is summed token by token."""
-ROWS_AT_ONCE = 8
-"""Rows processed together on a CPU: few enough that their probabilities stay in the cache between two passes."""
+NUMBERS_AT_ONCE = 400_000
+"""Probabilities made together on a CPU: few enough that they stay in its cache between two passes."""
 
 
 def sample_tokens(
@@ -26,7 +26,7 @@ def sample_tokens(
     Returns:
         tokens_B (int64), logprobs_B.
     """
-    rows = rows_at_once(logits_BV.device.type) or len(logits_BV)
+    rows = rows_at_once(logits_BV.device.type, logits_BV.shape[-1]) or len(logits_BV)
     parts = zip(logits_BV.split(rows), uniforms_B.split(rows), strict=True)
     drawn = [_draw_rows(logits_RV, uniforms_R, temperature, top_p, top_k) for logits_RV, uniforms_R in parts]
     return torch.cat([tokens_R for tokens_R, _ in drawn]), torch.cat([logprobs_R for _, logprobs_R in drawn])
@@ -42,9 +42,9 @@ def refuse_nan(logprob: float) -> None:
         )
 
 
-def rows_at_once(device_type: str) -> int | None:
+def rows_at_once(device_type: str, vocabulary: int) -> int | None:
     """Return how many rows are processed together; None: all."""
-    return ROWS_AT_ONCE if device_type == "cpu" else None
+    return max(8, NUMBERS_AT_ONCE // vocabulary) if device_type == "cpu" else None
 
 
 def _draw_rows(

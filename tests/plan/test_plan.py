@@ -383,15 +383,15 @@ def test_the_longest_sequences_fill_two_micro_batches_and_no_more(recipe, group_
 )
 def test_free_memory_is_that_of_the_own_control_group(tmp_path, monkeypatch, group, files, free):
     """A scheduler's limit is on a group below the top, or above the own one."""
-    from prerlkit.plan import device
+    from prerlkit import host_memory
 
     for name, (most, used) in files.items():
         place = (tmp_path / name).parent
         place.mkdir(parents=True, exist_ok=True)
         (place / "memory.max").write_text(most + "\n")
         (place / "memory.current").write_text(used + "\n")
-    real = device._read
+    real = host_memory._read
     told = {"/proc/meminfo": "MemAvailable:    10 kB\n", "/proc/self/cgroup": group}
-    monkeypatch.setattr(device, "_read", lambda path: told.get(path) or real(path))
-    monkeypatch.setattr(device, "_CGROUPS", str(tmp_path))
-    assert device.free_host_memory() == free
+    monkeypatch.setattr(host_memory, "_read", lambda path: told.get(path) or real(path))
+    monkeypatch.setattr(host_memory, "_CGROUPS", str(tmp_path))
+    assert host_memory.free_host_memory() == free
