@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.lab.base import PACKAGED, Pretraining, make
+from benchmarks.lab.base import DEFAULTS, PACKAGED, Pretraining, make
 from benchmarks.lab.domains import DOMAINS
 from benchmarks.lab.score import score
 from benchmarks.lab.study import ARMS, RECORDS, Arm, Job, job, processor_seconds
@@ -34,12 +34,14 @@ BASES: Mapping[str, Pretraining] = {
     "reflection-third": replace(_FURTHER, mixture=Mixture(leak=0.03)),
     "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
     "chance-retries": replace(_FURTHER, mixture=Mixture(retry=0.0)),
-    "paths": Pretraining(domain="paths", steps=2000, mixture=Mixture(right=0.0, slow=0.4, leak=0.05)),
+    "paths": DEFAULTS["paths"],
     "3m": Pretraining(size="3m", steps=3000, learning_rate=1.5e-3, slow_batches=4, autocast=True),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""
 CONTINUED = Arm("continue", {"preset": "nsr-prerl", "coefficient": 0.01}, rate=8e-4, second=1e-3)
 """The switch as in the paper's code: one adapter and one optimizer for both stages, and a warm-up loss times 0.01."""
+FURTHER = {"3m": 0.05}
+"""Bases whose NSR-RL warm-up ends far below the KL of NSR-PreRL's: it runs again, until this KL."""
 
 
 def jobs_of(folder: Path) -> list[Job]:
@@ -54,6 +56,9 @@ def jobs_of(folder: Path) -> list[Job]:
             for arm in ("nsr-rl", "nsr-prerl"):
                 own = replace(ARMS[arm], name=f"{name}-{arm}", changes=changes)
                 warmups.append(_first_stage(job(PART, own, seed, every=0)))
+            if name in FURTHER:
+                own = replace(ARMS["nsr-rl"], name=f"{name}-nsr-rl-further", changes=changes)
+                warmups.append(_until(_first_stage(job(PART, own, seed, every=0)), FURTHER[name]))
             for new, arm in (("dsrl", "nsr-prerl"), ("grpo", "grpo")):
                 own = replace(ARMS[arm], name=f"{name}-{new}", changes=changes)
                 whole.append(job(PART, own, seed, every=0))
@@ -79,6 +84,13 @@ def _continued(seed: int) -> Job:
     one = job(PART, CONTINUED, seed, every=0)
     warmup, second = one.overrides["stages"]
     stages = [warmup, {**second, "reincarnation": "continue", "keep_optimizer": True}]
+    return replace(one, overrides={**one.overrides, "stages": stages})
+
+
+def _until(one: Job, kl: float) -> Job:
+    """Return the same run, its warm-up ended by that KL."""
+    warmup, *rest = one.overrides["stages"]
+    stages = [{**warmup, "until": {**warmup["until"], "above": kl}}, *rest]
     return replace(one, overrides={**one.overrides, "stages": stages})
 
 

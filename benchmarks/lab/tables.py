@@ -179,7 +179,10 @@ def axes_table() -> str:
         rows.append(_axis("packaged, `continue`", switched, {}, switched, main["grpo"]))
     ending = "-nsr-prerl"
     for name in sorted(file.stem.removesuffix(ending) for file in (RECORDS / "axes").glob(f"*{ending}.jsonl")):
-        rows.append(_axis(name, *(runs("axes", f"{name}-{arm}") for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo"))))
+        own = {arm: runs("axes", f"{name}-{arm}") for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo", "nsr-rl-further")}
+        rows.append(_axis(name, *(own[arm] for arm in ("nsr-prerl", "nsr-rl", "dsrl", "grpo"))))
+        if further := own["nsr-rl-further"]:
+            rows.append(_axis(f"{name}, NSR-RL further", own["nsr-prerl"], further, {}, {}))
     head = ("base", "seeds", "avg@16", "reflection", "after NSR-PreRL", "could show", "after NSR-RL",
             "avg@16, PreRL − RL", "with GRPO after it", "GRPO alone", "difference")  # fmt: skip
     return markdown(head, rows)

@@ -104,3 +104,11 @@ def test_batches_by_length_change_the_padding_and_nothing_else() -> None:
     parts = split_by_length(rows, 3)
     assert [[len(rest) for _, rest in part] for part in parts] == [[1, 3], [5, 7], [8, 9]]
     assert split_by_length(rows, 1) == [rows]
+
+
+def test_a_warmup_that_runs_further_differs_in_its_kl_alone() -> None:
+    jobs = {(job.arm, job.seed): job for job in axes.jobs_of(Path("bases"))}
+    [short] = jobs["3m-nsr-rl", 1].overrides["stages"]
+    [further] = jobs["3m-nsr-rl-further", 1].overrides["stages"]
+    assert further.pop("until") == {**short.pop("until"), "above": 0.05}
+    assert further == short
