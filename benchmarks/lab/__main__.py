@@ -26,15 +26,20 @@ def base(
     size: Annotated[str, typer.Option(help="0.8m, 3m or 10m parameters.")] = "0.8m",
     architecture: Annotated[str, typer.Option(help="llama or qwen3.")] = "llama",
     seed: Annotated[int, typer.Option(help="Decides the weights' start and the texts.")] = 0,
-    steps: Annotated[int, typer.Option(help="Steps of 128 texts.")] = 6000,
-    leak: Annotated[float, typer.Option(help="Share of slow texts under the prompt fast: latent reflection.")] = 0.09,
-    right: Annotated[float, typer.Option(help="Probability that an attempt is a right one.")] = 0.5,
+    steps: Annotated[int | None, typer.Option(help="Steps of 128 texts.")] = None,
+    leak: Annotated[float | None, typer.Option(help="Share of slow texts under fast: latent reflection.")] = None,
+    right: Annotated[float | None, typer.Option(help="Probability that an attempt is a right one.")] = None,
 ) -> None:
-    """Train a base model from scratch, about 40 minutes on one core; the defaults make the packaged one."""
-    from benchmarks.lab.base import Pretraining, make
+    """Train a base model from scratch, 15 to 40 minutes on one core; the defaults make the one of the domain."""
+    from benchmarks.lab.base import DEFAULTS, make
 
-    made = Pretraining(domain=domain, size=size, architecture=architecture, seed=seed, steps=steps)
-    made = replace(made, mixture=replace(made.mixture, leak=leak, right=right))
+    if domain not in DEFAULTS:
+        raise typer.BadParameter(f"{domain} is none of {', '.join(DEFAULTS)}", param_hint="--domain")
+    made = replace(DEFAULTS[domain], size=size, architecture=architecture, seed=seed)
+    mixture = made.mixture
+    mixture = replace(mixture, leak=mixture.leak if leak is None else leak)
+    mixture = replace(mixture, right=mixture.right if right is None else right)
+    made = replace(made, steps=steps or made.steps, mixture=mixture)
     print(f"SHA-256 of {output / 'model.safetensors'}: {make(output, made)}")
     score(output, domain)
 

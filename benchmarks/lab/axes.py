@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.lab.base import PACKAGED, Pretraining, make
+from benchmarks.lab.base import DEFAULTS, PACKAGED, Pretraining, make
 from benchmarks.lab.domains import DOMAINS
 from benchmarks.lab.score import score
 from benchmarks.lab.study import ARMS, RECORDS, Arm, Job, job, processor_seconds
@@ -34,7 +34,7 @@ BASES: Mapping[str, Pretraining] = {
     "reflection-third": replace(_FURTHER, mixture=Mixture(leak=0.03)),
     "reflection-triple": replace(_FURTHER, mixture=Mixture(leak=0.27)),
     "chance-retries": replace(_FURTHER, mixture=Mixture(retry=0.0)),
-    "paths": Pretraining(domain="paths", steps=2000, mixture=Mixture(right=0.0, slow=0.4, leak=0.05)),
+    "paths": DEFAULTS["paths"],
     "3m": Pretraining(size="3m", steps=3000, learning_rate=1.5e-3, slow_batches=4, autocast=True),
 }
 """The bases by name. `leak` is 0.09 in the packaged base, and a retry there is as good as a first attempt (0.5)."""

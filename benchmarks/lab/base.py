@@ -11,7 +11,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,13 @@ class Pretraining:
     start: Path | None = None
     slow_batches: int = 1
     autocast: bool = False
+
+
+DEFAULTS: Mapping[str, Pretraining] = {
+    "reach": Pretraining(),
+    "paths": Pretraining(domain="paths", steps=2000, mixture=Mixture(right=0.0, slow=0.4, leak=0.05)),
+}
+"""How the base of each domain is made. That of `paths` does not look ahead: its texts are random walks."""
 
 
 def tokenizer(domain: str) -> PreTrainedTokenizerFast:
