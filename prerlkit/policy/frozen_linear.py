@@ -48,7 +48,8 @@ def input_gradient(linear: nn.Linear, grad: Tensor) -> Tensor:
 class FrozenLinear(nn.Linear):
     """A linear layer with faster products, in bfloat16 with the same bits, as long as its weight is frozen.
 
-    A copy is made at its first use, and made again when the weight has changed.
+    A copy is made at its first use, and made again when the weight has changed. Only a change in place through
+    `weight.data`, which torch doesn't count, must be told: `forget_copies`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -81,6 +82,10 @@ class FrozenLinear(nn.Linear):
     def input_gradient(self, grad: Tensor) -> Tensor:
         """Return grad W. [..., O] → [..., I]"""
         return onednn.linear(grad, self._copy("gradient"))
+
+    def forget_copies(self) -> None:
+        """Drop the copies; the next product makes them again."""
+        self.__dict__.pop("_copies", None)
 
     def _copy(self, of: str) -> Tensor:
         weight, copies = self.weight, self.__dict__.setdefault("_copies", {})

@@ -40,6 +40,19 @@ class LoraLinear(lora.Linear):
         fused_MO: Tensor = _LoraProduct.apply(x.reshape(-1, x.shape[-1]), inner, *factors)
         return fused_MO.view(*x.shape[:-1], fused_MO.shape[-1])
 
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        super().merge(safe_merge, adapter_names)
+        self._forget_copies()
+
+    def unmerge(self) -> None:
+        super().unmerge()
+        self._forget_copies()
+
+    def _forget_copies(self) -> None:
+        """PEFT merges in place through `weight.data`."""
+        if isinstance(self.base_layer, FrozenLinear):
+            self.base_layer.forget_copies()
+
     def _fuses(self, active: list[str], x: Tensor) -> bool:
         """Whether the layer's function is xWᵀ + b + x(BA)ᵀ with W frozen and at hand."""
         inner = self.base_layer

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import prerlkit.cli
+from prerlkit import host_memory
 from prerlkit.cli.system import refusal
-from prerlkit.plan import device
 from prerlkit.verify.pool import worker
 
 
@@ -42,5 +42,5 @@ def test_a_limit_of_memory_that_macos_refuses_is_done_without(monkeypatch):
 
 
 def test_free_memory_is_known_where_there_is_no_proc(monkeypatch):
-    monkeypatch.setattr(device, "_read", lambda path: "")
-    assert 0 < device.free_host_memory() < 2**50
+    monkeypatch.setattr(host_memory, "_read", lambda path: "")
+    assert 0 < host_memory.free_host_memory() < 2**50

@@ -13,6 +13,7 @@ from torch import nn
 from prerlkit import onednn
 from prerlkit.policy import frozen_linear
 from prerlkit.policy.frozen_linear import FrozenLinear, gets_copies, input_gradient, product, use_own_linears
+from prerlkit.policy.lora import compute_in_base_dtype
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
 
@@ -132,14 +133,19 @@ def test_where_there_is_no_onednn_nothing_changes(monkeypatch):
     assert type(base[0]) is nn.Linear
 
 
-def test_peft_takes_them_as_linear_layers():
-    class Config(dict):
-        model_type = "custom"
-
+def test_peft_merges_into_them():
     plain, own = pair()
     x = torch.randn(4, 48)
-    model = get_peft_model(nn.Sequential(own), LoraConfig(r=2, target_modules=["0"]))
-    close(model(x), plain(x))  # B is 0
+    config = LoraConfig(r=2, target_modules=["0"], init_lora_weights=False)
+    model = get_peft_model(nn.Sequential(own), config)
+    compute_in_base_dtype(model, "default")
+    adapted = model(x)
+    assert not torch.allclose(adapted, plain(x), atol=1e-2)
+    model.merge_adapter()
+    close(model(x), adapted)
+    model.unmerge_adapter()
+    with model.disable_adapter():
+        close(model(x), plain(x))
 
 
 def test_a_reordered_weight_gives_the_same_product():

@@ -213,7 +213,7 @@ def hostile() -> tuple[str, ...]:
     return HOSTILE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while playwright runs, no other test of the process may start an event loop
 def chromium():
     """A running headless Chromium, driven by playwright; skips where one of them is missing."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
