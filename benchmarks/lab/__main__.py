@@ -14,6 +14,15 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 _PACKAGED = Path("prerlkit/models/reach")
 
 
+def _known(domain: str) -> str:
+    """Return the name of a domain. Raises BadParameter for any other."""
+    from benchmarks.lab.domains import DOMAINS
+
+    if domain not in DOMAINS:
+        raise typer.BadParameter(f"{domain} is none of {', '.join(DOMAINS)}")
+    return domain
+
+
 @app.callback()
 def _laboratory() -> None:
     """The laboratory: its base model and the study on it."""
@@ -22,7 +31,7 @@ def _laboratory() -> None:
 @app.command()
 def base(
     output: Annotated[Path, typer.Option("-o", help="Folder to write the model to.")] = Path("runs/lab/base"),
-    domain: Annotated[str, typer.Option(help="reach or paths.")] = "reach",
+    domain: Annotated[str, typer.Option(help="reach or paths.", callback=_known)] = "reach",
     size: Annotated[str, typer.Option(help="0.8m, 3m or 10m parameters.")] = "0.8m",
     architecture: Annotated[str, typer.Option(help="llama or qwen3.")] = "llama",
     seed: Annotated[int, typer.Option(help="Decides the weights' start and the texts.")] = 0,
@@ -33,8 +42,6 @@ def base(
     """Train a base model from scratch, 15 to 40 minutes on one core; the defaults make the one of the domain."""
     from benchmarks.lab.base import DEFAULTS, make
 
-    if domain not in DEFAULTS:
-        raise typer.BadParameter(f"{domain} is none of {', '.join(DEFAULTS)}", param_hint="--domain")
     made = replace(DEFAULTS[domain], size=size, architecture=architecture, seed=seed)
     mixture = made.mixture
     mixture = replace(mixture, leak=mixture.leak if leak is None else leak)
@@ -47,7 +54,7 @@ def base(
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="A folder that `base` wrote.")] = _PACKAGED,
-    domain: Annotated[str, typer.Option(help="That it was trained on.")] = "reach",
+    domain: Annotated[str, typer.Option(help="That it was trained on.", callback=_known)] = "reach",
     problems: Annotated[int, typer.Option(help="Eval problems.")] = 128,
     samples: Annotated[int, typer.Option(help="Answers to each.")] = 16,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,11 @@ def gets_copies(base_bytes: int) -> bool:
     return base_bytes <= _LARGEST_BASE * host_memory()
 
 
+def is_plain(module: object) -> TypeGuard[nn.Linear]:
+    """Return whether `module` is torch's own linear layer, in this form or as it was: no class that computes more."""
+    return type(module) in (nn.Linear, FrozenLinear)
+
+
 def product(linear: nn.Linear, x: Tensor) -> Tensor:
     """Return x Wᵀ + b of a frozen layer, without gradient."""
     if isinstance(linear, FrozenLinear) and linear.takes(x):
@@ -48,8 +53,8 @@ def input_gradient(linear: nn.Linear, grad: Tensor) -> Tensor:
 class FrozenLinear(nn.Linear):
     """A linear layer with faster products, in bfloat16 with the same bits, as long as its weight is frozen.
 
-    A copy is made at its first use, and made again when the weight has changed. Only a change in place through
-    `weight.data`, which torch doesn't count, must be told: `forget_copies`.
+    A copy is made at its first use, and made again when the weight has changed. torch does not count changes in place
+    through `weight.data`: call `forget_copies` after one.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from prerlkit.policy.frozen_linear import FrozenLinear, input_gradient, product
+from prerlkit.policy.frozen_linear import input_gradient, is_plain, product
 from prerlkit.policy.packed import Packed, packed_states
 
 _CPU_BYTES = 80_000_000
@@ -119,12 +119,7 @@ def head_logprobs(
 
 def _is_dense(head: torch.nn.Module) -> bool:
     """Whether the head is one frozen matrix in a floating type."""
-    return (
-        isinstance(head, torch.nn.Linear)
-        and type(head) in (torch.nn.Linear, FrozenLinear)
-        and head.weight.is_floating_point()
-        and not head.weight.requires_grad
-    )
+    return is_plain(head) and head.weight.is_floating_point() and not head.weight.requires_grad
 
 
 def _rows_at_once(weight_VD: Tensor, wide: torch.dtype, chunk: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from peft.tuners import lora
 from torch import Tensor, nn
 
-from prerlkit.policy.frozen_linear import FrozenLinear, input_gradient, product
+from prerlkit.policy.frozen_linear import FrozenLinear, input_gradient, is_plain, product
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class LoraLinear(lora.Linear):
     @classmethod
     def take(cls, module: nn.Module) -> None:
         """Give `module` this class if it is PEFT's layer for a plain linear layer."""
-        if type(module) is lora.Linear and type(module.base_layer) in (nn.Linear, FrozenLinear):
+        if type(module) is lora.Linear and is_plain(module.base_layer):
             module.__class__ = cls
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
