@@ -98,7 +98,7 @@ def load_base(path: str, model: Model, device: torch.device, *, shard: bool = Fa
     settle(base, device.type)
     if shard:
         shard_base(base, device)
-    else:
+    elif model.quantization == "none":  # the plan counts no copies of a quantized base's other layers
         use_own_linears(base)
     return base
 
